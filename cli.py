@@ -1,0 +1,159 @@
+"""Command line of all experiments: `python cli.py {fit,validate,test,predict} --config configs/<experiment>.yaml`."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+# Lightning 2.6 still calls names that jsonargparse 4.53 has deprecated.
+os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+
+from jsonargparse import set_parsing_settings
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from datamodules import ImageDataModule
+from lightning_tasks import BaseTask
+from lightning_tasks.callbacks import RunCard
+from lightning_tasks.checkpoints import AtomicCheckpointIO, claim_version, newest_version, read_checkpoint
+
+set_parsing_settings(add_print_completion_argument=True)
+
+
+class ExperimentLogger(TensorBoardLogger):
+    """TensorBoard logger that claims its version folder when first asked, so that two runs never share one."""
+
+    @property
+    def version(self) -> int | str:
+        """Number of the run."""
+        if self._version is None:
+            self._version = claim_version(Path(self.root_dir))
+        return self._version
+
+
+class OneLineErrorParser(LightningArgumentParser):
+    """Parser that says what is wrong in one line, without the pages of usage before it."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print the message and exit with status 2."""
+        self.exit(2, f"error: {' '.join(message.split())}\n")
+
+
+class TaskCLI(LightningCLI):
+    """LightningCLI with this project's log folders, checkpoints, run card and links between data and task."""
+
+    trainer: Trainer
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the options that every experiment has."""
+        parser.add_argument("--experiment", type=str, default="unnamed", help="Name of the folder under logs/.")
+        parser.add_argument(
+            "--test_after_fit", type=bool, default=True, help="Test the best checkpoint after fit and write run.json."
+        )
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint_best")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint_last")
+        parser.set_defaults(
+            {
+                "checkpoint_best.monitor": "val/acc",
+                "checkpoint_best.mode": "max",
+                "checkpoint_best.filename": "best",
+                "checkpoint_best.enable_version_counter": False,
+                "checkpoint_last.filename": "last",
+                "checkpoint_last.enable_version_counter": False,
+                # At the end of the epoch, after the schedules: resuming from here repeats an uninterrupted run.
+                "checkpoint_last.save_on_train_epoch_end": True,
+            }
+        )
+        for name in ("num_classes", "image_shape", "mean", "std"):
+            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse a checkpoint that cannot be read before anything is built."""
+        path = self._get(self.config, "ckpt_path")
+        if path and path != "last":
+            if not Path(path).is_file():
+                raise FileNotFoundError(f"ckpt_path: no checkpoint at {path}")
+            read_checkpoint(Path(path), "ckpt_path")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Build the trainer with the experiment's log folder and run card."""
+        trainer = self._get(self.config_init, "trainer")
+        experiment = self._get(self.config_init, "experiment")
+        seed = self._get(self.config_init, "seed_everything")
+        if trainer.logger in (None, True):
+            root = trainer.default_root_dir or "logs"
+            resumed = None
+            if self._get(self.config_init, "ckpt_path") == "last":
+                resumed = newest_version(
+                    Path(root, experiment),
+                    lambda run: (run / "checkpoints" / "last.ckpt").is_file() and _seed_of(run) == seed,
+                )
+            version = int(resumed.name.removeprefix("version_")) if resumed else None
+            kwargs["logger"] = ExperimentLogger(root, name=experiment, version=version, default_hp_metric=False)
+        self.run_card = RunCard(experiment, seed, self.command)
+        callbacks = [*(trainer.callbacks or []), self.run_card]
+        if kwargs.get("logger") or trainer.logger:
+            callbacks.append(LearningRateMonitor())
+        plugins = [*(trainer.plugins or []), AtomicCheckpointIO()]
+        return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Keep the command line for the run card."""
+        words = args if isinstance(args, list) else sys.argv[1:]
+        self.command = f"python cli.py {shlex.join(words)}"
+        super().parse_arguments(parser, args)
+
+    def after_fit(self) -> None:
+        """Test the checkpoint that validation chose, once, and write the run card."""
+        trainer = self.trainer
+        if trainer.fast_dev_run or not self._get(self.config, "test_after_fit"):
+            return
+        best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+        trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best or None)
+        if trainer.is_global_zero:
+            print(f"run card: {self.run_card.write(trainer)}")
+
+
+def _seed_of(run: Path) -> int | None:
+    """Read the seed that a run was started with from its saved config."""
+    try:
+        lines = (run / "config.yaml").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split(":")[1]) for line in lines if line.startswith("seed_everything:")), None)
+
+
+def main(args: ArgsType = None, run: bool = True) -> TaskCLI:
+    """Parse a command line and run it.
+
+    Args:
+        args: Words of the command line; those of the process if not given.
+        run: Whether to run the subcommand; else only build data, task and trainer, without a subcommand in `args`.
+
+    Returns:
+        The CLI object with `trainer`, `model`, `datamodule` and `config`.
+    """
+    return TaskCLI(
+        BaseTask,
+        ImageDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        parser_class=OneLineErrorParser,
+        auto_configure_optimizers=False,
+        seed_everything_default=42,
+        save_config_kwargs={"overwrite": True},
+        args=args,
+        run=run,
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError, FloatingPointError) as error:
+        if sys.flags.dev_mode:  # python -X dev cli.py ... shows the traceback
+            raise
+        sys.exit(f"error: {error}")

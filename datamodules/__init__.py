@@ -1,0 +1,18 @@
+"""Datamodules: data sets as tensors, split, augmented and normalised. They know no task."""
+
+from datamodules.augment import BatchRandomCrop, BatchRandomFlip
+from datamodules.base import ImageDataModule
+from datamodules.cifar import CIFAR10DataModule, CIFAR100DataModule
+from datamodules.digits import DigitsDataModule
+from datamodules.mnist import FashionMNISTDataModule, MNISTDataModule
+
+__all__ = [
+    "CIFAR10DataModule",
+    "CIFAR100DataModule",
+    "DigitsDataModule",
+    "FashionMNISTDataModule",
+    "ImageDataModule",
+    "MNISTDataModule",
+    "BatchRandomCrop",
+    "BatchRandomFlip",
+]

@@ -1,0 +1,82 @@
+"""Datasets held in one tensor, and what feeds them to a training loop."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, DistributedSampler, IterableDataset
+
+Batch = tuple[Tensor, Tensor]
+
+
+class TensorImages(Dataset[Batch]):
+    """Images and labels in memory, fetched a whole batch at a time.
+
+    PyTorch's loader asks a dataset that has `__getitems__` for all indices of a batch at once; one tensor indexing
+    then replaces a Python call, a PIL image and a collation per sample.
+
+    Args:
+        images: Shape (N, C, H, W), uint8.
+        labels: Shape (N,), int64.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        if len(images) != len(labels):
+            raise ValueError(f"{len(images)} images, but {len(labels)} labels")
+        self.images = images
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.images[index], self.labels[index]
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """Fetch a batch: images (B, C, H, W) uint8 and labels (B,)."""
+        index = torch.tensor(indices)
+        return self.images[index], self.labels[index]
+
+    def subset(self, indices: Tensor) -> "TensorImages":
+        """Copy the chosen samples into a dataset of their own."""
+        return TensorImages(self.images[indices], self.labels[indices])
+
+
+class BalancedSampler(DistributedSampler[Batch]):
+    """Draws with replacement so that every class is equally likely, shared out over the ranks.
+
+    Like its base it depends on (seed, epoch) only, so a resumed run draws what an uninterrupted one would have drawn.
+
+    Args:
+        dataset: What is drawn from.
+        num_replicas: Number of ranks.
+        rank: This rank.
+        seed: Equal on all ranks.
+    """
+
+    def __init__(self, dataset: TensorImages, num_replicas: int, rank: int, seed: int) -> None:
+        super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=True, seed=seed)
+        counts = torch.bincount(dataset.labels).double()
+        self.weights = 1 / counts[dataset.labels]
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        drawn = torch.multinomial(self.weights, self.total_size, replacement=True, generator=generator)
+        return iter(drawn[self.rank :: self.num_replicas].tolist())
+
+
+class StepDataset(IterableDataset[int]):
+    """The numbers 0 ... num_steps - 1, for training that needs no data.
+
+    Iterable on purpose: a map-style dataset would be shared out over the GPUs, and an epoch would shrink with their
+    number.
+    """
+
+    def __init__(self, num_steps: int) -> None:
+        self.num_steps = num_steps
+
+    def __len__(self) -> int:
+        return self.num_steps
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.num_steps))

@@ -1,0 +1,137 @@
+"""The run card: what a run was and what came of it, as data."""
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "jsonargparse", "numpy")
+
+
+class RunCard(Callback):
+    """Measures a `fit`, and after the test that follows it writes `run.json` into the log folder.
+
+    Args:
+        experiment: Name of the experiment.
+        seed: Seed of the run.
+        command: Command line that repeats it.
+    """
+
+    def __init__(self, experiment: str, seed: int, command: str) -> None:
+        self.experiment = experiment
+        self.seed = seed
+        self.command = command
+        self.seconds = 0.0  # of the part of fit before a resume
+        self.validations: dict[str, list[float]] = {}
+        self._started: float | None = None
+        self._fit_epochs = 0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._started = time.perf_counter()
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep what was measured, for the best, the last and the mean."""
+        if trainer.sanity_checking:
+            return
+        for name, value in trainer.callback_metrics.items():
+            if name.startswith("val/"):
+                self.validations.setdefault(name, []).append(value.item())
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
+        self.seconds = self._elapsed()
+        self._started = None
+        self._fit_epochs = trainer.current_epoch
+
+    def write(self, trainer: Trainer) -> Path:
+        """Write the card of the finished run, whole or not at all.
+
+        Args:
+            trainer: After `fit` and `test`; its metrics are those of the test.
+
+        Returns:
+            The path of the card.
+        """
+        task = trainer.lightning_module
+        metrics = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
+        checkpoint = trainer.checkpoint_callback
+        best = 0
+        if checkpoint is not None and self.validations.get(getattr(checkpoint, "monitor", None) or ""):
+            monitored = self.validations[checkpoint.monitor]  # type: ignore[attr-defined]
+            choose = max if checkpoint.mode == "max" else min  # type: ignore[attr-defined]
+            best = monitored.index(choose(monitored))
+        for name, values in self.validations.items():
+            metrics[name] = values[best]
+            metrics[f"{name}_last"] = values[-1]
+            metrics[f"{name}_mean"] = sum(values) / len(values)
+        card = {
+            "experiment": self.experiment,
+            "seed": self.seed,
+            "metrics": metrics,
+            "seconds": round(self.seconds, 1),
+            "peak_memory_mb": round(peak_memory_mb()),
+            "parameters": {
+                name: sum(parameter.numel() for parameter in network.parameters())
+                for name, network in task.networks.items()
+            },
+            "epochs": self._fit_epochs,
+            "device": device_name(trainer),
+            "precision": str(trainer.precision),
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+            "commit": commit(),
+            "command": self.command,
+            **task.run_facts,
+        }
+        path = Path(trainer.log_dir or trainer.default_root_dir) / "run.json"
+        partial = path.with_name("run.json.partial")
+        partial.write_text(json.dumps(card, indent=2) + "\n")
+        os.replace(partial, path)
+        return path
+
+    def _elapsed(self) -> float:
+        return self.seconds + (time.perf_counter() - self._started if self._started is not None else 0.0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give time and validations to a checkpoint."""
+        return {"seconds": self._elapsed(), "validations": self.validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take them up again in a resumed run."""
+        self.seconds = state_dict["seconds"]
+        self.validations = state_dict["validations"]
+
+
+def peak_memory_mb() -> float:
+    """Return the most memory this process has held: the GPU's if there is one, else resident memory. In MiB."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes / (2**20 if platform.system() == "Darwin" else 2**10)
+
+
+def device_name(trainer: Trainer) -> str:
+    """Name the hardware: count and model of the GPUs, or the cores in use."""
+    if trainer.strategy.root_device.type == "cuda":
+        return f"{trainer.world_size} x {torch.cuda.get_device_name()}"
+    return f"{trainer.world_size} x CPU, {torch.get_num_threads()} threads"
+
+
+def commit() -> str | None:
+    """Return the commit of the code, with "-dirty" where files differ from it; None outside a repository."""
+    here = Path(__file__).parent
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

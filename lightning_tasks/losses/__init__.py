@@ -1,0 +1,6 @@
+"""Loss functions: no Lightning, no data."""
+
+from lightning_tasks.losses.cross_entropy import CrossEntropyLoss
+from lightning_tasks.losses.distillation import AdversarialL1Loss
+
+__all__ = ["AdversarialL1Loss", "CrossEntropyLoss"]

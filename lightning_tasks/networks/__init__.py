@@ -1,0 +1,20 @@
+"""Plain networks: no Lightning, no data."""
+
+from lightning_tasks.networks.base import ImageNetwork, ImageShape, NetworkCallable, count_parameters
+from lightning_tasks.networks.folding import fold_batchnorm
+from lightning_tasks.networks.generator import ImageGenerator
+from lightning_tasks.networks.mlp import MLP
+from lightning_tasks.networks.resnet import ResNet
+from lightning_tasks.networks.wide_resnet import WideResNet
+
+__all__ = [
+    "MLP",
+    "ImageGenerator",
+    "ImageNetwork",
+    "ImageShape",
+    "NetworkCallable",
+    "ResNet",
+    "WideResNet",
+    "count_parameters",
+    "fold_batchnorm",
+]

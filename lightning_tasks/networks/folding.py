@@ -1,0 +1,25 @@
+"""Folding BatchNorm into convolutions, for frozen networks."""
+
+from torch import fx, nn
+from torch.fx.experimental.optimization import fuse
+
+
+def fold_batchnorm(network: nn.Module) -> fx.GraphModule:
+    """Return a copy of a frozen network in which each BatchNorm that follows a convolution is part of it.
+
+    In eval mode BatchNorm is y = g (x - m) / sqrt(v + e) + b with constants, so it can be multiplied into the weights
+    of the layer before: the same function, without a pass over the activations per BatchNorm.
+
+    Args:
+        network: A network in eval mode that torch.fx can trace (no branches on tensor values).
+
+    Returns:
+        The folded copy, in eval mode; equal outputs up to rounding. Its parameters require no gradient, but gradients
+        pass through it to its input.
+
+    Raises:
+        ValueError: If the network is in training mode, where BatchNorm is not a constant function.
+    """
+    if any(module.training for module in network.modules()):
+        raise ValueError("fold_batchnorm needs a network in eval mode: call network.eval() first")
+    return fuse(network).requires_grad_(False)
