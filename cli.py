@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from datamodules import ImageDataModule
 from lightning_tasks import BaseTask
-from lightning_tasks.callbacks import RunCard
+from lightning_tasks.callbacks import PredictionWriter, RunCard
 from lightning_tasks.checkpoints import AtomicCheckpointIO, claim_version, newest_version, read_checkpoint
 
 set_parsing_settings(add_print_completion_argument=True)
@@ -95,6 +95,8 @@ class TaskCLI(LightningCLI):
             kwargs["logger"] = ExperimentLogger(root, name=experiment, version=version, default_hp_metric=False)
         self.run_card = RunCard(experiment, seed, self.command)
         callbacks = [*(trainer.callbacks or []), self.run_card]
+        if self.subcommand == "predict":
+            callbacks.append(PredictionWriter())
         if kwargs.get("logger") or trainer.logger:
             callbacks.append(LearningRateMonitor())
         plugins = [*(trainer.plugins or []), AtomicCheckpointIO()]
@@ -145,6 +147,9 @@ def main(args: ArgsType = None, run: bool = True) -> TaskCLI:
         auto_configure_optimizers=False,
         seed_everything_default=42,
         save_config_kwargs={"overwrite": True},
+        # The training sampler is the datamodule's own, and every device evaluates all samples: a sampler of Lightning's
+        # would repeat some to give each device as many.
+        trainer_defaults={"use_distributed_sampler": False},
         args=args,
         run=run,
     )

@@ -7,12 +7,12 @@ from datamodules.digits import DigitsDataModule
 from datamodules.mnist import FashionMNISTDataModule, MNISTDataModule
 
 __all__ = [
+    "BatchRandomCrop",
+    "BatchRandomFlip",
     "CIFAR10DataModule",
     "CIFAR100DataModule",
     "DigitsDataModule",
     "FashionMNISTDataModule",
     "ImageDataModule",
     "MNISTDataModule",
-    "BatchRandomCrop",
-    "BatchRandomFlip",
 ]

@@ -27,7 +27,7 @@ class BaseTask(pl.LightningModule):
         mean: Mean of each channel of the training images in [0, 1], which the data are normalised by.
         std: Standard deviation of each channel, likewise.
         compile: Compile the networks with torch.compile at the start of training.
-        channels_last: Keep weights in channels-last memory order, which most convolution kernels prefer; activations follow.
+        channels_last: Keep weights in channels-last memory order, which convolution kernels prefer; images follow.
 
     Raises:
         ValueError: If mean, std and image_shape have different numbers of channels.
@@ -82,10 +82,10 @@ class BaseTask(pl.LightningModule):
 
     # Seeding
 
-    def epoch_seed(self) -> int:
+    def epoch_seed(self, epoch: int) -> int:
         """Mix seed, epoch and rank into one number, so that a resumed run repeats what an uninterrupted one did."""
         seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
-        return int(np.random.SeedSequence([seed, self.current_epoch, self.global_rank]).generate_state(1)[0])
+        return int(np.random.SeedSequence([seed, epoch, self.global_rank]).generate_state(1)[0])
 
     def setup(self, stage: str) -> None:
         """Apply the memory order and compile, before the strategy wraps the module."""
@@ -97,7 +97,7 @@ class BaseTask(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Seed everything random inside the epoch (dropout, augmentation) and start the means anew."""
-        torch.manual_seed(self.epoch_seed())
+        torch.manual_seed(self.epoch_seed(self.current_epoch))
         self._loss_sums.clear()
         self._loss_counts.clear()
 
@@ -131,7 +131,11 @@ class BaseTask(pl.LightningModule):
         for name, total in self._loss_sums.items():
             self.log(f"train/{name}", total / self._loss_counts[name], sync_dist=True)
 
-    # Evaluation
+    # Evaluation. Counts are reset when an evaluation starts, so that they stay readable after it, for pictures.
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting anew."""
+        self.val_confusion.reset()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Count right and wrong answers."""
@@ -141,10 +145,9 @@ class BaseTask(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log `val/acc`."""
         self.log("val/acc", accuracy(self.val_confusion.compute()), prog_bar=True)
-        self.val_confusion.reset()
 
     def on_test_epoch_start(self) -> None:
-        """Forget the counts of a former test, which stay readable until now for pictures."""
+        """Start counting anew."""
         self.test_confusion.reset()
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:

@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.utilities import rank_zero_warn
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.optim import Optimizer
 from torchmetrics import CatMetric
 from torchmetrics.classification import MulticlassAccuracy
@@ -136,7 +136,7 @@ class DFADTask(BaseTask):
         self.val_agreement = MulticlassAccuracy(num_classes, average="micro")
         self.test_agreement = MulticlassAccuracy(num_classes, average="micro")
         self.test_teacher = MulticlassAccuracy(num_classes, average="micro")
-        self.test_correct = CatMetric()
+        self.test_correct = CatMetric(sync_on_compute=False)  # every device tests all samples
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -165,6 +165,9 @@ class DFADTask(BaseTask):
         """Load the teacher and fold its BatchNorm, then what every task does."""
         if stage != "predict":
             self._load_teacher()
+            if not isinstance(self.teacher, fx.GraphModule):
+                # The same function with fewer passes over the activations; gradients still reach the images.
+                self.teacher = fold_batchnorm(self.teacher.eval())
         super().setup(stage)
 
     def train(self, mode: bool = True) -> Self:
@@ -182,7 +185,7 @@ class DFADTask(BaseTask):
     def _check_share(self, wanted: float | None) -> None:
         sizes = {name: count_parameters(network) for name, network in self.networks.items()}
         share = sizes["student"] / sizes["teacher"]
-        self.run_facts |= {"parameters": sizes, "student_share": round(share, 4)}
+        self.run_facts["student_share"] = round(share, 4)
         if wanted is not None and abs(share - wanted) > SHARE_TOLERANCE:
             raise ValueError(
                 f"student_share: the student has {sizes['student']:,} parameters, {share:.1%} of the teacher's"
@@ -204,8 +207,7 @@ class DFADTask(BaseTask):
             reason = " ".join(str(error).split())[:200]
             raise ValueError(f"teacher_ckpt: the weights in {path} do not fit the teacher network: {reason}") from error
         self.run_facts |= {"teacher_ckpt": str(path), "teacher_sha256": file_hash(path)}
-        # The same function with fewer passes over the activations; gradients still reach the images.
-        self.teacher = fold_batchnorm(self.teacher.eval())
+        self.teacher.requires_grad_(False)
         self._teacher_loaded = True
 
     # The game
@@ -213,7 +215,7 @@ class DFADTask(BaseTask):
     def on_train_epoch_start(self) -> None:
         """Start the epoch's noise: an own generator, since the global one is equal on all ranks."""
         super().on_train_epoch_start()
-        self._noise = torch.Generator(self.device).manual_seed(self.epoch_seed())
+        self._noise = torch.Generator(self.device).manual_seed(self.epoch_seed(self.current_epoch))
         self.fake_class_counts.zero_()
 
     def training_step(self, batch: int, batch_idx: int) -> None:
@@ -306,6 +308,17 @@ class DFADTask(BaseTask):
 
     # Evaluation
 
+    def on_validation_epoch_start(self) -> None:
+        """Start counting anew."""
+        super().on_validation_epoch_start()
+        self.val_agreement.reset()
+
+    def on_test_epoch_start(self) -> None:
+        """Start counting anew."""
+        super().on_test_epoch_start()
+        for metric in (self.test_agreement, self.test_teacher, self.test_correct):
+            metric.reset()
+
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Count right answers, and those that agree with the teacher's."""
         x, y = batch
@@ -316,7 +329,7 @@ class DFADTask(BaseTask):
     def on_validation_epoch_end(self) -> None:
         """Log `val/acc` and `val/agreement`."""
         super().on_validation_epoch_end()
-        self.log("val/agreement", self.val_agreement)
+        self.log("val/agreement", self.val_agreement.compute())
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Count right answers of both networks, and keep which the student's were."""
@@ -330,10 +343,9 @@ class DFADTask(BaseTask):
     def on_test_epoch_end(self) -> None:
         """Log the accuracies on the whole test set and on its subsets."""
         super().on_test_epoch_end()
-        self.log("test/agreement", self.test_agreement)
-        self.log("test/acc_teacher", self.test_teacher)
+        self.log("test/agreement", self.test_agreement.compute())
+        self.log("test/acc_teacher", self.test_teacher.compute())
         correct = self.test_correct.compute()
-        self.test_correct.reset()
         order = torch.randperm(len(correct), generator=torch.Generator().manual_seed(0)).to(correct.device)
         for name, share in TEST_SUBSETS.items():
             self.log(f"test/acc_{name}", correct[order[: math.ceil(share * len(correct))]].mean())

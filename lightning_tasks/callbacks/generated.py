@@ -4,6 +4,7 @@ import math
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
@@ -60,6 +61,7 @@ def draw_generated(images: Tensor, counts: Tensor, title: str) -> Figure:
     shares = counts / counts.sum().clamp(min=1)
     right.bar(range(len(counts)), shares.tolist(), width=0.9)
     right.axhline(1 / len(counts), color="black", linewidth=0.8, linestyle="--", label="all classes equally frequent")
+    right.xaxis.set_major_locator(MaxNLocator(nbins=20, integer=True))
     right.set(xlabel="class, as the teacher sees it", ylabel="share of the epoch's images")
     right.legend(fontsize=8)
     return figure

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from lightning_tasks.networks import count_parameters
+
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "jsonargparse", "numpy")
 
 
@@ -29,10 +31,16 @@ class RunCard(Callback):
         self.experiment = experiment
         self.seed = seed
         self.command = command
-        self.seconds = 0.0  # of the part of fit before a resume
+        self.seconds = 0.0  # of fit, with the part before a resume
         self.validations: dict[str, list[float]] = {}
+        self.facts: dict[str, Any] = {}  # what the task adds
         self._started: float | None = None
-        self._fit_epochs = 0
+        self._finished = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Count parameters as the config made the networks, before the task may transform one."""
+        if stage == "fit":
+            self.parameters = {name: count_parameters(network) for name, network in pl_module.networks.items()}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -49,10 +57,10 @@ class RunCard(Callback):
                 self.validations.setdefault(name, []).append(value.item())
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the clock."""
+        """Stop the clock, and close the record: the test that follows restores an earlier checkpoint."""
         self.seconds = self._elapsed()
-        self._started = None
-        self._fit_epochs = trainer.current_epoch
+        self._finished = True
+        self.facts = {"epochs": trainer.current_epoch, **pl_module.run_facts}
 
     def write(self, trainer: Trainer) -> Path:
         """Write the card of the finished run, whole or not at all.
@@ -63,7 +71,6 @@ class RunCard(Callback):
         Returns:
             The path of the card.
         """
-        task = trainer.lightning_module
         metrics = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
         checkpoint = trainer.checkpoint_callback
         best = 0
@@ -81,17 +88,13 @@ class RunCard(Callback):
             "metrics": metrics,
             "seconds": round(self.seconds, 1),
             "peak_memory_mb": round(peak_memory_mb()),
-            "parameters": {
-                name: sum(parameter.numel() for parameter in network.parameters())
-                for name, network in task.networks.items()
-            },
-            "epochs": self._fit_epochs,
+            "parameters": self.parameters,
             "device": device_name(trainer),
             "precision": str(trainer.precision),
             "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
             "commit": commit(),
             "command": self.command,
-            **task.run_facts,
+            **self.facts,
         }
         path = Path(trainer.log_dir or trainer.default_root_dir) / "run.json"
         partial = path.with_name("run.json.partial")
@@ -100,7 +103,9 @@ class RunCard(Callback):
         return path
 
     def _elapsed(self) -> float:
-        return self.seconds + (time.perf_counter() - self._started if self._started is not None else 0.0)
+        if self._started is None or self._finished:
+            return self.seconds
+        return self.seconds + time.perf_counter() - self._started
 
     def state_dict(self) -> dict[str, Any]:
         """Give time and validations to a checkpoint."""
@@ -108,6 +113,8 @@ class RunCard(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take them up again in a resumed run."""
+        if self._finished:
+            return
         self.seconds = state_dict["seconds"]
         self.validations = state_dict["validations"]
 

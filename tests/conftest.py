@@ -1,0 +1,109 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+torch.set_num_threads(1)  # the nets of these tests are too small to share out
+
+
+@pytest.fixture(autouse=True)
+def clean_state(monkeypatch, tmp_path):
+    """Each test starts in its own folder, with a bare command line and without traces of another's seed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["pytest"])
+    for name in [name for name in os.environ if name.startswith("PL_")]:
+        monkeypatch.delenv(name)
+    state = torch.get_rng_state()
+    yield
+    torch.set_rng_state(state)
+    for name in [name for name in os.environ if name.startswith("PL_")]:
+        os.environ.pop(name)
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """Root of the real data sets, where someone has unpacked them."""
+    root = ROOT / "data"
+    if not (root / "cifar-100-python").is_dir() or not (root / "MNIST").is_dir():
+        pytest.skip("no real data in data/")
+    return root
+
+
+TINY_DATA = [
+    "--data=DigitsDataModule",
+    "--data.train_per_class=10",
+    "--data.test_per_class=10",
+    "--data.eval_batch_size=50",
+]
+TINY_TRAINER = [
+    "--trainer.accelerator=cpu",
+    "--trainer.devices=1",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+    "--trainer.log_every_n_steps=2",
+]
+TINY_TEACHER = [
+    "--model=ClassificationTask",
+    "--model.network=ResNet",
+    "--model.network.depth=10",
+    "--model.network.width=4",
+    "--data.batch_size=25",
+    "--experiment=teacher",
+]
+TINY_DFAD = [
+    "--model=DFADTask",
+    "--model.teacher=ResNet",
+    "--model.teacher.depth=10",
+    "--model.teacher.width=4",
+    "--model.student=ResNet",
+    "--model.student.depth=10",
+    "--model.student.width=2",
+    "--model.latent_dim=8",
+    "--model.generator_width=4",
+    "--model.batch_size=8",
+    "--data.steps_per_epoch=2",
+    "--experiment=dfad",
+]
+
+
+def run_cli(*words):
+    """Run the command line in process."""
+    from cli import main
+
+    return main(list(words))
+
+
+def run_process(*words, cwd, timeout=300, **env):
+    """Run the command line as a user's shell does; returns the finished process with its output as text."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "cli.py"), *map(str, words)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env=os.environ | {"COLUMNS": "80", "OMP_NUM_THREADS": "1"} | env,
+    )
+
+
+def run_card(experiment="dfad", version=0):
+    """Read the run card that a test has made in the current folder."""
+    return json.loads(Path(f"logs/{experiment}/version_{version}/run.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def teacher_ckpt(tmp_path_factory):
+    """Best checkpoint of a tiny teacher, trained once for all tests."""
+    folder = tmp_path_factory.mktemp("teacher")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["pytest"])
+        run_cli("fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=8")
+    return folder / "logs/teacher/version_0/checkpoints/best.ckpt"
