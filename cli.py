@@ -1,8 +1,11 @@
 """Command line of all experiments: `python cli.py {fit,validate,test,predict} --config configs/<experiment>.yaml`."""
 
 import os
+import re
 import shlex
 import sys
+import warnings
+from abc import ABCMeta
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,12 +18,22 @@ from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 
+import datamodules
+import lightning_tasks
 from datamodules import ImageDataModule
 from lightning_tasks import BaseTask
 from lightning_tasks.callbacks import PredictionWriter, RunCard
 from lightning_tasks.checkpoints import AtomicCheckpointIO, claim_version, newest_version, read_checkpoint
 
-set_parsing_settings(add_print_completion_argument=True)
+# ABCMeta: a type in Lightning's ModelPruning options, of which jsonargparse 4.53 cannot list the subclasses.
+set_parsing_settings(add_print_completion_argument=True, subclasses_disabled=[ABCMeta])
+
+
+HARMLESS_WARNINGS = (
+    "Your `IterableDataset` has `__len__` defined",  # a data-free epoch has no worker processes
+    "Found .* module.* in eval mode at the start of training",  # the frozen teacher is meant to be
+    ".*isinstance.treespec, LeafSpec",  # https://github.com/Lightning-AI/pytorch-lightning/issues/21326
+)
 
 
 class ExperimentLogger(TensorBoardLogger):
@@ -38,8 +51,25 @@ class OneLineErrorParser(LightningArgumentParser):
     """Parser that says what is wrong in one line, without the pages of usage before it."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print the message and exit with status 2."""
+        """Print the message, with the place of a key that is not accepted, and exit with status 2."""
+        if key := re.search(r"Option '(\w+)' is not accepted", message):
+            message += f"{find_key(key[1])}; --model.help CLASS and --data.help CLASS list what is"
+        if name := re.search(r'Parser key "(model|data)":.*Expected a dot import path string: (\S+)', message, re.DOTALL):
+            package, base = (lightning_tasks, BaseTask) if name[1] == "model" else (datamodules, ImageDataModule)
+            known = [known for known in package.__all__ if base in getattr(package, known).__mro__[1:]]
+            message = f"{name[1]}: no class {name[2]}; known are {', '.join(known)}"
         self.exit(2, f"error: {' '.join(message.split())}\n")
+
+
+def find_key(key: str) -> str:
+    """Say where a key stands in the config files of the command line, as " (file:line)"."""
+    for word in sys.argv:
+        path = Path(word.split("=")[-1])
+        if path.suffix in (".yaml", ".yml") and path.is_file():
+            for number, line in enumerate(path.read_text().splitlines(), 1):
+                if re.search(rf"\b{key}\s*:", line):
+                    return f" ({path}:{number})"
+    return ""
 
 
 class TaskCLI(LightningCLI):
@@ -70,9 +100,13 @@ class TaskCLI(LightningCLI):
         for name in ("num_classes", "image_shape", "mean", "std"):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
 
-    def before_instantiate_classes(self) -> None:
-        """Refuse a checkpoint that cannot be read before anything is built."""
-        path = self._get(self.config, "ckpt_path")
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Keep the command line for the run card, and refuse a checkpoint that cannot be read before all else."""
+        words = args if isinstance(args, list) else sys.argv[1:]
+        self.command = f"python cli.py {shlex.join(words)}"
+        super().parse_arguments(parser, args)
+        subcommand = self.config.get("subcommand")
+        path = self.config[subcommand].get("ckpt_path") if subcommand else None
         if path and path != "last":
             if not Path(path).is_file():
                 raise FileNotFoundError(f"ckpt_path: no checkpoint at {path}")
@@ -94,19 +128,14 @@ class TaskCLI(LightningCLI):
             version = int(resumed.name.removeprefix("version_")) if resumed else None
             kwargs["logger"] = ExperimentLogger(root, name=experiment, version=version, default_hp_metric=False)
         self.run_card = RunCard(experiment, seed, self.command)
-        callbacks = [*(trainer.callbacks or []), self.run_card]
+        given = trainer.callbacks or []
+        callbacks = [*(given if isinstance(given, list) else [given]), self.run_card]
         if self.subcommand == "predict":
             callbacks.append(PredictionWriter())
         if kwargs.get("logger") or trainer.logger:
             callbacks.append(LearningRateMonitor())
         plugins = [*(trainer.plugins or []), AtomicCheckpointIO()]
         return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
-
-    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Keep the command line for the run card."""
-        words = args if isinstance(args, list) else sys.argv[1:]
-        self.command = f"python cli.py {shlex.join(words)}"
-        super().parse_arguments(parser, args)
 
     def after_fit(self) -> None:
         """Test the checkpoint that validation chose, once, and write the run card."""
@@ -138,6 +167,8 @@ def main(args: ArgsType = None, run: bool = True) -> TaskCLI:
     Returns:
         The CLI object with `trainer`, `model`, `datamodule` and `config`.
     """
+    for message in HARMLESS_WARNINGS:
+        warnings.filterwarnings("ignore", message)
     return TaskCLI(
         BaseTask,
         ImageDataModule,
@@ -161,4 +192,7 @@ if __name__ == "__main__":
     except (ValueError, OSError, FloatingPointError) as error:
         if sys.flags.dev_mode:  # python -X dev cli.py ... shows the traceback
             raise
-        sys.exit(f"error: {error}")
+        root: BaseException = error
+        while root.__cause__ is not None and str(root).startswith("Does not validate"):  # jsonargparse's wrapping
+            root = root.__cause__
+        sys.exit(f"error: {' '.join(str(root).split())}")

@@ -4,7 +4,7 @@ Crop and flip, which every CIFAR recipe needs, are here. For all else name a tra
 works on batches in the same way:
 
     augment:
-      - {class_path: BatchRandomCrop, init_args: {padding: 4}}
+      - {class_path: datamodules.BatchRandomCrop, init_args: {padding: 4}}
       - {class_path: kornia.augmentation.ColorJitter, init_args: {brightness: 0.2}}
 """
 

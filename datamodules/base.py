@@ -1,7 +1,7 @@
 """What all image datamodules share: stages, splits, loaders, normalisation."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -63,7 +63,7 @@ class ImageDataModule(pl.LightningDataModule):
         train_per_class: int | None = None,
         test_per_class: int | None = None,
         balanced_sampling: bool = False,
-        augment: Sequence[nn.Module] | None = None,
+        augment: Sequence[Callable] | None = None,
         steps_per_epoch: int | None = None,
         num_workers: int = 0,
     ) -> None:
@@ -100,10 +100,11 @@ class ImageDataModule(pl.LightningDataModule):
         """Fetch and verify what `load` reads; a set that ships with a package has nothing to do here."""
 
     def prepare_data(self) -> None:
-        """Have the data on disk, one process at a time.
+        """Have the data on disk, one process at a time, and refuse a split that cannot be made, before a run starts.
 
         Raises:
             OSError: If they are neither there nor to be had, or the files are damaged.
+            ValueError: If the options ask for more samples than there are.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         with FileLock(self.root / f".{self.name}.lock"):
@@ -115,6 +116,7 @@ class ImageDataModule(pl.LightningDataModule):
                     f" ({type(error).__name__}: {error}). Remove damaged files, put the official files there or point"
                     " data.root at them; configs/*_digits.yaml run without any download"
                 ) from error
+        self.setup("fit")
 
     def setup(self, stage: str) -> None:
         """Split the data, equally for all stages: test part, then validation part, then per-class subsets."""
@@ -143,7 +145,7 @@ class ImageDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Shuffled batches, or bare step numbers where training needs no data."""
         if self.steps_per_epoch is not None:
-            return DataLoader(StepDataset(self.steps_per_epoch), batch_size=None)
+            return DataLoader(StepDataset(self.steps_per_epoch), batch_size=None, generator=torch.Generator())
         assert self.train_set is not None, "setup comes before the loaders"
         ranks = {"num_replicas": 1, "rank": 0}
         if self.trainer is not None:
@@ -191,8 +193,10 @@ class ImageDataModule(pl.LightningDataModule):
         # collate_fn: a batch comes whole from __getitems__.
         return DataLoader(
             data,
-            batch_size,
+            batch_size=batch_size,
             collate_fn=_identity,
+            # Without one it draws a number from the global generator whenever it starts, and a resumed run would differ.
+            generator=torch.Generator(),
             pin_memory=torch.cuda.is_available(),
             persistent_workers=options.get("num_workers", 0) > 0,
             **options,

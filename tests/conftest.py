@@ -107,3 +107,21 @@ def teacher_ckpt(tmp_path_factory):
         patch.setattr(sys, "argv", ["pytest"])
         run_cli("fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=8")
     return folder / "logs/teacher/version_0/checkpoints/best.ckpt"
+
+
+@pytest.fixture
+def mnist_root(tmp_path):
+    """A small MNIST in the official file format: 20 training and 10 test images of each class."""
+    import numpy as np
+
+    raw = tmp_path / "root/MNIST/raw"
+    raw.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 200), ("t10k", 100)):
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        images = generator.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        header = np.array([0x803, count, 28, 28], dtype=">i4").tobytes()
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        header = np.array([0x801, count], dtype=">i4").tobytes()
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(header + labels.tobytes())
+    return tmp_path / "root"

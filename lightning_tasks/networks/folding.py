@@ -1,7 +1,6 @@
 """Folding BatchNorm into convolutions, for frozen networks."""
 
 from torch import fx, nn
-from torch.fx.experimental.optimization import fuse
 
 
 def fold_batchnorm(network: nn.Module) -> fx.GraphModule:
@@ -20,6 +19,9 @@ def fold_batchnorm(network: nn.Module) -> fx.GraphModule:
     Raises:
         ValueError: If the network is in training mode, where BatchNorm is not a constant function.
     """
+    # Here, since it imports torch.ao: start-up time, and types that the config schema of jsonargparse cannot express.
+    from torch.fx.experimental.optimization import fuse
+
     if any(module.training for module in network.modules()):
         raise ValueError("fold_batchnorm needs a network in eval mode: call network.eval() first")
     return fuse(network).eval().requires_grad_(False)

@@ -1,0 +1,137 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from schema import config_schema
+from conftest import ROOT, TINY_DATA, TINY_TEACHER, TINY_TRAINER, run_card, run_cli, run_process
+
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+FAST = ["--trainer.accelerator=cpu", "--trainer.fast_dev_run=1", "--trainer.enable_model_summary=false"]
+
+
+def printed(capsys, *words):
+    """What `--print_config` says, as data."""
+    with pytest.raises(SystemExit) as stop:
+        run_cli(*words, "--print_config")
+    assert not stop.value.code
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_config_is_read_back_as_it_was_printed(config, capsys, tmp_path):
+    first = printed(capsys, "fit", f"--config={config}")
+    (tmp_path / "printed.yaml").write_text(first)
+    again = printed(capsys, "fit", f"--config={tmp_path}/printed.yaml")
+    assert yaml.safe_load(again) == yaml.safe_load(first)
+    assert yaml.safe_load(first)["experiment"] == config.stem
+    assert "Unable to serialize" not in first
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_config_runs(config, tmp_path, real_data, monkeypatch, request):
+    """One batch of everything on the real data; a teacher comes from its own config."""
+    words = ["fit", f"--config={config}", *FAST, f"--data.root={real_data}", "--data.eval_batch_size=8"]
+    options = yaml.safe_load(config.read_text())["model"]["init_args"]
+    if "teacher_ckpt" in options:
+        words += [f"--model.teacher_ckpt={untrained_teacher(tmp_path, options, config)}", "--model.batch_size=4"]
+    else:
+        words += ["--data.batch_size=8"]
+    cli = run_cli(*words)
+    assert cli.trainer.global_step > 0
+
+
+def untrained_teacher(folder, options, config):
+    """A checkpoint of the teacher that a config names, with random weights."""
+    import torch
+
+    from lightning_tasks import ResNet
+
+    digits = "digits" in config.stem
+    shape, classes = ((1, 16, 16), 10) if digits else ((3, 32, 32), 100)
+    network = ResNet(classes, shape, **options["teacher"]["init_args"])
+    weights = {f"network.{name}": value for name, value in network.state_dict().items()}
+    path = folder / "teacher.ckpt"
+    torch.save({"state_dict": weights, "hyper_parameters": {"num_classes": classes}}, path)
+    return path
+
+
+def test_help_names_the_commands(tmp_path):
+    done = run_process("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in ("fit", "validate", "test", "predict"))
+
+
+def test_schema_for_editors_accepts_the_configs_and_refuses_a_typo():
+    schema = Draft202012Validator(config_schema())
+    for path in CONFIGS:
+        config = yaml.safe_load(path.read_text())
+        assert schema.is_valid(config), path
+    config["model"]["init_args"]["netwrk"] = 5
+    assert not schema.is_valid(config)
+
+
+def test_fit_writes_the_log_folder():
+    run_cli("fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2", "--seed_everything=7")
+    run = Path("logs/teacher/version_0")
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert (run / "config.yaml").is_file()
+    assert list(run.glob("events.out.tfevents*"))
+    card = run_card("teacher")
+    assert card["experiment"] == "teacher"
+    assert card["seed"] == 7
+    assert card["epochs"] == 2
+    assert card["seconds"] > 0
+    assert card["peak_memory_mb"] > 50
+    assert card["device"].startswith("1 x CPU")
+    assert card["precision"] == "32-true"
+    assert set(card["parameters"]) == {"network"}
+    assert card["versions"]["torch"]
+    assert card["command"].startswith("python cli.py fit --model=ClassificationTask")
+    assert {"test/acc", "val/acc", "val/acc_last", "val/acc_mean"} <= set(card["metrics"])
+    best = max(card["metrics"]["val/acc"], card["metrics"]["val/acc_last"])
+    assert card["metrics"]["val/acc"] == best
+
+
+def test_saved_config_runs_again():
+    run_cli("fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1")
+    run_cli("fit", "--config=logs/teacher/version_0/config.yaml")
+    cards = [run_card("teacher", version)["metrics"] for version in (0, 1)]
+    assert cards[0] == cards[1]
+
+
+def test_test_validate_and_predict_use_a_checkpoint(teacher_ckpt, capsys):
+    common = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, f"--ckpt_path={teacher_ckpt}"]
+    tested = run_cli("test", *common).trainer.callback_metrics["test/acc"]
+    assert tested > 0.5
+    assert "val/acc" in run_cli("validate", *common).trainer.callback_metrics
+    cli = run_cli("predict", *common)
+    rows = Path(cli.trainer.log_dir, "predictions.csv").read_text().splitlines()
+    assert rows[0] == "index,label,predicted,probability"
+    assert len(rows) == 1 + 100
+    right = sum(label == predicted for _, label, predicted, _ in (row.split(",") for row in rows[1:]))
+    assert right / 100 == pytest.approx(float(tested))
+
+
+def test_runs_get_folders_of_their_own():
+    from lightning_tasks.checkpoints import claim_version
+
+    folder = Path("logs/x")
+    assert [claim_version(folder) for _ in range(3)] == [0, 1, 2]
+    (folder / "version_9").mkdir()
+    assert claim_version(folder) == 10
+
+
+def test_readme_names_every_config_and_only_commands_that_parse(capsys):
+    text = (ROOT / "README.md").read_text()
+    for config in CONFIGS:
+        assert f"configs/{config.name}" in text, f"{config.name} is not in README.md"
+    commands = re.findall(r"^python cli\.py (fit .*)$", text, flags=re.MULTILINE)
+    assert commands
+    for command in commands:
+        words = command.split("#")[0].replace("configs/", f"{ROOT}/configs/").split()
+        printed(capsys, *words)

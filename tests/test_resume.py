@@ -1,0 +1,139 @@
+"""A killed run that is resumed ends with the same weights, to the bit, as one that was not killed."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_card, run_cli
+
+# Runs the command line, and kills its own process the n-th time that it comes by a place.
+KILLER = """
+import os, signal, sys
+sys.path.insert(0, {root!r})
+import torch
+torch.set_num_threads(1)
+import cli, lightning_tasks.checkpoints, lightning_tasks.base, lightning_tasks.dfad
+from lightning_tasks.callbacks import RunCard
+
+left = {times}
+
+def deadly(function):
+    def wrapper(*args, **kwargs):
+        global left
+        left -= 1
+        if left == 0:
+            if function is torch.save:
+                args[1].write(b"half of a checkpoint")
+                args[1].flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args, **kwargs)
+    return wrapper
+
+owner, name = {place}
+setattr(owner, name, deadly(getattr(owner, name)))
+cli.main(sys.argv[1:])
+"""
+STEP = "lightning_tasks.dfad.DFADTask, 'training_step'"
+PLACES = {
+    "in the first epoch": (STEP, 2),
+    "in the third epoch": (STEP, 2 * 2 + 1),
+    "in validation": ("lightning_tasks.dfad.DFADTask, 'validation_step'", 7),
+    "while a checkpoint is written": ("torch, 'save'", 6),
+    "between a checkpoint and its name": ("os, 'replace'", 5),
+    "after the last epoch": ("RunCard, 'on_fit_end'", 1),
+}
+
+
+def kill(words, place, times):
+    script = KILLER.format(root=str(ROOT), place=place, times=times)
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def assert_same_training_state(ours, theirs):
+    ours, theirs = (torch.load(path, weights_only=True) for path in (ours, theirs))
+    assert ours["epoch"] == theirs["epoch"]
+    for name, value in theirs["state_dict"].items():
+        assert torch.equal(ours["state_dict"][name], value), name
+    for a, b in zip(ours["optimizer_states"], theirs["optimizer_states"], strict=True):
+        assert a["param_groups"] == b["param_groups"]
+        for index, state in b["state"].items():
+            assert all(torch.equal(torch.as_tensor(a["state"][index][k]), torch.as_tensor(v)) for k, v in state.items() if v is not None)
+    assert ours["lr_schedulers"] == theirs["lr_schedulers"]
+
+
+@pytest.fixture(scope="module")
+def dfad_words(teacher_ckpt):
+    return [
+        "fit",
+        *TINY_DFAD,
+        *TINY_DATA,
+        *TINY_TRAINER,
+        f"--model.teacher_ckpt={teacher_ckpt}",
+        "--model.scheduler_student=torch.optim.lr_scheduler.CosineAnnealingLR",
+        "--model.scheduler_student.T_max=4",
+        "--trainer.max_epochs=4",
+        "--trainer.callbacks=CurvesPicture",
+    ]
+
+
+@pytest.fixture(scope="module")
+def unkilled(dfad_words, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unkilled")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["pytest"])
+        run_cli(*dfad_words)
+        return folder / "logs/dfad/version_0/checkpoints/last.ckpt", run_card()
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_killed_distillation_goes_on(where, dfad_words, unkilled):
+    place, times = PLACES[where]
+    kill(dfad_words, place, times)
+    last = Path("logs/dfad/version_0/checkpoints/last.ckpt")
+    if last.exists():
+        torch.load(last, weights_only=True)  # whole, wherever the kill came
+    else:
+        assert where == "in the first epoch"
+    run_cli(*dfad_words, "--ckpt_path=last")
+    resumed = sorted(Path("logs/dfad").glob("version_*/run.json"))[-1].parent
+    reference, card = unkilled
+    assert_same_training_state(resumed / "checkpoints/last.ckpt", reference)
+    ours = run_card(version=int(resumed.name[-1]))
+    assert ours["metrics"] == card["metrics"]
+    assert ours["min_class_entropy"] == card["min_class_entropy"]
+    assert not list(resumed.rglob("*.partial"))
+
+
+def test_killed_classifier_goes_on():
+    """With everything random that a classifier can have: shuffling, augmentation, dropout, balanced sampling."""
+    words = [
+        "fit",
+        "--model=ClassificationTask",
+        "--model.network=MLP",
+        "--model.network.dropout=0.3",
+        "--data=DigitsDataModule",
+        "--data.batch_size=100",
+        "--data.balanced_sampling=true",
+        '--data.augment=[{"class_path": "datamodules.BatchRandomCrop"}, {"class_path": "datamodules.BatchRandomFlip"}]',
+        *TINY_TRAINER,
+        "--trainer.max_epochs=3",
+    ]
+    run_cli(*words, "--experiment=whole")
+    kill([*words, "--experiment=killed"], "lightning_tasks.ClassificationTask, 'training_step'", 20)
+    run_cli(*words, "--experiment=killed", "--ckpt_path=last")
+    assert_same_training_state(*(f"logs/{name}/version_0/checkpoints/last.ckpt" for name in ("killed", "whole")))
+    assert run_card("killed")["metrics"] == run_card("whole")["metrics"]
+
+
+def test_last_takes_up_the_run_of_the_same_seed():
+    words = ["fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER]
+    for seed in (1, 2):
+        run_cli(*words, "--trainer.max_epochs=1", f"--seed_everything={seed}")
+    run_cli(*words, "--trainer.max_epochs=2", "--seed_everything=1", "--ckpt_path=last")
+    assert run_card("teacher", 0)["epochs"] == 2
+    assert run_card("teacher", 1)["epochs"] == 1
