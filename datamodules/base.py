@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import pytorch_lightning as pl
 import torch
 from filelock import FileLock
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
 from datamodules.splits import RATIOS, per_class_subset, stratified_split
@@ -84,7 +84,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.train_per_class = train_per_class
         self.test_per_class = test_per_class
         self.balanced_sampling = balanced_sampling
-        self.augment = nn.Sequential(*(augment or ()))
+        self.augment = tuple(augment or ())
         self.steps_per_epoch = steps_per_epoch
         self.num_workers = num_workers
         self.train_set: TensorImages | None = None
@@ -178,7 +178,8 @@ class ImageDataModule(pl.LightningDataModule):
         x, y = batch
         x = x.float().div_(255)
         if self.trainer is not None and self.trainer.training:
-            x = self.augment(x)
+            for transform in self.augment:
+                x = transform(x)
         return self.normalise(x), y
 
     def normalise(self, x: Tensor) -> Tensor:

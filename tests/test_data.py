@@ -1,0 +1,287 @@
+import functools
+import hashlib
+import http.server
+import multiprocessing
+import pickle
+import tarfile
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+from torchvision import datasets
+
+from datamodules import (
+    BatchRandomCrop,
+    BatchRandomFlip,
+    CIFAR10DataModule,
+    CIFAR100DataModule,
+    DigitsDataModule,
+    FashionMNISTDataModule,
+    MNISTDataModule,
+)
+from datamodules.splits import per_class_subset, stratified_split
+from datamodules.tensors import BalancedSampler, StepDataset, TensorImages
+
+
+class TestSplits:
+    labels = torch.arange(1000) % 10
+
+    def test_parts_are_whole_disjoint_and_stratified(self):
+        first, second = stratified_split(self.labels, 0.7, seed=3)
+        assert torch.equal(torch.cat([first, second]).sort().values, torch.arange(1000))
+        assert torch.bincount(self.labels[first]).tolist() == [70] * 10
+        assert torch.bincount(self.labels[second]).tolist() == [30] * 10
+
+    def test_seed_decides(self):
+        a, b, c = (stratified_split(self.labels, 0.7, seed)[0] for seed in (1, 1, 2))
+        assert torch.equal(a, b)
+        assert not torch.equal(a, c)
+
+    def test_empty_class_is_refused(self):
+        with pytest.raises(ValueError, match="data.x: class 9 has 1 samples"):
+            stratified_split(torch.tensor([0] * 10 + [9]), 0.9, 0, "data.x")
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            stratified_split(self.labels, 1.0, 0)
+
+    def test_per_class(self):
+        chosen = per_class_subset(self.labels, 7, seed=0)
+        assert torch.bincount(self.labels[chosen]).tolist() == [7] * 10
+        with pytest.raises(ValueError, match="n: 101 samples a class asked for, but class 0 has 100"):
+            per_class_subset(self.labels, 101, 0, "n")
+
+
+class TestModule:
+    def test_parts_are_disjoint_and_cover_all(self):
+        data = DigitsDataModule()
+        data.setup("fit")
+        parts = [data.train_set, data.val_set, data.test_set]
+        assert [len(part) for part in parts] == [1293, 145, 359]
+        assert sum(int(part.images.sum()) for part in parts) == int(data.load()[0].images.sum())
+        assert all(len(part.labels.unique()) == 10 for part in parts)
+
+    @pytest.mark.parametrize(("split", "share"), [("70:30", 0.7), ("80:20", 0.8), ("90:10", 0.9)])
+    def test_ratio(self, split, share):
+        data = DigitsDataModule(split=split)
+        data.setup("fit")
+        assert (len(data.train_set) + len(data.val_set)) / 1797 == pytest.approx(share, abs=0.005)
+
+    def test_ratio_of_a_set_with_an_official_split_takes_all_samples(self, mnist_root):
+        data = MNISTDataModule(root=str(mnist_root), split="90:10", val_fraction=0.2)
+        data.setup("fit")
+        assert len(data.test_set) == 30
+        assert len(data.train_set) + len(data.val_set) == 270
+
+    def test_validation_comes_from_the_training_part(self, mnist_root):
+        data = MNISTDataModule(root=str(mnist_root), val_fraction=0.2)
+        data.setup("fit")
+        official = datasets.MNIST(str(mnist_root), train=True)
+        assert len(data.train_set) + len(data.val_set) == len(official)
+        assert torch.equal(data.test_set.images[:, 0], datasets.MNIST(str(mnist_root), train=False).data)
+
+    def test_batches_are_normalised(self):
+        data = DigitsDataModule()
+        data.setup("fit")
+        x, y = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
+        assert x.dtype == torch.float32
+        assert y.dtype == torch.int64
+        raw = data.val_set.images.float() / 255
+        torch.testing.assert_close(x, (raw - data.mean[0]) / data.std[0])
+
+    def test_statistics_are_those_of_the_set(self):
+        images = DigitsDataModule().load()[0].images.double() / 255
+        assert DigitsDataModule.mean[0] == pytest.approx(images.mean().item(), abs=1e-4)
+        assert DigitsDataModule.std[0] == pytest.approx(images.std().item(), abs=1e-4)
+
+    def test_per_class_counts(self):
+        data = DigitsDataModule(train_per_class=12, test_per_class=5)
+        data.setup("fit")
+        assert torch.bincount(data.train_set.labels).tolist() == [12] * 10
+        assert torch.bincount(data.test_set.labels).tolist() == [5] * 10
+
+    def test_epochs_are_shuffled_and_repeatable(self):
+        data = DigitsDataModule(batch_size=100)
+        data.setup("fit")
+        loader = data.train_dataloader()
+        orders = []
+        for epoch in (0, 1, 0):
+            loader.sampler.set_epoch(epoch)
+            orders.append(torch.cat([y for _, y in loader]))
+        assert len(orders[0]) == 1293
+        assert torch.equal(orders[0], orders[2])
+        assert not torch.equal(orders[0], orders[1])
+
+    def test_without_data_an_epoch_is_step_numbers(self):
+        data = DigitsDataModule(steps_per_epoch=7)
+        data.setup("fit")
+        assert list(data.train_dataloader()) == list(range(7))
+        assert data.train_set is None
+        assert data.on_after_batch_transfer(3, 0) == 3
+
+    @pytest.mark.parametrize("options", [{"batch_size": 0}, {"steps_per_epoch": 0}, {"eval_batch_size": -1}])
+    def test_bad_numbers_are_refused(self, options):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            DigitsDataModule(**options)
+
+
+def test_whole_batches_equal_single_samples():
+    data = TensorImages(torch.arange(24).view(6, 1, 2, 2).to(torch.uint8), torch.arange(6))
+    x, y = data.__getitems__([4, 1])
+    assert torch.equal(x, torch.stack([data[4][0], data[1][0]]))
+    assert y.tolist() == [4, 1]
+    with pytest.raises(ValueError, match="6 images, but 5 labels"):
+        TensorImages(data.images, data.labels[:5])
+
+
+def test_balanced_sampler_evens_out_and_shares():
+    labels = torch.tensor([0] * 900 + [1] * 100)
+    data = TensorImages(torch.zeros(1000, 1, 1, 1, dtype=torch.uint8), labels)
+    ranks = [BalancedSampler(data, 2, rank, seed=5) for rank in (0, 1)]
+    drawn = [list(sampler) for sampler in ranks]
+    assert [len(part) for part in drawn] == [500, 500]
+    assert drawn[0] != drawn[1]
+    assert labels[torch.tensor(drawn[0] + drawn[1])].float().mean() == pytest.approx(0.5, abs=0.05)
+    assert list(ranks[0]) == drawn[0]
+    ranks[0].set_epoch(1)
+    assert list(ranks[0]) != drawn[0]
+
+
+def test_step_dataset_has_a_length_and_is_not_shared_out():
+    assert len(StepDataset(5)) == 5
+    assert list(DataLoader(StepDataset(5), batch_size=None)) == [0, 1, 2, 3, 4]
+
+
+class TestAugment:
+    def test_crop_cuts_a_window_of_the_padded_image(self):
+        x = torch.arange(1, 17, dtype=torch.uint8).view(1, 1, 4, 4).repeat(200, 2, 1, 1)
+        out = BatchRandomCrop(padding=1)(x)
+        padded = torch.nn.functional.pad(x[0], (1, 1, 1, 1))
+        windows = {padded[:, i : i + 4, j : j + 4].numpy().tobytes() for i in range(3) for j in range(3)}
+        assert {image.numpy().tobytes() for image in out} == windows
+
+    def test_flip_mirrors_some_images(self):
+        x = torch.rand(500, 3, 4, 4)
+        out = BatchRandomFlip()(x)
+        flipped = (out == x.flip(-1)).flatten(1).all(dim=1)
+        kept = (out == x).flatten(1).all(dim=1)
+        assert (flipped | kept).all()
+        assert flipped.float().mean() == pytest.approx(0.5, abs=0.1)
+        assert torch.equal(BatchRandomFlip(p=0.0)(x), x)
+        assert torch.equal(BatchRandomFlip(p=1.0)(x), x.flip(-1))
+
+    def test_kornia_fits_in(self):
+        kornia = pytest.importorskip("kornia.augmentation")
+        data = DigitsDataModule(augment=[kornia.RandomRotation(10.0, p=1.0)])
+        data.trainer = type("Training", (), {"training": True})()
+        raw = DigitsDataModule().load()[0].images[:4]
+        x, _ = data.on_after_batch_transfer((raw, torch.zeros(4)), 0)
+        assert x.shape == (4, 1, 16, 16)
+        assert not torch.equal(x, data.normalise(raw.float() / 255))
+
+    def test_only_training_is_augmented(self):
+        def refuse(x):
+            raise AssertionError("augmented")
+
+        data = DigitsDataModule(augment=[refuse])
+        x = torch.zeros(2, 1, 16, 16, dtype=torch.uint8), torch.zeros(2)
+        data.on_after_batch_transfer(x, 0)
+        data.trainer = type("Training", (), {"training": True})()
+        with pytest.raises(AssertionError, match="augmented"):
+            data.on_after_batch_transfer(x, 0)
+
+    @pytest.mark.parametrize("make", [lambda: BatchRandomCrop(0), lambda: BatchRandomFlip(1.5)])
+    def test_bad_options_are_refused(self, make):
+        with pytest.raises(ValueError, match="must be"):
+            make()
+
+
+def cifar_archive(folder, monkeypatch, module, fetched=None):
+    """A small archive in the official format, with the checksums of the torchvision class patched to it."""
+    base = folder / "made" / module.dataset.base_folder
+    base.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    fine = module.num_classes == 100
+    lists = {"train_list": [], "test_list": []}
+    for key, count in (("train_list", 4), ("test_list", 2)):
+        for name, _ in getattr(module.dataset, key):
+            labels = list(range(module.num_classes)) * count
+            images = generator.integers(0, 256, (len(labels), 3072), dtype=np.uint8)
+            (base / name).write_bytes(pickle.dumps({"data": images, "fine_labels" if fine else "labels": labels}))
+            lists[key].append([name, hashlib.md5((base / name).read_bytes()).hexdigest()])
+    meta = dict(module.dataset.meta)
+    names = [f"class {index}" for index in range(module.num_classes)]
+    (base / meta["filename"]).write_bytes(pickle.dumps({meta["key"]: names}))
+    meta["md5"] = hashlib.md5((base / meta["filename"]).read_bytes()).hexdigest()
+    archive = folder / module.dataset.filename
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(base, arcname=module.dataset.base_folder)
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            if fetched is not None:
+                fetched.append(self.command)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(module.dataset, "url", f"http://127.0.0.1:{server.server_port}/{archive.name}")
+    monkeypatch.setattr(module.dataset, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
+    monkeypatch.setattr(module.dataset, "meta", meta)
+    for key, value in lists.items():
+        monkeypatch.setattr(module.dataset, key, value)
+
+
+@pytest.mark.parametrize("module", [CIFAR10DataModule, CIFAR100DataModule])
+def test_cifar_is_downloaded_verified_and_read(module, tmp_path, monkeypatch):
+    cifar_archive(tmp_path, monkeypatch, module)
+    data = module(root=str(tmp_path / "root"), val_fraction=0.25)
+    data.prepare_data()
+    assert len(data.train_set) + len(data.val_set) == 4 * module.num_classes * len(module.dataset.train_list)
+    assert len(data.test_set) == 2 * module.num_classes
+    assert data.train_set.images.shape[1:] == data.image_shape
+    assert data.class_names[3] == "class 3"
+    assert module.mean != (CIFAR100DataModule if module is CIFAR10DataModule else CIFAR10DataModule).mean
+
+
+def prepare(root):
+    torch.set_num_threads(1)
+    data = CIFAR10DataModule(root=root, val_fraction=0.25)
+    data.prepare_data()
+    return len(data.test_set)
+
+
+def test_two_runs_share_one_download(tmp_path, monkeypatch):
+    fetched = []
+    cifar_archive(tmp_path, monkeypatch, CIFAR10DataModule, fetched)
+    assert prepare(str(tmp_path / "alone")) == 20
+    requests_of_one = len(fetched)
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        sizes = pool.map(prepare, [str(tmp_path / "root")] * 2)
+    assert sizes == [20, 20]
+    assert len(fetched) == 2 * requests_of_one > 0
+
+
+@pytest.mark.parametrize("module", [MNISTDataModule, FashionMNISTDataModule])
+def test_mnist_format(module, mnist_root):
+    if module is FashionMNISTDataModule:
+        (mnist_root / "MNIST").rename(mnist_root / "FashionMNIST")
+    data = module(root=str(mnist_root), val_fraction=0.2)
+    data.prepare_data()
+    assert len(data.train_set) == 160
+    assert len(data.class_names) == 10
+
+
+@pytest.mark.real_data
+class TestRealData:
+    def test_statistics_are_those_of_the_training_images(self, real_data):
+        for module in (MNISTDataModule, CIFAR100DataModule):
+            images = module(root=str(real_data)).load()[0].images.double() / 255
+            assert images.mean((0, 2, 3)).tolist() == pytest.approx(module.mean, abs=1e-4)
+            assert images.std((0, 2, 3)).tolist() == pytest.approx(module.std, abs=1e-4)
+
+    def test_official_sizes_and_names(self, real_data):
+        data = CIFAR100DataModule(root=str(real_data))
+        data.prepare_data()
+        assert [len(part) for part in (data.train_set, data.val_set, data.test_set)] == [45000, 5000, 10000]
+        assert torch.bincount(data.test_set.labels).tolist() == [100] * 100
+        assert data.class_names[:2] == ["apple", "aquarium_fish"]

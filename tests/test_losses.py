@@ -1,0 +1,67 @@
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lightning_tasks.losses import AdversarialL1Loss, CrossEntropyLoss
+
+
+class TestCrossEntropy:
+    def test_by_hand(self):
+        logits = torch.tensor([[math.log(3.0), 0.0]])  # probabilities 3/4 and 1/4
+        assert CrossEntropyLoss()(logits, torch.tensor([1])).item() == pytest.approx(math.log(4))
+
+    @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+    def test_equals_pytorchs(self, label_smoothing):
+        logits = torch.randn(16, 7, requires_grad=True)
+        y = torch.randint(7, (16,))
+        ours = CrossEntropyLoss(label_smoothing)(logits, y)
+        theirs = F.cross_entropy(logits, y, label_smoothing=label_smoothing)
+        torch.testing.assert_close(ours, theirs)
+        gradients = [torch.autograd.grad(loss, logits)[0] for loss in (ours, theirs)]
+        torch.testing.assert_close(*gradients)
+
+    def test_great_logits_and_half_precision_stay_finite(self):
+        logits = torch.tensor([[6e4, -6e4]], dtype=torch.float16)
+        loss = CrossEntropyLoss()(logits, torch.tensor([1]))
+        assert loss.dtype == torch.float32
+        assert loss.item() == pytest.approx(1.2e5, rel=1e-3)
+
+    def test_bad_shapes_and_options(self):
+        with pytest.raises(ValueError, match="expected logits"):
+            CrossEntropyLoss()(torch.zeros(2, 3), torch.zeros(3, dtype=torch.long))
+        with pytest.raises(ValueError, match="label_smoothing"):
+            CrossEntropyLoss(1.0)
+
+
+class TestAdversarialL1:
+    def test_by_hand(self):
+        loss = AdversarialL1Loss()(torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[0.0, 4.0], [0.0, 1.0]]))
+        assert loss.item() == pytest.approx((1 + 2 + 0 + 1) / 4)
+
+    def test_equals_the_authors_form(self):
+        a, b = torch.randn(2, 16, 10)
+        torch.testing.assert_close(AdversarialL1Loss()(a, b), F.l1_loss(a, b))
+
+    def test_student_goes_down_and_generator_up(self):
+        teacher, student = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
+        x = torch.randn(8, 4, requires_grad=True)
+        loss = AdversarialL1Loss()
+        before = loss(student(x), teacher(x))
+        to_student = torch.autograd.grad(before, list(student.parameters()), retain_graph=True)
+        to_images = torch.autograd.grad(-before, x)[0]
+        with torch.no_grad():
+            after_generator = loss(student(x - 0.01 * to_images), teacher(x - 0.01 * to_images))
+            for parameter, gradient in zip(student.parameters(), to_student, strict=True):
+                parameter -= 0.01 * gradient
+            after_student = loss(student(x), teacher(x))
+        assert after_student < before < after_generator
+
+    def test_half_precision_is_summed_in_full(self):
+        a = torch.full((4096, 100), 100.0, dtype=torch.float16)
+        assert AdversarialL1Loss()(a, -a).item() == pytest.approx(200)
+
+    def test_shapes_must_agree(self):
+        with pytest.raises(ValueError, match="differ in shape"):
+            AdversarialL1Loss()(torch.zeros(2, 10), torch.zeros(2, 100))
