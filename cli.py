@@ -22,7 +22,7 @@ import datamodules
 import lightning_tasks
 from datamodules import ImageDataModule
 from lightning_tasks import BaseTask
-from lightning_tasks.callbacks import PredictionWriter, RunCard
+from lightning_tasks.callbacks import CompactProgressBar, PredictionWriter, RunCard
 from lightning_tasks.checkpoints import AtomicCheckpointIO, claim_version, newest_version, read_checkpoint
 
 # ABCMeta: a type in Lightning's ModelPruning options, of which jsonargparse 4.53 cannot list the subclasses.
@@ -32,6 +32,7 @@ set_parsing_settings(add_print_completion_argument=True, subclasses_disabled=[AB
 HARMLESS_WARNINGS = (
     "Your `IterableDataset` has `__len__` defined",  # a data-free epoch has no worker processes
     "Found .* module.* in eval mode at the start of training",  # the frozen teacher is meant to be
+    "It is recommended to use .self.log.*sync_dist=True",  # counts are summed over the ranks before they are logged
     ".*isinstance.treespec, LeafSpec",  # https://github.com/Lightning-AI/pytorch-lightning/issues/21326
 )
 
@@ -54,7 +55,8 @@ class OneLineErrorParser(LightningArgumentParser):
         """Print the message, with the place of a key that is not accepted, and exit with status 2."""
         if key := re.search(r"Option '(\w+)' is not accepted", message):
             message += f"{find_key(key[1])}; --model.help CLASS and --data.help CLASS list what is"
-        if name := re.search(r'Parser key "(model|data)":.*Expected a dot import path string: (\S+)', message, re.DOTALL):
+        unknown_class = r'Parser key "(model|data)":.*Expected a dot import path string: (\S+)'
+        if name := re.search(unknown_class, message, re.DOTALL):
             package, base = (lightning_tasks, BaseTask) if name[1] == "model" else (datamodules, ImageDataModule)
             known = [known for known in package.__all__ if base in getattr(package, known).__mro__[1:]]
             message = f"{name[1]}: no class {name[2]}; known are {', '.join(known)}"
@@ -130,6 +132,8 @@ class TaskCLI(LightningCLI):
         self.run_card = RunCard(experiment, seed, self.command)
         given = trainer.callbacks or []
         callbacks = [*(given if isinstance(given, list) else [given]), self.run_card]
+        if trainer.enable_progress_bar is not False:
+            callbacks.append(CompactProgressBar())
         if self.subcommand == "predict":
             callbacks.append(PredictionWriter())
         if kwargs.get("logger") or trainer.logger:
@@ -140,12 +144,13 @@ class TaskCLI(LightningCLI):
     def after_fit(self) -> None:
         """Test the checkpoint that validation chose, once, and write the run card."""
         trainer = self.trainer
-        if trainer.fast_dev_run or not self._get(self.config, "test_after_fit"):
+        if trainer.fast_dev_run or not self._get(self.config, "test_after_fit"):  # type: ignore[attr-defined]
             return
         best = getattr(trainer.checkpoint_callback, "best_model_path", "")
         trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best or None)
+        path = self.run_card.write(trainer)
         if trainer.is_global_zero:
-            print(f"run card: {self.run_card.write(trainer)}")
+            print(f"run card: {path}")
 
 
 def _seed_of(run: Path) -> int | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
 from datamodules.splits import RATIOS, per_class_subset, stratified_split
-from datamodules.tensors import BalancedSampler, Batch, StepDataset, TensorImages
+from datamodules.tensors import BalancedSampler, StepDataset, TensorImages
 
 Split = Literal["official", "70:30", "80:20", "90:10"]
 
@@ -46,7 +46,7 @@ class ImageDataModule(pl.LightningDataModule):
         ValueError: If an option is out of range, or a class has too few samples for what is asked.
     """
 
-    name: ClassVar[str]
+    dataset_name: ClassVar[str]
     num_classes: ClassVar[int]
     mean: ClassVar[tuple[float, ...]]
     std: ClassVar[tuple[float, ...]]
@@ -107,12 +107,12 @@ class ImageDataModule(pl.LightningDataModule):
             ValueError: If the options ask for more samples than there are.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.root / f".{self.name}.lock"):
+        with FileLock(self.root / f".{self.dataset_name}.lock"):
             try:
                 self.download()
             except Exception as error:  # urllib, pickle, zlib and assertion errors all mean the same to the user
                 raise OSError(
-                    f"{self.name}: no usable data in {self.root.resolve()} and the download failed"
+                    f"{self.dataset_name}: no usable data in {self.root.resolve()} and the download failed"
                     f" ({type(error).__name__}: {error}). Remove damaged files, put the official files there or point"
                     " data.root at them; configs/*_digits.yaml run without any download"
                 ) from error
@@ -125,7 +125,9 @@ class ImageDataModule(pl.LightningDataModule):
         train, test = self.load()
         if self.split == "official":
             if test is None:
-                raise ValueError(f"{self.name} has no official split; data.split must be one of {sorted(RATIOS)}")
+                raise ValueError(
+                    f"{self.dataset_name} has no official split; data.split must be one of {sorted(RATIOS)}"
+                )
         else:
             if test is not None:
                 train = TensorImages(torch.cat([train.images, test.images]), torch.cat([train.labels, test.labels]))
@@ -147,16 +149,11 @@ class ImageDataModule(pl.LightningDataModule):
         if self.steps_per_epoch is not None:
             return DataLoader(StepDataset(self.steps_per_epoch), batch_size=None, generator=torch.Generator())
         assert self.train_set is not None, "setup comes before the loaders"
-        ranks = {"num_replicas": 1, "rank": 0}
-        if self.trainer is not None:
-            ranks = {"num_replicas": self.trainer.world_size, "rank": self.trainer.global_rank}
+        num_replicas, rank = (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
+        # On one device too: these samplers depend on (seed, epoch) only, which makes a resumed run repeat itself.
+        sampler_class = BalancedSampler if self.balanced_sampling else DistributedSampler
         seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
-        # On one device too: this sampler depends on (seed, epoch) only, which makes a resumed run repeat itself.
-        sampler: DistributedSampler[Batch] = (
-            BalancedSampler(self.train_set, seed=seed, **ranks)
-            if self.balanced_sampling
-            else DistributedSampler(self.train_set, seed=seed, **ranks)
-        )
+        sampler: DistributedSampler = sampler_class(self.train_set, num_replicas=num_replicas, rank=rank, seed=seed)
         return self._loader(self.train_set, self.batch_size, sampler=sampler, num_workers=self.num_workers)
 
     def val_dataloader(self) -> DataLoader:
@@ -196,7 +193,7 @@ class ImageDataModule(pl.LightningDataModule):
             data,
             batch_size=batch_size,
             collate_fn=_identity,
-            # Without one it draws a number from the global generator whenever it starts, and a resumed run would differ.
+            # Without one it draws from the global generator whenever it starts, and a resumed run would differ.
             generator=torch.Generator(),
             pin_memory=torch.cuda.is_available(),
             persistent_workers=options.get("num_workers", 0) > 0,
@@ -204,5 +201,5 @@ class ImageDataModule(pl.LightningDataModule):
         )
 
 
-def _identity(batch: Batch) -> Batch:
+def _identity(batch: Any) -> Any:
     return batch

@@ -16,7 +16,7 @@ class CIFAR10DataModule(ImageDataModule):
     the 50,000 training images, per channel.
     """
 
-    name = "CIFAR10"
+    dataset_name = "CIFAR10"
     num_classes = 10
     mean: ClassVar[tuple[float, ...]] = (0.4914, 0.4822, 0.4465)
     std: ClassVar[tuple[float, ...]] = (0.2470, 0.2435, 0.2616)
@@ -46,7 +46,7 @@ class CIFAR100DataModule(CIFAR10DataModule):
     uses here, differ by up to 0.02.
     """
 
-    name = "CIFAR100"
+    dataset_name = "CIFAR100"
     num_classes = 100
     mean = (0.5071, 0.4865, 0.4409)
     std = (0.2673, 0.2564, 0.2762)

@@ -22,7 +22,7 @@ class DigitsDataModule(ImageDataModule):
         options: See ImageDataModule.
     """
 
-    name = "digits"
+    dataset_name = "digits"
     num_classes = 10
     # Of all 1,797 images at 16 x 16, in [0, 1]; computed once with this module.
     mean = (0.3053,)

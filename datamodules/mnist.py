@@ -15,7 +15,7 @@ class MNISTDataModule(ImageDataModule):
     those of the 60,000 training images, as in PyTorch's MNIST example.
     """
 
-    name = "MNIST"
+    dataset_name = "MNIST"
     num_classes = 10
     mean = (0.1307,)
     std = (0.3081,)
@@ -40,7 +40,7 @@ class FashionMNISTDataModule(MNISTDataModule):
     Mean and standard deviation are those of the 60,000 training images.
     """
 
-    name = "FashionMNIST"
+    dataset_name = "FashionMNIST"
     mean = (0.2860,)
     std = (0.3530,)
     dataset = datasets.FashionMNIST

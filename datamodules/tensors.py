@@ -42,7 +42,7 @@ class TensorImages(Dataset[Batch]):
         return TensorImages(self.images[indices], self.labels[indices])
 
 
-class BalancedSampler(DistributedSampler[Batch]):
+class BalancedSampler(DistributedSampler[int]):
     """Draws with replacement so that every class is equally likely, shared out over the ranks.
 
     Like its base it depends on (seed, epoch) only, so a resumed run draws what an uninterrupted one would have drawn.

@@ -115,7 +115,8 @@ class BaseTask(pl.LightningModule):
         Raises:
             FloatingPointError: If a tracked loss is not finite.
         """
-        if (batch_idx + 1) % self.trainer.log_every_n_steps and not self.trainer.is_last_batch:
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if (batch_idx + 1) % every and not self.trainer.is_last_batch:
             return  # reading a value waits for the device, so not at every batch
         for name, total in self._loss_sums.items():
             mean = (total / self._loss_counts[name]).item()

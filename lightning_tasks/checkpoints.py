@@ -44,7 +44,7 @@ def claim_version(experiment: Path) -> int:
 
     On ranks other than zero nothing is made: they use rank zero's folder, whose name Lightning broadcasts.
     """
-    if rank_zero_only.rank != 0:
+    if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
         return 0
     newest = newest_version(experiment, Path.is_dir)
     version = 0 if newest is None else int(newest.name.removeprefix("version_")) + 1

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
 from pytorch_lightning.core.optimizer import LightningOptimizer
-from pytorch_lightning.utilities import rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, fx, nn
 from torch.optim import Optimizer
 from torchmetrics import CatMetric
@@ -71,6 +71,8 @@ class DFADTask(BaseTask):
         ValueError: If an option is out of range, the student's share is not the one asked for, or the teacher's
             checkpoint does not fit network, classes or normalisation.
     """
+
+    fake_class_counts: Tensor
 
     def __init__(
         self,
@@ -147,7 +149,7 @@ class DFADTask(BaseTask):
         """Map images (B, C, H, W) to the student's logits (B, num_classes)."""
         return self.student(x)
 
-    def configure_optimizers(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def configure_optimizers(self) -> Any:
         """Build an optimizer and a schedule for each player."""
         return (
             _optimization(self.student, self.optimizer_student, self.scheduler_student, "lr/student"),
@@ -186,6 +188,7 @@ class DFADTask(BaseTask):
         sizes = {name: count_parameters(network) for name, network in self.networks.items()}
         share = sizes["student"] / sizes["teacher"]
         self.run_facts["student_share"] = round(share, 4)
+        rank_zero_info(f"student: {sizes['student']:,} parameters, {share:.1%} of the teacher's {sizes['teacher']:,}")
         if wanted is not None and abs(share - wanted) > SHARE_TOLERANCE:
             raise ValueError(
                 f"student_share: the student has {sizes['student']:,} parameters, {share:.1%} of the teacher's"
@@ -269,7 +272,7 @@ class DFADTask(BaseTask):
     def on_train_epoch_end(self) -> None:
         """Log, look for a collapse, and step the schedules."""
         super().on_train_epoch_end()
-        counts = self.all_gather(self.fake_class_counts).view(-1, self.num_classes).sum(dim=0)
+        counts = self.trainer.strategy.reduce(self.fake_class_counts, reduce_op="sum")
         self.fake_class_counts.copy_(counts)
         entropy = class_entropy(counts)
         self.log("train/class_entropy", entropy)

@@ -1,13 +1,12 @@
-import json
 import re
 from pathlib import Path
 
 import pytest
 import yaml
+from conftest import ROOT, TINY_DATA, TINY_TEACHER, TINY_TRAINER, run_card, run_cli, run_process
 from jsonschema import Draft202012Validator
 
 from schema import config_schema
-from conftest import ROOT, TINY_DATA, TINY_TEACHER, TINY_TRAINER, run_card, run_cli, run_process
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 FAST = ["--trainer.accelerator=cpu", "--trainer.fast_dev_run=1", "--trainer.enable_model_summary=false"]

@@ -102,7 +102,9 @@ def test_player_moves_only_in_its_own_turn(teacher_ckpt):
 
     class Watch(Callback):
         def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-            snapshots.append({name: [p.detach().clone() for p in net.parameters()] for name, net in task.networks.items()})
+            snapshots.append(
+                {name: [p.detach().clone() for p in net.parameters()] for name, net in task.networks.items()}
+            )
 
     make_trainer(Watch(), limit_train_batches=1).fit(task, data)
     snapshots.append({name: [p.detach() for p in net.parameters()] for name, net in task.networks.items()})
@@ -236,7 +238,13 @@ def test_class_entropy():
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("batch_size", 1), ("student_steps", 0), ("generator_steps", 0), ("gradient_clip_norm", 0.0), ("student_share", 0.5)],
+    [
+        ("batch_size", 1),
+        ("student_steps", 0),
+        ("generator_steps", 0),
+        ("gradient_clip_norm", 0.0),
+        ("student_share", 0.5),
+    ],
 )
 def test_bad_options_are_refused(teacher_ckpt, option, value):
     with pytest.raises(ValueError, match=option):

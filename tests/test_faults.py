@@ -82,13 +82,14 @@ class TestTeacher:
         assert "has no state_dict" in refused(tmp_path, *DFAD, "--model.teacher_ckpt=teacher.ckpt")
 
 
-class TestData:
-    words = [*TINY_TEACHER, "--data=CIFAR100DataModule", *TINY_TRAINER, "--trainer.max_epochs=1", "--data.root=data"]
-    # No host answers there: the same as no network, wherever the tests run.
-    offline = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+CIFAR = ["fit", *TINY_TEACHER, "--data=CIFAR100DataModule", *TINY_TRAINER, "--trainer.max_epochs=1", "--data.root=data"]
+# No host answers there: the same as no network, wherever the tests run.
+OFFLINE = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
 
+
+class TestData:
     def test_absent_with_no_network(self, tmp_path):
-        line = refused(tmp_path, "fit", *self.words, **self.offline)
+        line = refused(tmp_path, *CIFAR, **OFFLINE)
         assert f"CIFAR100: no usable data in {tmp_path / 'data'} and the download failed" in line
         assert "configs/*_digits.yaml" in line
 
@@ -97,13 +98,13 @@ class TestData:
         folder.mkdir(parents=True)
         for name in ("train", "test", "meta"):
             (folder / name).write_bytes(pickle.dumps({"data": [], "fine_labels": []}))
-        assert "CIFAR100: no usable data" in refused(tmp_path, "fit", *self.words, **self.offline)
+        assert "CIFAR100: no usable data" in refused(tmp_path, *CIFAR, **OFFLINE)
 
     def test_truncated_file(self, tmp_path, mnist_root):
         file = mnist_root / "MNIST/raw/t10k-images-idx3-ubyte"
         file.write_bytes(file.read_bytes()[:-10])
         words = ["--data=MNISTDataModule", f"--data.root={mnist_root}", *TINY_TEACHER, *TINY_TRAINER]
-        assert "MNIST: no usable data" in refused(tmp_path, "fit", *words, **self.offline)
+        assert "MNIST: no usable data" in refused(tmp_path, "fit", *words, **OFFLINE)
 
     def test_split_that_leaves_a_class_empty(self, tmp_path):
         line = refused(tmp_path, *TEACHER, "--data.val_fraction=0.001")
@@ -174,8 +175,6 @@ def test_divergence_stops_and_keeps_the_last_good_checkpoint(teacher_ckpt):
 
 
 def test_divergence_in_the_shell(tmp_path, teacher_ckpt):
-    done = run_process(
-        *DFAD, f"--model.teacher_ckpt={teacher_ckpt}", "--model.optimizer_student.lr=1e30", cwd=tmp_path
-    )
+    done = run_process(*DFAD, f"--model.teacher_ckpt={teacher_ckpt}", "--model.optimizer_student.lr=1e30", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.rstrip().splitlines()[-1].startswith("error: train/loss_student became")

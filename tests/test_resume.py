@@ -49,7 +49,9 @@ PLACES = {
 
 def kill(words, place, times):
     script = KILLER.format(root=str(ROOT), place=place, times=times)
-    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
@@ -61,7 +63,11 @@ def assert_same_training_state(ours, theirs):
     for a, b in zip(ours["optimizer_states"], theirs["optimizer_states"], strict=True):
         assert a["param_groups"] == b["param_groups"]
         for index, state in b["state"].items():
-            assert all(torch.equal(torch.as_tensor(a["state"][index][k]), torch.as_tensor(v)) for k, v in state.items() if v is not None)
+            assert all(
+                torch.equal(torch.as_tensor(a["state"][index][k]), torch.as_tensor(v))
+                for k, v in state.items()
+                if v is not None
+            )
     assert ours["lr_schedulers"] == theirs["lr_schedulers"]
 
 

@@ -1,10 +1,15 @@
 """The confusion matrix of the tested network."""
 
+from typing import TYPE_CHECKING, cast
+
 import numpy as np
 from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_tasks.callbacks.pictures import save_figure
+
+if TYPE_CHECKING:
+    from lightning_tasks import BaseTask
 
 
 class ConfusionPicture(Callback):
@@ -16,7 +21,7 @@ class ConfusionPicture(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the counts of the test that has just ended."""
-        counts = pl_module.test_confusion.compute().cpu().numpy()
+        counts = cast("BaseTask", pl_module).test_confusion.compute().cpu().numpy()
         names = trainer.datamodule.class_names  # type: ignore[attr-defined]
         save_figure(trainer, draw_confusion(counts, names), "confusion")
 

@@ -1,6 +1,7 @@
 """What the generator of a data-free distillation invents."""
 
 import math
+from typing import TYPE_CHECKING, cast
 
 import torch
 from matplotlib.figure import Figure
@@ -9,6 +10,9 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lightning_tasks.callbacks.pictures import save_figure
+
+if TYPE_CHECKING:
+    from lightning_tasks import DFADTask
 
 
 class GeneratedPicture(Callback):
@@ -33,8 +37,9 @@ class GeneratedPicture(Callback):
         epoch = trainer.current_epoch + 1
         if epoch % self.every_n_epochs and epoch != trainer.max_epochs:
             return
-        images = pl_module.sample(self.num_images).float().cpu()
-        figure = draw_generated(images, pl_module.fake_class_counts.cpu(), f"generated after epoch {epoch}")
+        task = cast("DFADTask", pl_module)
+        images = task.sample(self.num_images).float().cpu()
+        figure = draw_generated(images, task.fake_class_counts.cpu(), f"generated after epoch {epoch}")
         save_figure(trainer, figure, f"generated_{epoch:04d}")
 
 

@@ -7,8 +7,13 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
 
+def run_folder(trainer: Trainer) -> Path:
+    """Return the folder of a run's files; to be called on all ranks, since they agree on it by a broadcast."""
+    return Path(trainer.log_dir or trainer.default_root_dir)
+
+
 def save_figure(trainer: Trainer, figure: Figure, name: str) -> None:
-    """Write a figure to `<log folder>/figures/<name>.png` and show it in TensorBoard under the same name.
+    """Write a figure to `<run folder>/figures/<name>.png` and show it in TensorBoard under the same name.
 
     Does nothing on ranks other than zero, and in a fast development run, which has no log folder.
 
@@ -17,9 +22,9 @@ def save_figure(trainer: Trainer, figure: Figure, name: str) -> None:
         figure: The figure; made with `matplotlib.figure.Figure`, it needs no closing.
         name: File name without ending; a part before a slash groups figures in TensorBoard only.
     """
-    if not trainer.is_global_zero or trainer.fast_dev_run:
+    folder = run_folder(trainer) / "figures"
+    if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
         return
-    folder = Path(trainer.log_dir or trainer.default_root_dir) / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{name}.png", dpi=120, bbox_inches="tight")
     for logger in trainer.loggers:

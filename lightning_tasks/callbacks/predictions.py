@@ -2,12 +2,13 @@
 
 import csv
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
+
+from lightning_tasks.callbacks.pictures import run_folder
 
 
 class PredictionWriter(BasePredictionWriter):
@@ -31,7 +32,9 @@ class PredictionWriter(BasePredictionWriter):
         probabilities = torch.cat([probability for probability, _ in predictions]).cpu()
         labels = torch.cat([label for _, label in predictions]).tolist()
         best, classes = probabilities.max(dim=1)
-        path = Path(trainer.log_dir or trainer.default_root_dir) / "predictions.csv"
+        path = run_folder(trainer) / "predictions.csv"
+        if not trainer.is_global_zero:
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "w", newline="") as file:
             writer = csv.writer(file)

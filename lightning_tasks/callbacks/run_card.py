@@ -8,12 +8,16 @@ import subprocess
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from lightning_tasks.callbacks.pictures import run_folder
 from lightning_tasks.networks import count_parameters
+
+if TYPE_CHECKING:
+    from lightning_tasks import BaseTask
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "jsonargparse", "numpy")
 
@@ -40,7 +44,9 @@ class RunCard(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Count parameters as the config made the networks, before the task may transform one."""
         if stage == "fit":
-            self.parameters = {name: count_parameters(network) for name, network in pl_module.networks.items()}
+            self.parameters = {
+                name: count_parameters(network) for name, network in cast("BaseTask", pl_module).networks.items()
+            }
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -60,10 +66,10 @@ class RunCard(Callback):
         """Stop the clock, and close the record: the test that follows restores an earlier checkpoint."""
         self.seconds = self._elapsed()
         self._finished = True
-        self.facts = {"epochs": trainer.current_epoch, **pl_module.run_facts}
+        self.facts = {"epochs": trainer.current_epoch, **cast("BaseTask", pl_module).run_facts}
 
     def write(self, trainer: Trainer) -> Path:
-        """Write the card of the finished run, whole or not at all.
+        """Write the card of the finished run, whole or not at all; called on all ranks, written by rank zero.
 
         Args:
             trainer: After `fit` and `test`; its metrics are those of the test.
@@ -71,6 +77,9 @@ class RunCard(Callback):
         Returns:
             The path of the card.
         """
+        path = run_folder(trainer) / "run.json"
+        if not trainer.is_global_zero:
+            return path
         metrics = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
         checkpoint = trainer.checkpoint_callback
         best = 0
@@ -96,7 +105,6 @@ class RunCard(Callback):
             "command": self.command,
             **self.facts,
         }
-        path = Path(trainer.log_dir or trainer.default_root_dir) / "run.json"
         partial = path.with_name("run.json.partial")
         partial.write_text(json.dumps(card, indent=2) + "\n")
         os.replace(partial, path)

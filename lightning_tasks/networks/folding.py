@@ -24,4 +24,6 @@ def fold_batchnorm(network: nn.Module) -> fx.GraphModule:
 
     if any(module.training for module in network.modules()):
         raise ValueError("fold_batchnorm needs a network in eval mode: call network.eval() first")
-    return fuse(network).eval().requires_grad_(False)
+    folded = fuse(network)
+    assert isinstance(folded, fx.GraphModule)
+    return folded.eval().requires_grad_(False)

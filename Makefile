@@ -1,0 +1,37 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: quickstart test check bench results schema clean
+
+# Data-free distillation on embedded digits: teacher, student, table. No download but the packages.
+quickstart: $(VENV)/installed
+	$(BIN)/python quickstart.py
+
+test: check
+	$(BIN)/python -m pytest
+
+check: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Needs MNIST and CIFAR-100 in data/.
+bench: $(VENV)/installed
+	$(BIN)/python -m benchmarks
+
+# Run cards in logs/ -> results/ and the tables of README.md.
+results: $(VENV)/installed
+	$(BIN)/python -m results
+
+# Schema of the configs, for editors.
+schema: $(VENV)/installed
+	$(BIN)/python schema.py configs/schema.json
+
+$(VENV)/installed: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) logs configs/schema.json

@@ -1,0 +1,117 @@
+"""One round of data-free distillation (5 student steps, 1 generator step) against the plain loop, on the CPU."""
+
+import copy
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from benchmarks.measure import REPEATS, Comparison, compare, seconds
+from benchmarks.plain_dfad import plain_round
+from datamodules import CIFAR100DataModule, DigitsDataModule, ImageDataModule
+from lightning_tasks import DFADTask, ResNet
+
+
+class Duel(pl.Callback):
+    """Times each of the task's rounds as Lightning runs it, and in between a round of the plain loop."""
+
+    def __init__(self, plain: Callable[[], object]) -> None:
+        self.plain = plain
+        self.ours: list[float] = []
+        self.theirs: list[float] = []
+        self._start = 0.0
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Start the clock."""
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Stop it, and let the other play."""
+        self.ours.append(1e3 * (time.perf_counter() - self._start))
+        self.theirs.append(1e3 * seconds(self.plain))
+
+
+def _duel(
+    data: ImageDataModule,
+    teacher: Callable[..., ResNet],
+    student: Callable[..., ResNet],
+    freeze: bool,
+    **options: Any,
+) -> tuple[list[float], list[float]]:
+    plain_teacher = teacher(data.num_classes, data.image_shape).eval().requires_grad_(not freeze)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "teacher.ckpt")
+        torch.save({"state_dict": {f"network.{k}": v for k, v in plain_teacher.state_dict().items()}}, path)
+        task = DFADTask(
+            data.num_classes,
+            data.image_shape,
+            data.mean,
+            data.std,
+            teacher=teacher,
+            student=student,
+            teacher_ckpt=str(path),
+            **options,
+        )
+        networks = plain_teacher, copy.deepcopy(task.student).train(), copy.deepcopy(task.generator).train()
+        optimizers = (
+            task.optimizer_student(networks[1].parameters()),
+            task.optimizer_generator(networks[2].parameters()),
+        )
+
+        def plain() -> object:
+            noise = [torch.randn(task.batch_size, task.latent_dim) for _ in range(6)]
+            return plain_round(*networks, *optimizers, noise)
+
+        duel = Duel(plain)
+        pl.Trainer(
+            accelerator="cpu",
+            devices=1,
+            max_epochs=1,
+            limit_val_batches=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[duel],
+        ).fit(task, data)
+    return duel.ours, duel.theirs
+
+
+def run(root: str) -> list[Comparison]:
+    """Measure at the sizes of dfad_digits.yaml, and with the networks of dfad.yaml on smaller batches."""
+    del root  # no data set is read but the embedded one
+    digits = DigitsDataModule(steps_per_epoch=REPEATS + 1)
+    cifar = _Shapes(steps_per_epoch=REPEATS + 1)
+    small = {
+        "teacher": lambda classes, shape: ResNet(classes, shape, depth=18, width=24),
+        "student": lambda classes, shape: ResNet(classes, shape, depth=10, width=16),
+        "batch_size": 96,
+        "generator_width": 16,
+    }
+    large = {
+        "teacher": lambda classes, shape: ResNet(classes, shape, depth=34),
+        "student": lambda classes, shape: ResNet(classes, shape, depth=18, width=40),
+        "batch_size": 32,
+    }
+    rows = []
+    for name, data, options in (
+        ("DFAD round, digits, batch 96", digits, small),
+        ("DFAD round, CIFAR-100 networks, batch 32", cifar, large),
+    ):
+        for other, freeze, bar in (("plain loop", False, 1.6), ("plain loop, teacher without gradients", True, 1)):
+            rows.append(compare(name, other, "ms", *_duel(data, freeze=freeze, **options), bar=bar))  # type: ignore[arg-type]
+    return rows
+
+
+class _Shapes(CIFAR100DataModule):
+    """CIFAR-100's shapes without its images: a data-free round reads none."""
+
+    def prepare_data(self) -> None:
+        pass
+
+    def setup(self, stage: str) -> None:
+        pass

@@ -1,0 +1,59 @@
+"""Paired timing: two ways in turn, so that a machine whose speed drifts slows both."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+REPEATS = 7
+
+
+@dataclass
+class Comparison:
+    """Medians of two ways of doing the same.
+
+    Attributes:
+        name: What was measured.
+        other: The way it is compared with.
+        unit: Of the two medians.
+        ours: Median of our way.
+        theirs: Median of the other way.
+        ratio: Median of the ratios pair by pair, above 1 if ours is better.
+        bar: The ratio asked for.
+        repeats: Number of pairs.
+    """
+
+    name: str
+    other: str
+    unit: str
+    ours: float
+    theirs: float
+    ratio: float
+    bar: float
+    repeats: int
+
+
+def seconds(function: Callable[[], object]) -> float:
+    """Time one call."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def compare(
+    name: str, other: str, unit: str, ours: list[float], theirs: list[float], bar: float, more_is_better: bool = False
+) -> Comparison:
+    """Summarise paired measurements; the first pair is a warm-up and is dropped."""
+    pairs = list(zip(ours, theirs, strict=True))[1:]
+    ratios = [a / b if more_is_better else b / a for a, b in pairs]
+    median = statistics.median
+    return Comparison(
+        name,
+        other,
+        unit,
+        median(a for a, _ in pairs),
+        median(b for _, b in pairs),
+        median(ratios),
+        bar,
+        len(pairs),
+    )

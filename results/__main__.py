@@ -1,0 +1,144 @@
+"""Collect run cards and write the tables of README.md from them: `python -m results [--logs logs]`.
+
+Copies each `logs/**/run.json` whose run was made from a commit to `results/runs/`, which is kept in git, writes
+`results/results.csv` with one row a run, and replaces what stands between the markers in README.md.
+"""
+
+import argparse
+import csv
+import json
+import re
+import statistics
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+README = HERE.parent / "README.md"
+COLUMNS = (
+    "experiment",
+    "seed",
+    "seconds",
+    "epochs",
+    "peak_memory_mb",
+    "device",
+    "precision",
+    "student_share",
+    "min_class_entropy",
+    "collapsed_epochs",
+    "commit",
+    "command",
+)
+
+Card = dict[str, Any]
+
+
+def collect(logs: Path, runs: Path) -> None:
+    """Copy the cards of new runs; the newest run of an experiment and seed replaces the former."""
+    for path in sorted(logs.glob("**/run.json"), key=lambda path: path.stat().st_mtime):
+        card = json.loads(path.read_text())
+        if card["commit"] is None or card["commit"].endswith("-dirty"):
+            print(f"left out, since its code is in no commit: {path}")
+            continue
+        runs.mkdir(parents=True, exist_ok=True)
+        (runs / f"{card['experiment']}-{card['seed']}.json").write_text(json.dumps(card, indent=2) + "\n")
+
+
+def read(runs: Path) -> list[Card]:
+    """Read all cards, by experiment and seed."""
+    cards = [json.loads(path.read_text()) for path in runs.glob("*.json")]
+    return sorted(cards, key=lambda card: (card["experiment"], card["seed"]))
+
+
+def write_csv(cards: list[Card], path: Path) -> None:
+    """Write one row a run: the columns above, then every metric and every parameter count that any run has."""
+    metrics = sorted({name for card in cards for name in card["metrics"]})
+    networks = sorted({name for card in cards for name in card["parameters"]})
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*COLUMNS, *metrics, *(f"parameters_{name}" for name in networks)])
+        for card in cards:
+            writer.writerow(
+                [
+                    *(card.get(name, "") for name in COLUMNS),
+                    *(f"{card['metrics'][name]:.4f}" if name in card["metrics"] else "" for name in metrics),
+                    *(card["parameters"].get(name, "") for name in networks),
+                ]
+            )
+
+
+def spread(values: list[float]) -> str:
+    """Write shares as a mean with its standard deviation over seeds, in percent."""
+    mean = f"{100 * statistics.mean(values):.2f}"
+    return mean if len(values) == 1 else f"{mean} ± {100 * statistics.stdev(values):.2f}"
+
+
+def results_table(cards: list[Card]) -> str:
+    """Write a row an experiment: accuracies in percent, mean and standard deviation over seeds, and what it cost."""
+    groups: dict[str, list[Card]] = defaultdict(list)
+    for card in cards:
+        groups[card["experiment"]].append(card)
+    lines = [
+        "| experiment | seeds | parameters | test acc. | val acc., best | last | mean of run | seconds | device |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for experiment, group in groups.items():
+        card = group[0]
+        size = card["parameters"].get("student", card["parameters"].get("network", 0))
+        share = f" ({card['student_share']:.1%} of the teacher)" if "student_share" in card else ""
+        accuracies = [
+            spread([each["metrics"][name] for each in group])
+            for name in ("test/acc", "val/acc", "val/acc_last", "val/acc_mean")
+        ]
+        seconds = f"{statistics.median(each['seconds'] for each in group):.0f}"
+        config = f"[{experiment}](configs/{experiment}.yaml)"
+        lines.append(
+            f"| {config} | {len(group)} | {size:,}{share} | {' | '.join(accuracies)} | {seconds} | {card['device']} |"
+        )
+    return "\n".join(lines)
+
+
+def benchmark_table(path: Path) -> str:
+    """Write the measured ratios beside what was asked for."""
+    lines = ["| what | against | ours | other | ratio | asked |", "|---|---|---|---|---|---|"]
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        unit = row["unit"]
+        asked = f"{float(row['bar']):.2g}"
+        lines.append(
+            f"| {row['name']} | {row['other']} | {row['ours']} {unit} | {row['theirs']} {unit}"
+            f" | **{float(row['ratio']):.3g}** | {asked} |"
+        )
+    return "\n".join([*lines, "", f"Medians of {rows[0]['repeats']} pairs on {rows[0]['hardware']}."])
+
+
+def replace_section(text: str, name: str, content: str) -> str:
+    """Put content between the markers of a section.
+
+    Raises:
+        ValueError: If the text has no such markers.
+    """
+    start, end = f"<!-- {name}: made by python -m results -->", f"<!-- end of {name} -->"
+    if start not in text or end not in text:
+        raise ValueError(f"no section between {start!r} and {end!r}")
+    pattern = re.compile(re.escape(start) + ".*?" + re.escape(end), re.DOTALL)
+    return pattern.sub(lambda _: f"{start}\n{content}\n{end}", text)
+
+
+def main() -> None:
+    """Collect, then write the CSV and the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--logs", type=Path, default=HERE.parent / "logs", help="where to look for run cards")
+    options = parser.parse_args()
+    collect(options.logs, HERE / "runs")
+    cards = read(HERE / "runs")
+    write_csv(cards, HERE / "results.csv")
+    text = replace_section(README.read_text(), "results", results_table(cards))
+    text = replace_section(text, "benchmarks", benchmark_table(HERE / "benchmarks.csv"))
+    README.write_text(text)
+    print(f"{len(cards)} runs in {HERE / 'results.csv'}; tables of {README} written")
+
+
+if __name__ == "__main__":
+    main()

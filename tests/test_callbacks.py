@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import torch
+from conftest import TINY_DATA, TINY_DFAD, TINY_TRAINER, run_cli
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lightning_tasks.callbacks.confusion import draw_confusion
+from lightning_tasks.callbacks.curves import draw_curves
+from lightning_tasks.callbacks.generated import draw_generated
+
+PICTURES = (
+    '[{"class_path": "GeneratedPicture", "init_args": {"every_n_epochs": 2}}, "CurvesPicture", "ConfusionPicture"]'
+)
+
+
+def test_pictures_of_a_run(teacher_ckpt):
+    run_cli(
+        "fit",
+        *TINY_DFAD,
+        *TINY_DATA,
+        *TINY_TRAINER,
+        f"--model.teacher_ckpt={teacher_ckpt}",
+        "--trainer.max_epochs=3",
+        *(f"--model.scheduler_{name}=torch.optim.lr_scheduler.ConstantLR" for name in ("student", "generator")),
+        f"--trainer.callbacks={PICTURES}",
+    )
+    run = Path("logs/dfad/version_0")
+    figures = {path.name for path in (run / "figures").iterdir()}
+    assert figures == {"generated_0002.png", "generated_0003.png", "curves.png", "confusion.png"}
+    for path in (run / "figures").iterdir():
+        assert matplotlib.image.imread(path).std() > 0.01
+    tags = {"scalars": set(), "images": set()}
+    for path in run.glob("events*"):
+        events = EventAccumulator(str(path)).Reload()
+        for kind in tags:
+            tags[kind] |= set(events.Tags()[kind])
+    assert {"train/loss_student", "train/loss_generator", "train/class_entropy", "val/acc"} <= tags["scalars"]
+    assert {"val/agreement", "test/acc", "test/acc_10pct", "lr/student", "lr/generator"} <= tags["scalars"]
+    assert {"curves", "confusion", "generated_0002"} <= tags["images"]
+
+
+def test_any_logger_or_none_works(teacher_ckpt):
+    for logger in ("CSVLogger", "false"):
+        extra = ["--trainer.logger.save_dir=csv"] if logger == "CSVLogger" else []
+        run_cli(
+            "fit",
+            *TINY_DFAD,
+            *TINY_DATA,
+            *TINY_TRAINER,
+            f"--model.teacher_ckpt={teacher_ckpt}",
+            "--trainer.max_epochs=1",
+            f"--trainer.logger={logger}",
+            *extra,
+            f"--trainer.callbacks={PICTURES}",
+        )
+    assert list(Path("csv").rglob("figures/curves.png"))
+    assert list(Path("csv").rglob("run.json"))
+    assert Path("figures/curves.png").is_file()
+
+
+def test_confusion_names_the_worst_pair_and_handles_an_empty_class():
+    counts = np.array([[8, 2, 0], [1, 9, 0], [0, 0, 0]])
+    figure = draw_confusion(counts, ["cat", "dog", "eel"])
+    texts = [text.get_text() for text in figure.axes[1].texts]
+    assert "2  cat -> dog" in texts[0]
+    assert texts[0].index("cat -> dog") < texts[0].index("dog -> cat")
+    assert "85.00%" in figure.axes[0].get_title()
+
+
+def test_curves_have_a_panel_for_losses_and_one_for_shares():
+    figure = draw_curves({"train/loss": [(0, 1.0), (1, 0.5)], "val/acc": [(1, 0.7)]})
+    labels = [axes.get_legend_handles_labels()[1] for axes in figure.axes]
+    assert labels == [["train/loss (last 0.5)"], ["val/acc (last 0.7)"]]
+
+
+def test_generated_images_are_laid_out_in_order():
+    images = torch.linspace(0, 1, 5).view(5, 1, 1, 1).expand(5, 3, 4, 4)
+    grid = draw_generated(images, torch.tensor([1, 3]), "x").axes[0].images[0].get_array()
+    assert grid.shape == (3 * 6, 3 * 6, 3)
+    assert np.allclose([grid[2, 2, 0], grid[2, 8, 0], grid[8, 2, 0]], [0, 0.25, 0.75])

@@ -1,0 +1,122 @@
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from datamodules import DigitsDataModule
+from lightning_tasks import MLP, ClassificationTask
+from lightning_tasks.base import accuracy
+from lightning_tasks.checkpoints import network_weights
+
+
+def make(**options):
+    data = DigitsDataModule(image_size=8, batch_size=50, **options)
+    return ClassificationTask(
+        10,
+        data.image_shape,
+        data.mean,
+        data.std,
+        network=lambda classes, shape: MLP(classes, shape, (32,)),
+        optimizer=lambda params: torch.optim.Adam(params, lr=1e-2),
+    ), data
+
+
+def make_trainer(**options):
+    return pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **{"enable_checkpointing": False, "max_epochs": 1, **options},
+    )
+
+
+def test_learns_a_small_set_by_heart():
+    task, data = make(train_per_class=5)
+    trainer = make_trainer(max_epochs=40)
+    trainer.fit(task, data)
+    assert trainer.callback_metrics["train/acc"] == 1
+    assert trainer.callback_metrics["train/loss"] < 0.05
+    assert trainer.callback_metrics["val/acc"] > 0.5
+
+
+def test_accuracy_is_the_share_of_right_answers():
+    task, data = make()
+    tested = make_trainer().test(task, data, verbose=False)[0]["test/acc"]
+    x, y = data.test_set.images.float() / 255, data.test_set.labels
+    with torch.no_grad():
+        right = task(data.normalise(x)).argmax(dim=1) == y
+    assert tested == pytest.approx(right.float().mean().item())
+    assert accuracy(torch.tensor([[3, 1], [0, 4]])).item() == pytest.approx(7 / 8)
+
+
+def test_train_loss_is_the_mean_over_the_epoch():
+    task, data = make(train_per_class=10)
+    seen = []
+    track = task.track
+
+    def spy(name, value):
+        seen.append((name, value.item()))
+        track(name, value)
+
+    task.track = spy
+    trainer = make_trainer()
+    trainer.fit(task, data)
+    losses = [value for name, value in seen if name == "loss"]
+    assert trainer.callback_metrics["train/loss"] == pytest.approx(sum(losses) / len(losses))
+
+
+def test_checkpoint_made_from_python_is_plain_and_resumes(tmp_path):
+    task, data = make(train_per_class=10)
+    trainer = make_trainer()
+    trainer.fit(task, data)
+    path = tmp_path / "a.ckpt"
+    trainer.save_checkpoint(path)
+    checkpoint = torch.load(path, weights_only=True)
+    assert checkpoint["hyper_parameters"]["num_classes"] == 10
+    network = MLP(10, (1, 8, 8), (32,))
+    network.load_state_dict(network_weights(checkpoint))
+    x = torch.randn(3, 1, 8, 8)
+    assert torch.equal(network(x), task(x))
+    again, data = make(train_per_class=10)
+    trainer = make_trainer(max_epochs=2)
+    trainer.fit(again, data, ckpt_path=path)
+    assert trainer.current_epoch == 2
+
+
+def test_compiled_network_keeps_its_keys(monkeypatch):
+    task, data = make()
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: compiled.append(self))
+    task.compile_networks = True
+    keys = list(task.state_dict())
+    make_trainer(limit_train_batches=1, limit_val_batches=0).fit(task, data)
+    assert compiled == [task.network]
+    assert list(task.state_dict()) == keys
+
+
+def test_channels_last_changes_the_order_only():
+    from lightning_tasks import ResNet
+
+    def build(channels_last):
+        pl.seed_everything(3)
+        return ClassificationTask(
+            10,
+            (1, 16, 16),
+            (0.3,),
+            (0.3,),
+            network=lambda classes, shape: ResNet(classes, shape, depth=10, width=4),
+            channels_last=channels_last,
+        )
+
+    plain, fast = build(False), build(True)
+    fast.setup("fit")
+    weight = fast.network.stages[1][0].conv1.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    x = torch.randn(2, 1, 16, 16)
+    torch.testing.assert_close(fast(x), plain(x), atol=1e-5, rtol=1e-5)
+
+
+def test_means_must_fit_the_channels():
+    with pytest.raises(ValueError, match="3 channels need as many means"):
+        ClassificationTask(10, (3, 8, 8), (0.5,), (0.5,), network=MLP)

@@ -1,0 +1,90 @@
+"""Two processes on one CPU, joined by gloo: equal weights, different noise, no step lost, the same test."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_cli
+
+pytestmark = pytest.mark.ddp
+
+# Writes what each rank saw to <rank>.json.
+SPY = """
+import json, sys
+sys.path.insert(0, {root!r})
+import torch
+torch.set_num_threads(1)
+import cli, lightning_tasks
+
+seen = {{"noise": [], "steps": 0}}
+invent = lightning_tasks.DFADTask._invent
+step = lightning_tasks.{task}.training_step
+
+def spy_invent(self):
+    state = self._noise.get_state()
+    seen["noise"].append(torch.randn(1, generator=self._noise).item())
+    self._noise.set_state(state)
+    return invent(self)
+
+def spy_step(self, batch, batch_idx):
+    seen["steps"] += 1
+    return step(self, batch, batch_idx)
+
+lightning_tasks.DFADTask._invent = spy_invent
+lightning_tasks.{task}.training_step = spy_step
+run = cli.main(sys.argv[1:])
+task = run.trainer.lightning_module
+weights = {{name: p.double().sum().item() for name, p in task.named_parameters()}}
+seen["weights"] = {{name: value for name, value in weights.items() if not name.startswith("teacher")}}
+metrics = {{name: value.item() for name, value in run.trainer.callback_metrics.items()}}
+seen["metrics"] = {{name: value for name, value in metrics.items() if name.startswith("test/")}}
+seen["tested"] = int(task.test_confusion.compute().sum())
+with open(f"{{run.trainer.global_rank}}.json", "w") as file:
+    json.dump(seen, file)
+"""
+TWO = ["--trainer.devices=2", "--trainer.strategy=ddp_find_unused_parameters_true"]
+
+
+def run_two(task, *words):
+    script = Path("spy.py")
+    script.write_text(SPY.format(root=str(ROOT), task=task))
+    done = subprocess.run(
+        [sys.executable, str(script), "fit", *words], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(Path(f"{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def test_distillation(teacher_ckpt):
+    ranks = run_two(
+        "DFADTask",
+        *TINY_DFAD,
+        *TINY_DATA,
+        *TINY_TRAINER,
+        *TWO,
+        f"--model.teacher_ckpt={teacher_ckpt}",
+        "--trainer.max_epochs=2",
+    )
+    assert ranks[0]["steps"] == ranks[1]["steps"] == 2 * 2
+    assert len(ranks[0]["noise"]) == 2 * 2 * 6
+    assert not set(ranks[0]["noise"]) & set(ranks[1]["noise"])
+    assert ranks[0]["weights"] == ranks[1]["weights"]
+    assert ranks[0]["metrics"] == ranks[1]["metrics"]
+    assert list(Path("logs/dfad").iterdir()) == [Path("logs/dfad/version_0")]
+    card = json.loads(Path("logs/dfad/version_0/run.json").read_text())
+    assert card["device"].startswith("2 x CPU")
+    assert card["metrics"]["test/acc_10pct"] == ranks[1]["metrics"]["test/acc_10pct"]
+
+
+def test_classifier_shares_an_epoch_and_tests_every_sample_alike():
+    words = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2"]
+    ranks = run_two("ClassificationTask", *words, *TWO)
+    assert ranks[0]["steps"] == 2 * 2  # 100 images, 25 a batch, 2 ranks
+    assert ranks[0]["weights"] == ranks[1]["weights"]
+    assert ranks[0]["tested"] == 2 * 100  # each rank tests all: the same accuracy as on one device
+    ckpt = "logs/teacher/version_0/checkpoints/best.ckpt"
+    alone = run_cli("test", *words, f"--ckpt_path={ckpt}").trainer.callback_metrics["test/acc"]
+    assert torch.tensor(ranks[0]["metrics"]["test/acc"]) == alone
