@@ -103,13 +103,13 @@ class DFADTask(BaseTask):
         super().__init__(num_classes, image_shape, mean, std, compile, channels_last)
         self.save_hyperparameters()
         self.keep_plain_hyperparameters()
-        for option, value in (
-            ("batch_size", batch_size),
-            ("student_steps", student_steps),
-            ("generator_steps", generator_steps),
+        for option, value, least in (
+            ("batch_size", batch_size, 2),  # BatchNorm needs two
+            ("student_steps", student_steps, 1),
+            ("generator_steps", generator_steps, 1),
         ):
-            if value < (2 if option == "batch_size" else 1):  # BatchNorm needs two
-                raise ValueError(f"{option} must be at least {2 if option == 'batch_size' else 1}, got {value}")
+            if value < least:
+                raise ValueError(f"{option} must be at least {least}, got {value}")
         if gradient_clip_norm is not None and gradient_clip_norm <= 0:
             raise ValueError(f"gradient_clip_norm must be positive, got {gradient_clip_norm}")
         self.automatic_optimization = False
@@ -236,7 +236,8 @@ class DFADTask(BaseTask):
         with torch.no_grad():
             batches = [self._invent() for _ in range(self.student_steps)]
             logits_t = self.teacher(torch.cat(batches))
-        self.fake_class_counts += torch.bincount(logits_t.argmax(dim=1), minlength=self.num_classes)
+        seen = logits_t.argmax(dim=1)
+        self.fake_class_counts.scatter_add_(0, seen, torch.ones_like(seen))  # bincount would wait for the GPU
         for x, target in zip(batches, logits_t.split(self.batch_size), strict=True):
             loss = self.loss(self.student(x), target)
             self._step(optimizer, loss)
@@ -285,10 +286,10 @@ class DFADTask(BaseTask):
                 f" its images have entropy {entropy:.2f} of 1 (warning below {self.collapse_entropy:g})"
             )
         for scheduler in _as_list(self.lr_schedulers()):
-            if isinstance(scheduler, ReduceLROnPlateau):
-                scheduler.step(self.trainer.callback_metrics[scheduler.monitor])
-            else:
+            if not isinstance(scheduler, ReduceLROnPlateau):
                 scheduler.step()
+            elif scheduler.monitor in self.trainer.callback_metrics:  # not before the first validation
+                scheduler.step(self.trainer.callback_metrics[scheduler.monitor])
 
     @torch.no_grad()
     def sample(self, num_images: int, seed: int = 0) -> Tensor:
