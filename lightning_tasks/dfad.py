@@ -261,9 +261,6 @@ class DFADTask(BaseTask):
         optimizer.zero_grad()
         self.manual_backward(loss)
         optimizer.step()
-        # Autocast keeps its half-precision copies of the weights until the end of training_step; without this the
-        # next forward pass would use the weights from before the step, or copies made without gradient.
-        torch.clear_autocast_cache()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip here, where mixed precision has unscaled the gradients."""

@@ -121,7 +121,7 @@ def test_player_moves_only_in_its_own_turn(teacher_ckpt):
 
 
 def test_bf16_uses_fresh_weights_in_each_step(teacher_ckpt):
-    """Autocast caches half-precision weights; each of the steps must see the weights that the one before left."""
+    """Autocast can cache half-precision weights over a whole training_step; Lightning turns that off, and it must."""
     pl.seed_everything(1)
     task, data = make_task(teacher_ckpt, channels_last=False, batch_size=16)
     _, student, generator = plain_copy(task, teacher_ckpt)

@@ -40,7 +40,7 @@ class GeneratedPicture(Callback):
         task = cast("DFADTask", pl_module)
         images = task.sample(self.num_images).float().cpu()
         figure = draw_generated(images, task.fake_class_counts.cpu(), f"generated after epoch {epoch}")
-        save_figure(trainer, figure, f"generated_{epoch:04d}")
+        save_figure(trainer, figure, "generated", epoch)
 
 
 def draw_generated(images: Tensor, counts: Tensor, title: str) -> Figure:
