@@ -87,8 +87,8 @@ def run(root: str) -> list[Comparison]:
     digits = DigitsDataModule(steps_per_epoch=REPEATS + 1)
     cifar = _Shapes(steps_per_epoch=REPEATS + 1)
     small = {
-        "teacher": lambda classes, shape: ResNet(classes, shape, depth=18, width=24),
-        "student": lambda classes, shape: ResNet(classes, shape, depth=10, width=16),
+        "teacher": lambda classes, shape: ResNet(classes, shape, depth=10, width=20),
+        "student": lambda classes, shape: ResNet(classes, shape, depth=10, width=9),
         "batch_size": 96,
         "generator_width": 16,
     }

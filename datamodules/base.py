@@ -97,7 +97,8 @@ class ImageDataModule(pl.LightningDataModule):
         raise NotImplementedError
 
     def download(self) -> None:
-        """Fetch and verify what `load` reads; a set that ships with a package has nothing to do here."""
+        """Fetch and verify what `load` reads."""
+        raise NotImplementedError
 
     def prepare_data(self) -> None:
         """Have the data on disk, one process at a time, and refuse a split that cannot be made, before a run starts.

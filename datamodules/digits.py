@@ -34,6 +34,10 @@ class DigitsDataModule(ImageDataModule):
             raise ValueError(f"image_size must be at least 8, the size of the originals, got {image_size}")
         self.image_shape = (1, image_size, image_size)
 
+    def prepare_data(self) -> None:
+        """Check the split; there is nothing to fetch, and no folder to make."""
+        self.setup("fit")
+
     def load(self) -> tuple[TensorImages, TensorImages | None]:
         """Read and enlarge the images; the values 0 ... 16 of the set become 0 ... 255."""
         from sklearn.datasets import load_digits  # here, since it costs start-up time

@@ -125,7 +125,7 @@ class TestConfig:
         config = (ROOT / "configs/dfad_digits.yaml").read_text().replace("latent_dim", "nz")
         (tmp_path / "mine.yaml").write_text(config)
         line = refused(tmp_path, "fit", "--config=mine.yaml", status=2)
-        number = config.splitlines().index("    nz: 64") + 1
+        number = next(n for n, text in enumerate(config.splitlines(), 1) if text.startswith("    nz:"))
         assert f"Option 'nz' is not accepted (mine.yaml:{number})" in line
 
     def test_unknown_class(self, tmp_path):
