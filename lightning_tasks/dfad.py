@@ -17,7 +17,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_tasks.base import BaseTask
 from lightning_tasks.checkpoints import file_hash, find_checkpoint, network_weights, read_checkpoint
-from lightning_tasks.losses import AdversarialL1Loss
+from lightning_tasks.losses import AdversarialL1Loss, ClassBalanceLoss
 from lightning_tasks.networks import (
     ImageGenerator,
     ImageShape,
@@ -37,11 +37,11 @@ class DFADTask(BaseTask):
     invented images, then the generator takes `generator_steps` steps towards images on which they disagree. No real
     image is read in training; the training loader yields step numbers.
 
-    Logs `train/loss_student` and `train/loss_generator` (mean absolute difference of logits; the generator's is
-    negative), `train/class_entropy` (entropy of the classes that the teacher sees in the invented images, 1 if all are
-    equally frequent, 0 if there is but one), `val/acc`, `val/agreement` (share of images on which student and teacher
-    give the same class), and after a test `test/acc`, `test/acc_10pct` and `test/acc_20pct` (fixed random subsets of
-    the test set), `test/acc_teacher` and `test/agreement`.
+    Logs `train/loss_student` (mean absolute difference of logits), `train/loss_generator` (its negative, with the class
+    balance loss where that has a weight), `train/class_entropy` (entropy of the classes that the teacher sees in the
+    invented images, 1 if all are equally frequent, 0 if there is but one), `val/acc`, `val/agreement` (share of images
+    on which student and teacher give the same class), and after a test `test/acc`, `test/acc_10pct` and
+    `test/acc_20pct` (fixed random subsets of the test set), `test/acc_teacher` and `test/agreement`.
 
     Args:
         num_classes: Number of classes of the data.
@@ -62,6 +62,8 @@ class DFADTask(BaseTask):
         optimizer_generator: Optimizer of the generator. Default: the authors' for CIFAR.
         scheduler_student: Learning rate schedule of the student, stepped once an epoch.
         scheduler_generator: Learning rate schedule of the generator, stepped once an epoch.
+        balance_weight: Weight of the class balance loss in the generator's loss, against its forgetting classes. 0, the
+            paper's method, leaves it out.
         gradient_clip_norm: Clip the gradient norm of each network to this, if given.
         collapse_entropy: Warn when the class entropy of an epoch falls below this; 0 never warns.
         compile: See BaseTask.
@@ -95,6 +97,7 @@ class DFADTask(BaseTask):
         optimizer_generator: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
         scheduler_student: LRSchedulerCallable | None = None,
         scheduler_generator: LRSchedulerCallable | None = None,
+        balance_weight: float = 0.0,
         gradient_clip_norm: float | None = None,
         collapse_entropy: float = 0.5,
         compile: bool = False,
@@ -123,9 +126,11 @@ class DFADTask(BaseTask):
         self.optimizer_generator = optimizer_generator
         self.scheduler_student = scheduler_student
         self.scheduler_generator = scheduler_generator
+        self.balance_weight = balance_weight
         self.gradient_clip_norm = gradient_clip_norm
         self.collapse_entropy = collapse_entropy
         self.loss = AdversarialL1Loss()
+        self.balance = ClassBalanceLoss()
 
         self.student = student(num_classes, image_shape)
         self.generator = ImageGenerator(latent_dim, image_shape, generator_width)
@@ -248,7 +253,10 @@ class DFADTask(BaseTask):
         with self.toggled_optimizer(optimizer):  # spares the gradients of the student's weights
             for _ in range(self.generator_steps):
                 x = self._invent()
-                loss = -self.loss(self.student(x), self.teacher(x))
+                logits_t = self.teacher(x)
+                loss = -self.loss(self.student(x), logits_t)
+                if self.balance_weight:
+                    loss = loss + self.balance_weight * self.balance(logits_t)
                 self._step(optimizer, loss)
                 self.track("loss_generator", loss)
 

@@ -258,6 +258,23 @@ def test_share_is_checked_against_the_unfolded_teacher(teacher_ckpt):
     assert task.run_facts["student_share"] == pytest.approx(student / teacher, abs=1e-4)
 
 
+def test_balance_term_enters_the_generators_loss_only(teacher_ckpt):
+    seen = {}
+    for weight in (0.0, 2.0):
+        pl.seed_everything(1)
+        task, data = make_task(teacher_ckpt, student_steps=1, balance_weight=weight)
+        balances = []
+        task.balance.register_forward_hook(lambda *args, balances=balances: balances.append(args[-1].item()))
+        losses = {}
+        task.track = lambda name, value, losses=losses: losses.update({name: value.item()})
+        make_trainer(limit_train_batches=1).fit(task, data)
+        seen[weight] = losses, balances
+    assert seen[0.0][1] == []
+    assert seen[2.0][0]["loss_student"] == seen[0.0][0]["loss_student"]
+    difference = seen[2.0][0]["loss_generator"] - seen[0.0][0]["loss_generator"]
+    assert difference == pytest.approx(2 * seen[2.0][1][0], rel=1e-4)
+
+
 def test_several_generator_steps(teacher_ckpt):
     task, data = make_task(teacher_ckpt, student_steps=2, generator_steps=3)
     recorder = Recorder()

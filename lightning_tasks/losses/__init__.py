@@ -1,6 +1,6 @@
 """Loss functions: no Lightning, no data."""
 
 from lightning_tasks.losses.cross_entropy import CrossEntropyLoss
-from lightning_tasks.losses.distillation import AdversarialL1Loss
+from lightning_tasks.losses.distillation import AdversarialL1Loss, ClassBalanceLoss
 
-__all__ = ["AdversarialL1Loss", "CrossEntropyLoss"]
+__all__ = ["AdversarialL1Loss", "ClassBalanceLoss", "CrossEntropyLoss"]

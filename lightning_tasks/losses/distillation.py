@@ -1,5 +1,6 @@
 """Losses between a student and its teacher."""
 
+import torch
 from torch import Tensor, nn
 
 
@@ -23,3 +24,16 @@ class AdversarialL1Loss(nn.Module):
         if logits_s.shape != logits_t.shape:
             raise ValueError(f"student and teacher logits differ in shape: {logits_s.shape} and {logits_t.shape}")
         return (logits_s.float() - logits_t.float()).abs().mean()
+
+
+class ClassBalanceLoss(nn.Module):
+    """Negative entropy of the classes that a teacher sees in a batch of invented images.
+
+    The information entropy loss of Chen et al. 2019, "Data-Free Learning of Student Networks",
+    https://arxiv.org/abs/1904.01186: with p the mean of the softmax outputs over the batch, sum_c p_c log p_c. It is
+    least, -log(num_classes), when all classes are equally frequent. Always in float32, also under mixed precision.
+    """
+
+    def forward(self, logits_t: Tensor) -> Tensor:
+        """Compute the loss from teacher logits (B, num_classes); a scalar in nats."""
+        return -torch.special.entr(logits_t.float().softmax(dim=1).mean(dim=0)).sum()
