@@ -1,5 +1,7 @@
 """Command line of all experiments: `python cli.py {fit,validate,test,predict} --config configs/<experiment>.yaml`."""
 
+import hashlib
+import json
 import os
 import re
 import shlex
@@ -12,7 +14,7 @@ from typing import Any, NoReturn
 # Lightning 2.6 still calls names that jsonargparse 4.53 has deprecated.
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
-from jsonargparse import set_parsing_settings
+from jsonargparse import Namespace, set_parsing_settings
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -29,6 +31,7 @@ from lightning_tasks.checkpoints import AtomicCheckpointIO, claim_version, newes
 set_parsing_settings(add_print_completion_argument=True, subclasses_disabled=[ABCMeta])
 
 
+LAST = Path("checkpoints", "last.ckpt")
 HARMLESS_WARNINGS = (
     "Your `IterableDataset` has `__len__` defined",  # a data-free epoch has no worker processes
     "Found .* module.* in eval mode at the start of training",  # the frozen teacher is meant to be
@@ -103,16 +106,36 @@ class TaskCLI(LightningCLI):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Keep the command line for the run card, and refuse a checkpoint that cannot be read before all else."""
+        """Keep the command line for the run card, find the run to go on with, refuse a checkpoint that is damaged."""
         words = args if isinstance(args, list) else sys.argv[1:]
-        self.command = f"python cli.py {shlex.join(words)}"
+        self.command = re.sub(r" --ckpt_path[= ]last\b", "", f"python cli.py {shlex.join(words)}")
         super().parse_arguments(parser, args)
+        self.resumed: Path | None = None
         subcommand = self.config.get("subcommand")
         path = self.config[subcommand].get("ckpt_path") if subcommand else None
-        if path and path != "last":
+        if path == "last":
+            # Not left to Lightning: it looks in the folder of the new run, and on each rank for itself. Not kept in the
+            # config either, which would say how to go on with a run instead of how to repeat it.
+            self.resumed = self._find_unfinished(self.config[subcommand])
+            self.config[subcommand]["ckpt_path"] = None
+        elif path:
             if not Path(path).is_file():
                 raise FileNotFoundError(f"ckpt_path: no checkpoint at {path}")
             read_checkpoint(Path(path), "ckpt_path")
+
+    def _find_unfinished(self, config: Namespace) -> Path | None:
+        """Find the newest run of this experiment and seed that has left a checkpoint to go on from."""
+        run = newest_version(
+            Path(config.trainer.default_root_dir or "logs", config.experiment),
+            lambda run: (run / LAST).is_file() and _seed_of(run) == config.seed_everything,
+        )
+        print(f"going on with {run / LAST}" if run else "ckpt_path: no run to go on with; starting anew")
+        return run
+
+    def before_fit(self) -> None:
+        """Hand the checkpoint to go on from to the trainer."""
+        if self.resumed:
+            self.config_init["fit"]["ckpt_path"] = str(self.resumed / LAST)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer with the experiment's log folder and run card."""
@@ -121,15 +144,10 @@ class TaskCLI(LightningCLI):
         seed = self._get(self.config_init, "seed_everything")
         if trainer.logger in (None, True):
             root = trainer.default_root_dir or "logs"
-            resumed = None
-            if self._get(self.config_init, "ckpt_path") == "last":
-                resumed = newest_version(
-                    Path(root, experiment),
-                    lambda run: (run / "checkpoints" / "last.ckpt").is_file() and _seed_of(run) == seed,
-                )
-            version = int(resumed.name.removeprefix("version_")) if resumed else None
+            version = int(self.resumed.name.removeprefix("version_")) if self.resumed else None
             kwargs["logger"] = ExperimentLogger(root, name=experiment, version=version, default_hp_metric=False)
-        self.run_card = RunCard(experiment, seed, self.command)
+        config = self._get(self.config, "model"), self._get(self.config, "data"), self._get(self.config, "trainer")
+        self.run_card = RunCard(experiment, seed, self.command, config_hash(*config))
         given = trainer.callbacks or []
         callbacks = [*(given if isinstance(given, list) else [given]), self.run_card]
         if trainer.enable_progress_bar is not False:
@@ -142,15 +160,17 @@ class TaskCLI(LightningCLI):
         return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
 
     def after_fit(self) -> None:
-        """Test the checkpoint that validation chose, once, and write the run card."""
+        """Test the checkpoint that validation chose, once, and write the run card; no card of a part of the data."""
         trainer = self.trainer
         if trainer.fast_dev_run or not self._get(self.config, "test_after_fit"):  # type: ignore[attr-defined]
             return
         best = getattr(trainer.checkpoint_callback, "best_model_path", "")
         trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best or None)
-        path = self.run_card.write(trainer)
-        if trainer.is_global_zero:
-            print(f"run card: {path}")
+        limits = trainer.limit_train_batches, trainer.limit_val_batches, trainer.limit_test_batches
+        if limits == (1.0, 1.0, 1.0):
+            path = self.run_card.write(trainer)
+            if trainer.is_global_zero:
+                print(f"run card: {path}")
 
 
 def _seed_of(run: Path) -> int | None:
@@ -160,6 +180,19 @@ def _seed_of(run: Path) -> int | None:
     except OSError:
         return None
     return next((int(line.split(":")[1]) for line in lines if line.startswith("seed_everything:")), None)
+
+
+def config_hash(*parts: Namespace) -> str:
+    """Hash a configuration without what does not change its result: folders and what the terminal shows."""
+    ignored = {"root", "default_root_dir", "teacher_ckpt", "enable_progress_bar", "enable_model_summary"}
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: clean(item) for key, item in value.items() if key not in ignored}
+        return [clean(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+    plain = [clean(part.as_dict()) for part in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def main(args: ArgsType = None, run: bool = True) -> TaskCLI:

@@ -13,8 +13,9 @@ from cli import main
 def loosen(node: Any) -> Any:
     """Adapt jsonargparse's schema to what its parser really accepts.
 
-    It knows full class paths only, where the parser also takes the bare name of a class or the name of another file,
-    and it requires arguments that links or the code fill in.
+    It knows full class paths only, where the parser also takes the bare name of a class or the name of another file;
+    it requires arguments that links or the code fill in; and it takes schedules and augmentations, which may be of
+    several kinds, for mere strings.
     """
     if isinstance(node, list):
         return [loosen(item) for item in node]
@@ -25,8 +26,11 @@ def loosen(node: Any) -> Any:
         node["required"] = [name for name in node["required"] if name == "class_path"]
     if any("$ref" in choice for choice in node.get("anyOf", ())):
         node["anyOf"].append({"type": "string", "pattern": r"\.yaml$"})
-    properties = node.get("properties")
-    path = properties.get("class_path") if isinstance(properties, dict) else None
+    properties = node.get("properties", {})
+    for name in properties:
+        if name.startswith(("scheduler", "augment")):
+            properties[name] = {}
+    path = properties.get("class_path")
     if isinstance(path, dict) and "const" in path:
         full = path.pop("const")
         path["enum"] = [full, full.rsplit(".", 1)[-1]]

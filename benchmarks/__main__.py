@@ -11,6 +11,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from lightning_tasks.callbacks.run_card import commit
+
 NAMES = ("startup", "data_path", "dfad_round", "lightning_cost")
 RESULTS = Path(__file__).parent.parent / "results" / "benchmarks.csv"
 
@@ -23,7 +25,7 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.names) - set(NAMES):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
-    hardware = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    measured_on = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     rows = {}
     if RESULTS.exists():
         with open(RESULTS, newline="") as file:
@@ -31,12 +33,12 @@ def main() -> None:
     for module in options.names or NAMES:
         for row in import_module(f"benchmarks.{module}").run(options.root):
             numbers = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in asdict(row).items()}
-            rows[row.name, row.other] = numbers | {"hardware": hardware}
-    with open(RESULTS, "w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(next(iter(rows.values()))))
-        writer.writeheader()
-        writer.writerows(rows.values())
-    table = Table("what", "against", "ours", "other", "ratio", "asked", title=hardware)
+            rows[row.name, row.other] = numbers | {"hardware": measured_on, "commit": commit()}
+        with open(RESULTS, "w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(next(iter(rows.values()))), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows.values())
+    table = Table("what", "against", "ours", "other", "ratio", "asked", title=measured_on)
     for row in rows.values():
         unit = row["unit"]
         table.add_row(

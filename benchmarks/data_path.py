@@ -40,6 +40,7 @@ def _rates(data: ImageDataModule, dataset: Dataset) -> tuple[list[float], list[f
 
 def run(root: str) -> list[Comparison]:
     """Measure MNIST without augmentation and CIFAR-100 with crop and flip, the latter also against kornia."""
+    torch.set_num_threads(2)  # as many as the other way has workers
     normalise = [transforms.ToTensor(), transforms.Normalize(MNISTDataModule.mean, MNISTDataModule.std)]
     mnist = datasets.MNIST(root, transform=transforms.Compose(normalise))
     rows = [

@@ -17,7 +17,7 @@ from lightning_tasks import DFADTask, ResNet
 
 
 class Duel(pl.Callback):
-    """Times each of the task's rounds as Lightning runs it, and in between a round of the plain loop."""
+    """Times each of the task's rounds as Lightning runs it, hooks and all, and in between a plain round."""
 
     def __init__(self, plain: Callable[[], object]) -> None:
         self.plain = plain
@@ -26,13 +26,11 @@ class Duel(pl.Callback):
         self._start = 0.0
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """Start the clock."""
+        """Close the round before, let the other play, and start the clock."""
+        if self._start:
+            self.ours.append(1e3 * (time.perf_counter() - self._start))
+            self.theirs.append(1e3 * seconds(self.plain))
         self._start = time.perf_counter()
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Stop it, and let the other play."""
-        self.ours.append(1e3 * (time.perf_counter() - self._start))
-        self.theirs.append(1e3 * seconds(self.plain))
 
 
 def _duel(
@@ -84,8 +82,8 @@ def _duel(
 def run(root: str) -> list[Comparison]:
     """Measure at the sizes of dfad_digits.yaml, and with the networks of dfad.yaml on smaller batches."""
     del root  # no data set is read but the embedded one
-    digits = DigitsDataModule(steps_per_epoch=REPEATS + 1)
-    cifar = _Shapes(steps_per_epoch=REPEATS + 1)
+    digits = DigitsDataModule(steps_per_epoch=REPEATS + 2)
+    cifar = _Shapes(steps_per_epoch=REPEATS + 2)
     small = {
         "teacher": lambda classes, shape: ResNet(classes, shape, depth=10, width=20),
         "student": lambda classes, shape: ResNet(classes, shape, depth=10, width=9),

@@ -181,7 +181,7 @@ class ImageDataModule(pl.LightningDataModule):
         return self.normalise(x), y
 
     def normalise(self, x: Tensor) -> Tensor:
-        """Map images (B, C, H, W) in [0, 1] to mean 0 and standard deviation 1 over the training set."""
+        """Map images (B, C, H, W) in [0, 1] by the set's mean and standard deviation per channel."""
         mean = x.new_tensor(self.mean).view(-1, 1, 1)
         std = x.new_tensor(self.std).view(-1, 1, 1)
         return (x - mean) / std

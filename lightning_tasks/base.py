@@ -15,7 +15,7 @@ from lightning_tasks.networks import ImageShape
 class BaseTask(pl.LightningModule):
     """An image classification problem: subclasses say how their network learns.
 
-    A subclass calls `save_hyperparameters()`, then this constructor, and implements `forward` (images to logits),
+    A subclass calls this constructor, then `save_hyperparameters()`, and implements `forward` (images to logits),
     `training_step` and `configure_optimizers`. It hands its training losses to `track`.
 
     Logs `train/<loss>` per epoch, `val/acc`, `test/acc` in [0, 1]. Batches are (x, y): x normalised float images
@@ -53,7 +53,7 @@ class BaseTask(pl.LightningModule):
         self.channels_last = channels_last
         # A confusion matrix is a count per (true, predicted) pair; accuracy is its diagonal. One update a batch.
         self.val_confusion = MulticlassConfusionMatrix(num_classes)
-        self.test_confusion = MulticlassConfusionMatrix(num_classes)
+        self.test_confusion = MulticlassConfusionMatrix(num_classes, sync_on_compute=False)  # each device tests all
         self.run_facts: dict[str, Any] = {}
         self._loss_sums: dict[str, Tensor] = {}
         self._loss_counts: dict[str, int] = {}
@@ -112,11 +112,15 @@ class BaseTask(pl.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Show the running means, and stop a diverged run before it can overwrite a good checkpoint.
 
+        At the last batch of the epoch, also check the weights, and log the mean of each tracked loss over the epoch and
+        all ranks.
+
         Raises:
-            FloatingPointError: If a tracked loss is not finite.
+            FloatingPointError: If a tracked loss or a weight is not finite.
         """
+        last = self.trainer.is_last_batch
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if (batch_idx + 1) % every and not self.trainer.is_last_batch:
+        if (batch_idx + 1) % every and not last:
             return  # reading a value waits for the device, so not at every batch
         for name, total in self._loss_sums.items():
             mean = (total / self._loss_counts[name]).item()
@@ -126,11 +130,13 @@ class BaseTask(pl.LightningModule):
                     " rate or clip the gradients. The checkpoints of the epochs before are kept"
                 )
             self.log(name, mean, prog_bar=True, logger=False)
-
-    def on_train_epoch_end(self) -> None:
-        """Log the mean of each tracked loss over the epoch and all ranks."""
-        for name, total in self._loss_sums.items():
-            self.log(f"train/{name}", total / self._loss_counts[name], sync_dist=True)
+            if last:
+                self.log(f"train/{name}", mean, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
+        if last and not all(parameter.isfinite().all() for parameter in self.parameters()):
+            raise FloatingPointError(
+                f"a weight became infinite or nan in epoch {self.current_epoch}: training diverged; lower the learning"
+                " rate or clip the gradients. The checkpoints of the epochs before are kept"
+            )
 
     # Evaluation. Counts are reset when an evaluation starts, so that they stay readable after it, for pictures.
 

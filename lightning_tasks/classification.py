@@ -75,4 +75,6 @@ class ClassificationTask(BaseTask):
         optimizer = self.optimizer(self.network.parameters())
         if self.scheduler is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "name": "lr"}}
+        scheduler = self.scheduler(optimizer)
+        monitor = getattr(scheduler, "monitor", None)  # of Lightning's ReduceLROnPlateau
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "name": "lr", "monitor": monitor}}

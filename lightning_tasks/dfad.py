@@ -74,8 +74,6 @@ class DFADTask(BaseTask):
             checkpoint does not fit network, classes or normalisation.
     """
 
-    fake_class_counts: Tensor
-
     def __init__(
         self,
         num_classes: int,
@@ -139,7 +137,7 @@ class DFADTask(BaseTask):
         self._teacher_loaded = False
         self._noise = torch.Generator()
 
-        self.register_buffer("fake_class_counts", torch.zeros(num_classes, dtype=torch.long), persistent=False)
+        self.fake_class_counts = torch.zeros(num_classes, dtype=torch.long)
         self.val_agreement = MulticlassAccuracy(num_classes, average="micro")
         self.test_agreement = MulticlassAccuracy(num_classes, average="micro")
         self.test_teacher = MulticlassAccuracy(num_classes, average="micro")
@@ -189,6 +187,21 @@ class DFADTask(BaseTask):
         weights = checkpoint["state_dict"]
         checkpoint["state_dict"] = {key: weights[key] for key in weights if not key.startswith("teacher.")}
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to go on, or to be compared, with another teacher than the one the student learnt from.
+
+        Raises:
+            ValueError: If the loaded teacher is not the checkpoint's.
+        """
+        theirs = checkpoint.get("run_facts", {})
+        ours = self.run_facts.get("teacher_sha256")
+        if ours and theirs.get("teacher_sha256", ours) != ours:
+            raise ValueError(
+                f"teacher_ckpt: the student learnt from {theirs['teacher_ckpt']}, and"
+                f" {self.run_facts['teacher_ckpt']} is another teacher; name the former"
+            )
+        super().on_load_checkpoint(checkpoint)
+
     def _check_share(self, wanted: float | None) -> None:
         sizes = {name: count_parameters(network) for name, network in self.networks.items()}
         share = sizes["student"] / sizes["teacher"]
@@ -224,7 +237,8 @@ class DFADTask(BaseTask):
         """Start the epoch's noise: an own generator, since the global one is equal on all ranks."""
         super().on_train_epoch_start()
         self._noise = torch.Generator(self.device).manual_seed(self.epoch_seed(self.current_epoch))
-        self.fake_class_counts.zero_()
+        # No buffer: DDP would overwrite it with rank zero's at each forward pass.
+        self.fake_class_counts = torch.zeros(self.num_classes, dtype=torch.long, device=self.device)
 
     def training_step(self, batch: int, batch_idx: int) -> None:
         """Play one round: the student's turn, then the generator's."""
@@ -275,13 +289,14 @@ class DFADTask(BaseTask):
         if self.gradient_clip_norm is not None:
             self.clip_gradients(optimizer, self.gradient_clip_norm, "norm")
 
-    def on_train_epoch_end(self) -> None:
-        """Log, look for a collapse, and step the schedules."""
-        super().on_train_epoch_end()
-        counts = self.trainer.strategy.reduce(self.fake_class_counts, reduce_op="sum")
-        self.fake_class_counts.copy_(counts)
-        entropy = class_entropy(counts)
-        self.log("train/class_entropy", entropy)
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Do what every task does, and look for a collapse at the last round of the epoch."""
+        super().on_train_batch_end(outputs, batch, batch_idx)
+        if not self.trainer.is_last_batch:
+            return
+        self.fake_class_counts = self.trainer.strategy.reduce(self.fake_class_counts, reduce_op="sum")
+        entropy = class_entropy(self.fake_class_counts)
+        self.log("train/class_entropy", entropy, on_step=False, on_epoch=True, batch_size=1)
         self.run_facts["min_class_entropy"] = min(round(entropy, 4), self.run_facts.get("min_class_entropy", 1.0))
         self.run_facts.setdefault("collapsed_epochs", 0)
         if entropy < self.collapse_entropy:
@@ -290,10 +305,15 @@ class DFADTask(BaseTask):
                 f"epoch {self.current_epoch}: the generator may have collapsed: the classes that the teacher sees in"
                 f" its images have entropy {entropy:.2f} of 1 (warning below {self.collapse_entropy:g})"
             )
+
+    def on_train_epoch_end(self) -> None:
+        """Step the schedules; one that watches a validation metric only after a validation."""
+        every = self.trainer.check_val_every_n_epoch or 1
+        validated = (self.current_epoch + 1) % every == 0
         for scheduler in _as_list(self.lr_schedulers()):
             if not isinstance(scheduler, ReduceLROnPlateau):
                 scheduler.step()
-            elif scheduler.monitor in self.trainer.callback_metrics:  # not before the first validation
+            elif validated:
                 scheduler.step(self.trainer.callback_metrics[scheduler.monitor])
 
     @torch.no_grad()
@@ -369,7 +389,7 @@ def class_entropy(counts: Tensor) -> float:
     Returns:
         1 if all classes are equally frequent, 0 if there is only one.
     """
-    shares = counts.double() / counts.sum()
+    shares = counts.cpu().double() / counts.sum().item()
     return float(torch.special.entr(shares).sum() / math.log(len(counts)))
 
 

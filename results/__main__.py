@@ -1,6 +1,6 @@
 """Collect run cards and write the tables of README.md from them: `python -m results [--logs logs]`.
 
-Copies each `logs/**/run.json` whose run was made from a commit to `results/runs/`, which is kept in git, writes
+Copies each `logs/**/run.json` whose run is the work of one commit to `results/runs/`, which is kept in git, writes
 `results/results.csv` with one row a run, and replaces what stands between the markers in README.md.
 """
 
@@ -8,6 +8,7 @@ import argparse
 import csv
 import json
 import re
+import shlex
 import statistics
 from collections import defaultdict
 from pathlib import Path
@@ -27,6 +28,8 @@ COLUMNS = (
     "min_class_entropy",
     "collapsed_epochs",
     "commit",
+    "date",
+    "config_hash",
     "command",
 )
 
@@ -34,20 +37,22 @@ Card = dict[str, Any]
 
 
 def collect(logs: Path, runs: Path) -> None:
-    """Copy the cards of new runs; the newest run of an experiment and seed replaces the former."""
-    for path in sorted(logs.glob("**/run.json"), key=lambda path: path.stat().st_mtime):
+    """Copy the cards of runs of committed code; the newest run of a configuration and seed replaces the former."""
+    for path in logs.glob("**/run.json"):
         card = json.loads(path.read_text())
-        if card["commit"] is None or card["commit"].endswith("-dirty"):
-            print(f"left out, since its code is in no commit: {path}")
+        if re.fullmatch("[0-9a-f]{40}", card["commit"]) is None:
+            print(f"left out, since it is not the work of one commit: {path} ({card['commit']})")
             continue
-        runs.mkdir(parents=True, exist_ok=True)
-        (runs / f"{card['experiment']}-{card['seed']}.json").write_text(json.dumps(card, indent=2) + "\n")
+        target = runs / f"{card['experiment']}-{card['config_hash']}-{card['seed']}.json"
+        if not target.exists() or json.loads(target.read_text())["date"] < card["date"]:
+            runs.mkdir(parents=True, exist_ok=True)
+            target.write_text(json.dumps(card, indent=2) + "\n")
 
 
 def read(runs: Path) -> list[Card]:
-    """Read all cards, by experiment and seed."""
+    """Read all cards, by experiment, configuration and seed."""
     cards = [json.loads(path.read_text()) for path in runs.glob("*.json")]
-    return sorted(cards, key=lambda card: (card["experiment"], card["seed"]))
+    return sorted(cards, key=lambda card: (card["experiment"], card["config_hash"], card["seed"]))
 
 
 def write_csv(cards: list[Card], path: Path) -> None:
@@ -67,50 +72,66 @@ def write_csv(cards: list[Card], path: Path) -> None:
             )
 
 
-def spread(values: list[float]) -> str:
-    """Write shares as a mean with its standard deviation over seeds, in percent."""
+def spread(group: list[Card], metric: str) -> str:
+    """Write a share as its mean and standard deviation over seeds, in percent; a dash where a run has none."""
+    values = [card["metrics"][metric] for card in group if metric in card["metrics"]]
+    if len(values) < len(group):
+        return "-"
     mean = f"{100 * statistics.mean(values):.2f}"
     return mean if len(values) == 1 else f"{mean} ± {100 * statistics.stdev(values):.2f}"
 
 
+def overrides(card: Card) -> str:
+    """Pick out what the command line changed of the config file, without seed and what the terminal shows."""
+    words = shlex.split(card["command"])[3:]
+    shown = []
+    while words:
+        word = words.pop(0)
+        if "=" not in word and words and not words[0].startswith("--"):
+            word = f"{word}={words.pop(0)}"
+        quiet = ("--config", "--seed_everything", "--trainer.enable_", "--trainer.default_root_dir", "--data.root")
+        if not word.startswith(quiet):
+            shown.append(f"`{word}`")
+    return " ".join(shown)
+
+
 def results_table(cards: list[Card]) -> str:
-    """Write a row an experiment: accuracies in percent, mean and standard deviation over seeds, and what it cost."""
-    groups: dict[str, list[Card]] = defaultdict(list)
+    """Write a row a configuration and device: percentages over its seeds, and what it cost."""
+    groups: dict[tuple[str, ...], list[Card]] = defaultdict(list)
     for card in cards:
-        groups[card["experiment"]].append(card)
+        groups[card["experiment"], card["config_hash"], card["device"], card["precision"]].append(card)
     lines = [
         "| experiment | seeds | parameters | test acc. | val acc., best | last | mean of run | seconds | device |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for experiment, group in groups.items():
+    for (experiment, _, device, precision), group in groups.items():
         card = group[0]
         size = card["parameters"].get("student", card["parameters"].get("network", 0))
         share = f" ({card['student_share']:.1%} of the teacher)" if "student_share" in card else ""
-        accuracies = [
-            spread([each["metrics"][name] for each in group])
-            for name in ("test/acc", "val/acc", "val/acc_last", "val/acc_mean")
-        ]
+        accuracies = [spread(group, name) for name in ("test/acc", "val/acc", "val/acc_last", "val/acc_mean")]
         seconds = f"{statistics.median(each['seconds'] for each in group):.0f}"
-        config = f"[{experiment}](configs/{experiment}.yaml)"
+        config = f"[{experiment}](configs/{experiment}.yaml) {overrides(card)}".strip()
         lines.append(
-            f"| {config} | {len(group)} | {size:,}{share} | {' | '.join(accuracies)} | {seconds} | {card['device']} |"
+            f"| {config} | {len(group)} | {size:,}{share} | {' | '.join(accuracies)} | {seconds}"
+            f" | {device}, {precision} |"
         )
     return "\n".join(lines)
 
 
 def benchmark_table(path: Path) -> str:
     """Write the measured ratios beside what was asked for."""
-    lines = ["| what | against | ours | other | ratio | asked |", "|---|---|---|---|---|---|"]
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
+    lines = ["| what | against | ours | other | ratio | asked |", "|---|---|---|---|---|---|"]
+    notes = set()
     for row in rows:
         unit = row["unit"]
-        asked = f"{float(row['bar']):.2g}"
         lines.append(
             f"| {row['name']} | {row['other']} | {row['ours']} {unit} | {row['theirs']} {unit}"
-            f" | **{float(row['ratio']):.3g}** | {asked} |"
+            f" | **{float(row['ratio']):.3g}** | {float(row['bar']):.2g} |"
         )
-    return "\n".join([*lines, "", f"Medians of {rows[0]['repeats']} pairs on {rows[0]['hardware']}."])
+        notes.add(f"medians of {row['repeats']} pairs on {row['hardware']}")
+    return "\n".join([*lines, "", f"All are {'; '.join(sorted(notes))}."])
 
 
 def replace_section(text: str, name: str, content: str) -> str:
@@ -135,7 +156,8 @@ def main() -> None:
     cards = read(HERE / "runs")
     write_csv(cards, HERE / "results.csv")
     text = replace_section(README.read_text(), "results", results_table(cards))
-    text = replace_section(text, "benchmarks", benchmark_table(HERE / "benchmarks.csv"))
+    if (HERE / "benchmarks.csv").exists():
+        text = replace_section(text, "benchmarks", benchmark_table(HERE / "benchmarks.csv"))
     README.write_text(text)
     print(f"{len(cards)} runs in {HERE / 'results.csv'}; tables of {README} written")
 

@@ -113,6 +113,21 @@ def test_killed_distillation_goes_on(where, dfad_words, unkilled):
     assert ours["metrics"] == card["metrics"]
     assert ours["min_class_entropy"] == card["min_class_entropy"]
     assert not list(resumed.rglob("*.partial"))
+    assert "ckpt_path" not in ours["command"]
+    callbacks = [
+        torch.load(path, weights_only=True)["callbacks"] for path in (resumed / "checkpoints/last.ckpt", reference)
+    ]
+    assert callbacks[0]["CurvesPicture"] == callbacks[1]["CurvesPicture"]
+    assert len(callbacks[0]["CurvesPicture"]["history"]["train/loss_student"]) == 4
+
+
+def test_another_teacher_is_refused(dfad_words, teacher_ckpt):
+    run_cli(*dfad_words, "--trainer.max_epochs=1")
+    checkpoint = torch.load(teacher_ckpt, weights_only=True)
+    checkpoint["state_dict"]["network.classifier.bias"] += 1
+    torch.save(checkpoint, "other.ckpt")
+    with pytest.raises(ValueError, match=r"the student learnt from .*best.ckpt, and other.ckpt is another teacher"):
+        run_cli(*dfad_words, "--ckpt_path=last", "--model.teacher_ckpt=other.ckpt")
 
 
 def test_killed_classifier_goes_on():

@@ -25,22 +25,19 @@ class CurvesPicture(Callback):
         if not trainer.sanity_checking:
             self._collect(trainer, "val/")
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep what the epoch before measured; its metrics are complete only now."""
-        self._collect(trainer, "train/", -1)
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep what this epoch measured."""
+        self._collect(trainer, "train/")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw."""
-        self._collect(trainer, "train/", -1)
         if self.history:
             save_figure(trainer, draw_curves(self.history), "curves")
 
-    def _collect(self, trainer: Trainer, stage: str, shift: int = 0) -> None:
-        epoch = trainer.current_epoch + shift
+    def _collect(self, trainer: Trainer, stage: str) -> None:
         for name, value in trainer.callback_metrics.items():
-            points = self.history.setdefault(name, []) if name.startswith(stage) else None
-            if points is not None and (not points or points[-1][0] < epoch):
-                points.append((epoch, value.item()))
+            if name.startswith(stage):
+                self.history.setdefault(name, []).append((trainer.current_epoch, value.item()))
 
     def state_dict(self) -> dict[str, Any]:
         """Give the values to a checkpoint."""

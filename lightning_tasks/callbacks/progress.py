@@ -15,7 +15,7 @@ class CompactProgressBar(RichProgressBar):
         """Name the columns before the metrics."""
         return [
             TextColumn("[progress.description]{task.description}"),
-            BarColumn(bar_width=6),
+            BarColumn(bar_width=4),
             MofNCompleteColumn(),
             TimeRemainingColumn(compact=True),
         ]
@@ -23,6 +23,4 @@ class CompactProgressBar(RichProgressBar):
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict:
         """Shorten the names: the player for its loss, and no version number."""
         metrics = super().get_metrics(trainer, pl_module)
-        return {
-            name.removeprefix("loss_").removeprefix("val/"): value for name, value in metrics.items() if name != "v_num"
-        }
+        return {name.removeprefix("loss_"): value for name, value in metrics.items() if name != "v_num"}

@@ -6,6 +6,7 @@ import platform
 import resource
 import subprocess
 import time
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -29,15 +30,18 @@ class RunCard(Callback):
         experiment: Name of the experiment.
         seed: Seed of the run.
         command: Command line that repeats it.
+        config_hash: Equal for runs of the same configuration, whatever their seed and folders.
     """
 
-    def __init__(self, experiment: str, seed: int, command: str) -> None:
+    def __init__(self, experiment: str, seed: int, command: str, config_hash: str) -> None:
         self.experiment = experiment
         self.seed = seed
         self.command = command
+        self.config_hash = config_hash
         self.seconds = 0.0  # of fit, with the part before a resume
         self.validations: dict[str, list[float]] = {}
         self.facts: dict[str, Any] = {}  # what the task adds
+        self.commits = [commit()]  # now, since the code in memory is not what is on disk later; one more a resume
         self._started: float | None = None
         self._finished = False
 
@@ -51,7 +55,7 @@ class RunCard(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self._started = time.perf_counter()
-        if torch.cuda.is_available():
+        if on_cuda(trainer):
             torch.cuda.reset_peak_memory_stats()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -66,7 +70,11 @@ class RunCard(Callback):
         """Stop the clock, and close the record: the test that follows restores an earlier checkpoint."""
         self.seconds = self._elapsed()
         self._finished = True
-        self.facts = {"epochs": trainer.current_epoch, **cast("BaseTask", pl_module).run_facts}
+        self.facts = {
+            "epochs": trainer.current_epoch,
+            "peak_memory_mb": round(peak_memory_mb(trainer)),
+            **cast("BaseTask", pl_module).run_facts,
+        }
 
     def write(self, trainer: Trainer) -> Path:
         """Write the card of the finished run, whole or not at all; called on all ranks, written by rank zero.
@@ -96,13 +104,14 @@ class RunCard(Callback):
             "seed": self.seed,
             "metrics": metrics,
             "seconds": round(self.seconds, 1),
-            "peak_memory_mb": round(peak_memory_mb()),
             "parameters": self.parameters,
             "device": device_name(trainer),
             "precision": str(trainer.precision),
             "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-            "commit": commit(),
+            "commit": " then ".join(dict.fromkeys(map(str, self.commits))),
             "command": self.command,
+            "config_hash": self.config_hash,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
             **self.facts,
         }
         partial = path.with_name("run.json.partial")
@@ -117,7 +126,7 @@ class RunCard(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Give time and validations to a checkpoint."""
-        return {"seconds": self._elapsed(), "validations": self.validations}
+        return {"seconds": self._elapsed(), "validations": self.validations, "commits": self.commits}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take them up again in a resumed run."""
@@ -125,11 +134,17 @@ class RunCard(Callback):
             return
         self.seconds = state_dict["seconds"]
         self.validations = state_dict["validations"]
+        self.commits = [*state_dict["commits"], *self.commits]
 
 
-def peak_memory_mb() -> float:
-    """Return the most memory this process has held: the GPU's if there is one, else resident memory. In MiB."""
-    if torch.cuda.is_available():
+def on_cuda(trainer: Trainer) -> bool:
+    """Say whether the run uses a CUDA GPU, which is not the same as whether there is one."""
+    return trainer.strategy.root_device.type == "cuda"
+
+
+def peak_memory_mb(trainer: Trainer) -> float:
+    """Return the most memory the process has held: on the GPU if the run uses one, else resident memory. In MiB."""
+    if on_cuda(trainer):
         return torch.cuda.max_memory_allocated() / 2**20
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return kilobytes / (2**20 if platform.system() == "Darwin" else 2**10)
@@ -137,16 +152,20 @@ def peak_memory_mb() -> float:
 
 def device_name(trainer: Trainer) -> str:
     """Name the hardware: count and model of the GPUs, or the cores in use."""
-    if trainer.strategy.root_device.type == "cuda":
-        return f"{trainer.world_size} x {torch.cuda.get_device_name()}"
-    return f"{trainer.world_size} x CPU, {torch.get_num_threads()} threads"
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        return f"{trainer.world_size} x {torch.cuda.get_device_name(device)}"
+    return f"{trainer.world_size} x {device.type.upper()}, {torch.get_num_threads()} threads"
 
 
 def commit() -> str | None:
-    """Return the commit of the code, with "-dirty" where files differ from it; None outside a repository."""
-    here = Path(__file__).parent
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    """Return the commit of the code, with "-dirty" where files differ from it or are new; None outside a repository."""
+
+    def git(*words: str) -> str:
+        command = ["git", *words]
+        return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout
+
     try:
-        return subprocess.run(command, cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+        return git("rev-parse", "HEAD").strip() + ("-dirty" if git("status", "--porcelain") else "")
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -1,6 +1,7 @@
 """Losses between a student and its teacher."""
 
-import torch
+import math
+
 from torch import Tensor, nn
 
 
@@ -36,4 +37,6 @@ class ClassBalanceLoss(nn.Module):
 
     def forward(self, logits_t: Tensor) -> Tensor:
         """Compute the loss from teacher logits (B, num_classes); a scalar in nats."""
-        return -torch.special.entr(logits_t.float().softmax(dim=1).mean(dim=0)).sum()
+        # In logarithms, since p log p has no gradient at a p that has underflowed to 0: a collapse would give nan.
+        log_p = logits_t.float().log_softmax(dim=1).logsumexp(dim=0) - math.log(len(logits_t))
+        return (log_p.exp() * log_p).sum()
