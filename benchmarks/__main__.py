@@ -26,6 +26,7 @@ def main() -> None:
     if unknown := set(options.names) - set(NAMES):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     measured_on = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    code = commit()
     rows = {}
     if RESULTS.exists():
         with open(RESULTS, newline="") as file:
@@ -33,7 +34,7 @@ def main() -> None:
     for module in options.names or NAMES:
         for row in import_module(f"benchmarks.{module}").run(options.root):
             numbers = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in asdict(row).items()}
-            rows[row.name, row.other] = numbers | {"hardware": measured_on, "commit": commit()}
+            rows[row.name, row.other] = numbers | {"hardware": measured_on, "commit": code}
         with open(RESULTS, "w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(next(iter(rows.values()))), lineterminator="\n")
             writer.writeheader()
