@@ -11,6 +11,9 @@ class CompactProgressBar(RichProgressBar):
     Lightning's own bar leaves so little room that each metric is broken over several lines.
     """
 
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=10)  # at each batch, drawing costs more than a small network's step
+
     def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
         """Name the columns before the metrics."""
         return [
