@@ -12,7 +12,7 @@ class CompactProgressBar(RichProgressBar):
     """
 
     def __init__(self) -> None:
-        super().__init__(refresh_rate=10)  # at each batch, drawing costs more than a small network's step
+        super().__init__(refresh_rate=25)  # at each batch, drawing costs more than a small network's step
 
     def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
         """Name the columns before the metrics."""

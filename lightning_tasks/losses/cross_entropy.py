@@ -9,7 +9,7 @@ class CrossEntropyLoss(nn.Module):
 
     L = mean over the batch of -sum_c q_c log p_c, with p = softmax(logits) and q = 1 - s + s / C for the true class,
     s / C for the others (Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7). With s = 0 that is
-    logsumexp(logits) - logits[y], which is how it is computed: no probability is formed, so none underflows. Always in
+    -log p_y. Computed from log p = logits - logsumexp(logits), so that no probability can underflow, and always in
     float32, also under mixed precision.
 
     Args:
@@ -30,9 +30,6 @@ class CrossEntropyLoss(nn.Module):
         """
         if logits.ndim != 2 or y.shape != logits.shape[:1]:
             raise ValueError(f"expected logits (B, num_classes) and labels (B,), got {logits.shape} and {y.shape}")
-        logits = logits.float()
-        log_normaliser = torch.logsumexp(logits, dim=1)
-        target = logits.gather(1, y[:, None])[:, 0]
-        if self.label_smoothing:
-            target = torch.lerp(target, logits.mean(dim=1), self.label_smoothing)
-        return (log_normaliser - target).mean()
+        log_p = logits.float().log_softmax(dim=1)
+        loss = -log_p.gather(1, y[:, None]).mean()
+        return torch.lerp(loss, -log_p.mean(), self.label_smoothing) if self.label_smoothing else loss
