@@ -64,10 +64,14 @@ def plain_copy(task, teacher_ckpt):
     return teacher, copy.deepcopy(task.student).train(), copy.deepcopy(task.generator).train()
 
 
-@pytest.mark.parametrize("channels_last", [False, True])
-def test_round_equals_the_plain_loop(teacher_ckpt, channels_last):
+@pytest.mark.parametrize(
+    "options",
+    [{"channels_last": False}, {"channels_last": True}, pytest.param({"compile": True}, marks=pytest.mark.slow)],
+    ids=str,
+)
+def test_round_equals_the_plain_loop(teacher_ckpt, options):
     pl.seed_everything(1)
-    task, data = make_task(teacher_ckpt, channels_last=channels_last, batch_size=16)
+    task, data = make_task(teacher_ckpt, batch_size=16, **options)
     teacher, student, generator = plain_copy(task, teacher_ckpt)
     recorder = Recorder()
     losses = []
