@@ -127,26 +127,30 @@ class TaskCLI(LightningCLI):
         if path == "last":
             # Not left to Lightning: it looks in the folder of the new run, and on each rank for itself. Not kept in the
             # config either, which would say how to go on with a run instead of how to repeat it.
-            self.resumed = self._find_unfinished(self.config[subcommand])
+            self.resumed = self._find_last(self.config[subcommand])
             self.config[subcommand]["ckpt_path"] = None
+            if self.resumed is None and subcommand != "fit":
+                raise FileNotFoundError("ckpt_path: no run of this experiment and seed has left a last checkpoint")
         elif path:
             if not Path(path).is_file():
                 raise FileNotFoundError(f"ckpt_path: no checkpoint at {path}")
             read_checkpoint(Path(path), "ckpt_path")
 
-    def _find_unfinished(self, config: Namespace) -> Path | None:
-        """Find the newest run of this experiment and seed that has left a checkpoint to go on from."""
+    def _find_last(self, config: Namespace) -> Path | None:
+        """Find the newest run of this experiment and seed that has left a last checkpoint."""
         run = newest_version(
             Path(config.trainer.default_root_dir or "logs", config.experiment),
             lambda run: (run / LAST).is_file() and _seed_of(run) == config.seed_everything,
         )
-        print(f"going on with {run / LAST}" if run else "ckpt_path: no run to go on with; starting anew")
+        print(f"ckpt_path: {run / LAST}" if run else "ckpt_path: no run to go on with")
         return run
 
     def before_fit(self) -> None:
-        """Hand the checkpoint to go on from to the trainer."""
+        """Hand the last checkpoint to the trainer."""
         if self.resumed:
-            self.config_init["fit"]["ckpt_path"] = str(self.resumed / LAST)
+            self.config_init[self.subcommand]["ckpt_path"] = str(self.resumed / LAST)
+
+    before_validate = before_test = before_predict = before_fit
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer with the experiment's log folder and run card."""
@@ -155,7 +159,8 @@ class TaskCLI(LightningCLI):
         seed = self._get(self.config_init, "seed_everything")
         if trainer.logger in (None, True):
             root = trainer.default_root_dir or "logs"
-            version = int(self.resumed.name.removeprefix("version_")) if self.resumed else None
+            goes_on = self.resumed if self.subcommand == "fit" else None  # an evaluation has a folder of its own
+            version = int(goes_on.name.removeprefix("version_")) if goes_on else None
             kwargs["logger"] = ExperimentLogger(root, name=experiment, version=version, default_hp_metric=False)
         config = self._get(self.config, "model"), self._get(self.config, "data"), self._get(self.config, "trainer")
         self.run_card = RunCard(experiment, seed, self.command, config_hash(*config))

@@ -1,5 +1,6 @@
 """What all tasks share: data facts, seeding, evaluation by counts, loss tracking, switches of the networks."""
 
+import math
 import os
 from typing import Any
 
@@ -131,7 +132,7 @@ class BaseTask(pl.LightningModule):
             return  # reading a value waits for the device, so not at every batch
         for name, total in self._loss_sums.items():
             mean = (total / self._loss_counts[name]).item()
-            if mean != mean or abs(mean) == float("inf"):
+            if not math.isfinite(mean):
                 raise FloatingPointError(
                     f"train/{name} became {mean} in epoch {self.current_epoch}: training diverged; lower the learning"
                     " rate or clip the gradients. The checkpoints of the epochs before are kept"

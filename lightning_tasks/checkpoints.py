@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities import rank_zero_only
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -100,6 +100,41 @@ def network_weights(checkpoint: dict[str, Any], name: str = "network") -> dict[s
     return {
         key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)
     }
+
+
+def load_network(network: nn.Module, source: str, option: str, facts: dict[str, Any]) -> Path:
+    """Load a trained network from a ClassificationTask's checkpoint, if it was trained on the same kind of data.
+
+    Args:
+        network: Gets the weights.
+        source: What the option names, see find_checkpoint.
+        option: The option's name, for the errors.
+        facts: Hyperparameters of the data that must be the checkpoint's, where it holds them.
+
+    Returns:
+        The checkpoint's path.
+
+    Raises:
+        FileNotFoundError: If there is no checkpoint.
+        ValueError: If it cannot be read, is of other data, or does not fit the network.
+    """
+    path = find_checkpoint(source, option)
+    checkpoint = read_checkpoint(path, option)
+    for name, ours in facts.items():
+        theirs = checkpoint.get("hyper_parameters", {}).get(name)
+        if theirs is not None and _as_list(theirs) != _as_list(ours):
+            raise ValueError(f"{option}: {path} was trained with {name} {theirs}, this run has {ours}")
+    try:
+        network.load_state_dict(network_weights(checkpoint))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{option}: the weights in {path} do not fit the network: {reason}") from error
+    return path
+
+
+def _as_list(value: Any) -> Any:
+    """A tuple that was read back from a config is a list."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def file_hash(path: Path) -> str:

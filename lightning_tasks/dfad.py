@@ -16,7 +16,7 @@ from torchmetrics import CatMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_tasks.base import BaseTask
-from lightning_tasks.checkpoints import file_hash, find_checkpoint, network_weights, read_checkpoint
+from lightning_tasks.checkpoints import file_hash, load_network
 from lightning_tasks.losses import AdversarialL1Loss, ClassBalanceLoss
 from lightning_tasks.networks import (
     ImageGenerator,
@@ -216,17 +216,8 @@ class DFADTask(BaseTask):
     def _load_teacher(self) -> None:
         if self._teacher_loaded:
             return
-        path = find_checkpoint(self.teacher_ckpt, "teacher_ckpt")
-        checkpoint = read_checkpoint(path, "teacher_ckpt")
-        for name in ("num_classes", "image_shape", "mean", "std"):
-            theirs, ours = checkpoint.get("hyper_parameters", {}).get(name), getattr(self, name)
-            if theirs is not None and _plain(theirs) != _plain(ours):
-                raise ValueError(f"teacher_ckpt: {path} was trained with {name} {theirs}, this run has {ours}")
-        try:
-            self.teacher.load_state_dict(network_weights(checkpoint))
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ValueError(f"teacher_ckpt: the weights in {path} do not fit the teacher network: {reason}") from error
+        ours = {name: getattr(self, name) for name in ("num_classes", "image_shape", "mean", "std")}
+        path = load_network(self.teacher, self.teacher_ckpt, "teacher_ckpt", ours)
         self.run_facts |= {"teacher_ckpt": str(path), "teacher_sha256": file_hash(path)}
         self.teacher.requires_grad_(False)
         self._teacher_loaded = True
@@ -406,8 +397,3 @@ def _as_list(value: Any) -> list[Any]:
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
-
-
-def _plain(value: Any) -> Any:
-    """A tuple read back from a config is a list."""
-    return list(value) if isinstance(value, tuple) else value

@@ -80,6 +80,22 @@ def run_cli(*words):
     return main(list(words))
 
 
+def make_trainer(*callbacks, **options):
+    """A trainer that leaves no file and validates only if asked to."""
+    import pytorch_lightning as pl
+
+    return pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=list(callbacks),
+        **{"max_epochs": 1, "limit_val_batches": 0, **options},
+    )
+
+
 def run_process(*words, cwd, timeout=300, **env):
     """Run the command line as a user's shell does; returns the finished process with its output as text."""
     return subprocess.run(

@@ -1,6 +1,7 @@
 import pytest
 import pytorch_lightning as pl
 import torch
+from conftest import make_trainer
 
 from datamodules import DigitsDataModule
 from lightning_tasks import MLP, ClassificationTask
@@ -20,20 +21,9 @@ def make(**options):
     ), data
 
 
-def make_trainer(**options):
-    return pl.Trainer(
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **{"enable_checkpointing": False, "max_epochs": 1, **options},
-    )
-
-
 def test_learns_a_small_set_by_heart():
     task, data = make(train_per_class=5)
-    trainer = make_trainer(max_epochs=40)
+    trainer = make_trainer(max_epochs=40, limit_val_batches=1.0)
     trainer.fit(task, data)
     assert trainer.callback_metrics["train/acc"] == 1
     assert trainer.callback_metrics["train/loss"] < 0.05
@@ -90,7 +80,7 @@ def test_compiled_network_keeps_its_keys(monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: compiled.append(self))
     task.compile_networks = True
     keys = list(task.state_dict())
-    make_trainer(limit_train_batches=1, limit_val_batches=0).fit(task, data)
+    make_trainer(limit_train_batches=1).fit(task, data)
     assert compiled == [task.network]
     assert list(task.state_dict()) == keys
 

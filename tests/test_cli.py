@@ -125,6 +125,20 @@ def test_test_validate_and_predict_use_a_checkpoint(teacher_ckpt, capsys):
     assert right / 100 == pytest.approx(float(tested))
 
 
+def test_last_checkpoint_can_be_tested_and_its_run_is_left_alone():
+    words = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=4"]
+    with pytest.raises(FileNotFoundError, match="has left a last checkpoint"):
+        run_cli("test", *words, "--ckpt_path=last")
+    run_cli("fit", *words)
+    run = Path("logs/teacher/version_0")
+    saved = (run / "config.yaml").read_text()
+    last = run_cli("test", *words, "--ckpt_path=last").trainer
+    named = run_cli("test", *words, f"--ckpt_path={run}/checkpoints/last.ckpt").trainer
+    assert last.callback_metrics["test/acc"] == named.callback_metrics["test/acc"]
+    assert last.ckpt_path == str(run / "checkpoints/last.ckpt")
+    assert (run / "config.yaml").read_text() == saved
+
+
 def test_debug_preset_draws_everything_and_is_no_result():
     run_cli("fit", f"--config={ROOT}/configs/teacher_digits.yaml", "--trainer", f"{ROOT}/configs/trainer/debug.yaml")
     run = Path("logs/teacher_digits/version_0")

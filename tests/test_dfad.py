@@ -4,7 +4,7 @@ import warnings
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import TINY_DATA, TINY_DFAD, TINY_TRAINER, run_card, run_cli
+from conftest import TINY_DATA, TINY_DFAD, TINY_TRAINER, make_trainer, run_card, run_cli
 from pytorch_lightning import Callback
 from torch.nn import functional as F
 
@@ -29,19 +29,6 @@ def make_task(teacher_ckpt, student_width=2, **options):
         **{"latent_dim": 8, "generator_width": 4, "batch_size": 8, **options},
     )
     return task, data
-
-
-def make_trainer(*callbacks, **options):
-    return pl.Trainer(
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=list(callbacks),
-        **{"max_epochs": 1, "limit_val_batches": 0, **options},
-    )
 
 
 class Recorder(Callback):

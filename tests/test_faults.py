@@ -75,7 +75,7 @@ class TestTeacher:
 
     def test_of_another_network(self, tmp_path, teacher_ckpt):
         line = refused(tmp_path, *DFAD, f"--model.teacher_ckpt={teacher_ckpt}", "--model.teacher.width=8")
-        assert "do not fit the teacher network" in line
+        assert "do not fit the network" in line
 
     def test_no_checkpoint_at_all(self, tmp_path):
         torch.save({"weights": torch.zeros(1)}, tmp_path / "teacher.ckpt")
