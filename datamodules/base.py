@@ -20,8 +20,7 @@ Split = Literal["official", "70:30", "80:20", "90:10"]
 class ImageDataModule(pl.LightningDataModule):
     """A labelled image set, held in memory as uint8 and served in whole batches.
 
-    Batches reach the task as (x, y): x float32 (B, C, H, W), normalised by the set's mean and standard deviation, y
-    int64 (B,). Augmentation and normalisation run on the device, after the transfer of the small uint8 batch.
+    Batches reach the task as (x, y): x float32 (B, C, H, W), normalised by `mean` and `std`, y int64 (B,). Augmentation and normalisation run on the device, after the transfer of the small uint8 batch.
 
     The validation part is always taken from the training part; the test part is used by `test` alone.
 
@@ -36,6 +35,7 @@ class ImageDataModule(pl.LightningDataModule):
         train_per_class: Train on this many samples of each class only.
         test_per_class: Test on this many samples of each class only.
         balanced_sampling: Draw training samples so that every class is equally likely.
+        normalise: Subtract the set's mean and divide by its standard deviation; else images stay in [0, 1].
         augment: Transforms of training batches, applied in order to float images (B, C, H, W) in [0, 1]; those of
             `datamodules.augment`, or any from kornia.augmentation.
         steps_per_epoch: Train without data: an epoch is this many step numbers instead of batches, and the training
@@ -48,8 +48,8 @@ class ImageDataModule(pl.LightningDataModule):
 
     dataset_name: ClassVar[str]
     num_classes: ClassVar[int]
-    mean: ClassVar[tuple[float, ...]]
-    std: ClassVar[tuple[float, ...]]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     image_shape: tuple[int, int, int]
 
     def __init__(
@@ -63,6 +63,7 @@ class ImageDataModule(pl.LightningDataModule):
         train_per_class: int | None = None,
         test_per_class: int | None = None,
         balanced_sampling: bool = False,
+        normalise: bool = True,
         augment: Sequence[Callable] | None = None,
         steps_per_epoch: int | None = None,
         num_workers: int = 0,
@@ -84,6 +85,8 @@ class ImageDataModule(pl.LightningDataModule):
         self.train_per_class = train_per_class
         self.test_per_class = test_per_class
         self.balanced_sampling = balanced_sampling
+        if not normalise:
+            self.mean, self.std = (0.0,) * len(self.mean), (1.0,) * len(self.std)
         self.augment = tuple(augment or ())
         self.steps_per_epoch = steps_per_epoch
         self.num_workers = num_workers

@@ -72,12 +72,12 @@ class BaseTask(pl.LightningModule):
         raise NotImplementedError
 
     def keep_plain_hyperparameters(self) -> None:
-        """Drop what a checkpoint could not hold as plain data: callables and modules given from Python.
+        """Drop what a checkpoint could not hold as plain data: callables and other objects given from Python.
 
         A command-line run saves its parsed config instead of the objects, and keeps everything.
         """
         for name, value in list(self.hparams.items()):
-            if callable(value):
+            if not _is_plain(value):
                 del self.hparams[name]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -178,6 +178,15 @@ class BaseTask(pl.LightningModule):
         """Return class probabilities (B, num_classes) and the labels (B,) they may be compared with."""
         x, y = batch
         return self(x).float().softmax(dim=1), y
+
+
+def _is_plain(value: Any) -> bool:
+    """Say whether a value is made of numbers and strings only."""
+    if isinstance(value, dict):
+        return all(_is_plain(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, (str, int, float))
 
 
 def accuracy(confusion: Tensor) -> Tensor:
