@@ -10,6 +10,7 @@ import warnings
 from abc import ABCMeta
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 
 # Lightning 2.6 still calls names that jsonargparse 4.53 has deprecated.
@@ -25,8 +26,8 @@ from pytorch_lightning.profilers import PassThroughProfiler
 import datamodules
 import lightning_tasks
 from datamodules import ImageDataModule
-from lightning_tasks import BaseTask
-from lightning_tasks.callbacks import CompactProgressBar, PredictionWriter, RunCard
+from lightning_tasks import BaseTask, by_hand
+from lightning_tasks.callbacks import CompactProgressBar, Picture, PredictionWriter, RunCard
 from lightning_tasks.checkpoints import AtomicCheckpointIO, claim_version, newest_version, read_checkpoint
 
 # ABCMeta: a type in Lightning's ModelPruning options, of which jsonargparse 4.53 cannot list the subclasses.
@@ -34,6 +35,13 @@ set_parsing_settings(add_print_completion_argument=True, subclasses_disabled=[AB
 
 
 NO_CONTEXT = nullcontext()
+# Options that take a class of this project: where to look for it, and what it must be.
+CLASSES: dict[str, tuple[ModuleType, type]] = {
+    "model": (lightning_tasks, BaseTask),
+    "data": (datamodules, ImageDataModule),
+    "layers": (by_hand, by_hand.Layer),
+    "rule": (by_hand, by_hand.UpdateRule),
+}
 LAST = Path("checkpoints", "last.ckpt")
 HARMLESS_WARNINGS = (
     "Your `IterableDataset` has `__len__` defined",  # a data-free epoch has no worker processes
@@ -69,10 +77,11 @@ class OneLineErrorParser(LightningArgumentParser):
         """Print the message, with the place of a key that is not accepted, and exit with status 2."""
         if key := re.search(r"Option '(\w+)' is not accepted", message):
             message += f"{find_key(key[1])}; --model.help CLASS and --data.help CLASS list what is"
-        unknown_class = r'Parser key "(model|data)":.*Expected a dot import path string: (\S+)'
+        unknown_class = rf'Parser key "({"|".join(CLASSES)})":.*Expected a dot import path string: (\S+)'
         if name := re.search(unknown_class, message, re.DOTALL):
-            package, base = (lightning_tasks, BaseTask) if name[1] == "model" else (datamodules, ImageDataModule)
-            known = [known for known in package.__all__ if base in getattr(package, known).__mro__[1:]]
+            package, base = CLASSES[name[1]]
+            classes = [each for each in map(package.__dict__.get, package.__all__) if isinstance(each, type)]
+            known = [each.__name__ for each in classes if base in each.__mro__[1:]]
             message = f"{name[1]}: no class {name[2]}; known are {', '.join(known)}"
         self.exit(2, f"error: {' '.join(message.split())}\n")
 
@@ -99,6 +108,7 @@ class TaskCLI(LightningCLI):
         parser.add_argument(
             "--test_after_fit", type=bool, default=True, help="Test the best checkpoint after fit and write run.json."
         )
+        parser.add_argument("--pictures", type=bool, default=True, help="Whether the callbacks that draw are used.")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint_best")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint_last")
         parser.set_defaults(
@@ -145,6 +155,11 @@ class TaskCLI(LightningCLI):
         print(f"ckpt_path: {run / LAST}" if run else "ckpt_path: no run to go on with")
         return run
 
+    @property
+    def config_hash(self) -> str:
+        """Equal for runs of one configuration, whatever their seed and folders."""
+        return config_hash(*(self._get(self.config, name) for name in ("model", "data", "trainer")))
+
     def before_fit(self) -> None:
         """Hand the last checkpoint to the trainer."""
         if self.resumed:
@@ -162,10 +177,11 @@ class TaskCLI(LightningCLI):
             goes_on = self.resumed if self.subcommand == "fit" else None  # an evaluation has a folder of its own
             version = int(goes_on.name.removeprefix("version_")) if goes_on else None
             kwargs["logger"] = ExperimentLogger(root, name=experiment, version=version, default_hp_metric=False)
-        config = self._get(self.config, "model"), self._get(self.config, "data"), self._get(self.config, "trainer")
-        self.run_card = RunCard(experiment, seed, self.command, config_hash(*config))
+        self.run_card = RunCard(experiment, seed, self.command, self.config_hash)
         given = trainer.callbacks or []
         callbacks = [*(given if isinstance(given, list) else [given]), self.run_card]
+        if not self._get(self.config_init, "pictures"):
+            callbacks = [callback for callback in callbacks if not isinstance(callback, Picture)]
         if trainer.enable_progress_bar is not False:
             callbacks.append(CompactProgressBar())
         if self.subcommand == "predict":
@@ -213,19 +229,35 @@ def config_hash(*parts: Namespace) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
-def main(args: ArgsType = None, run: bool = True) -> TaskCLI:
+class ParseOnly(TaskCLI):
+    """Command line that is parsed and checked; nothing is built or run."""
+
+    def instantiate_classes(self) -> None:
+        """Build nothing."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+
+def parse(args: list[str]) -> TaskCLI:
+    """Parse a command line without running it; the result has `config` and `config_hash`."""
+    return main(args, cli_class=ParseOnly)
+
+
+def main(args: ArgsType = None, run: bool = True, cli_class: type[TaskCLI] = TaskCLI) -> TaskCLI:
     """Parse a command line and run it.
 
     Args:
         args: Words of the command line; those of the process if not given.
         run: Whether to run the subcommand; else only build data, task and trainer, without a subcommand in `args`.
+        cli_class: What parses and runs it.
 
     Returns:
         The CLI object with `trainer`, `model`, `datamodule` and `config`.
     """
     for message in HARMLESS_WARNINGS:
         warnings.filterwarnings("ignore", message)
-    return TaskCLI(
+    return cli_class(
         BaseTask,
         ImageDataModule,
         subclass_mode_model=True,

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
 from datamodules.splits import RATIOS, per_class_subset, stratified_split
-from datamodules.tensors import BalancedSampler, StepDataset, TensorImages
+from datamodules.tensors import BalancedSampler, Batch, StepDataset, TensorImages
 
 Split = Literal["official", "70:30", "80:20", "90:10"]
 
@@ -20,7 +20,8 @@ Split = Literal["official", "70:30", "80:20", "90:10"]
 class ImageDataModule(pl.LightningDataModule):
     """A labelled image set, held in memory as uint8 and served in whole batches.
 
-    Batches reach the task as (x, y): x float32 (B, C, H, W), normalised by `mean` and `std`, y int64 (B,). Augmentation and normalisation run on the device, after the transfer of the small uint8 batch.
+    Batches reach the task as (x, y): x float32 (B, C, H, W), normalised by `mean` and `std`, y int64 (B,).
+    Augmentation and normalisation run on the device, after the transfer of the small uint8 batch.
 
     The validation part is always taken from the training part; the test part is used by `test` alone.
 
@@ -167,6 +168,12 @@ class ImageDataModule(pl.LightningDataModule):
     def test_dataloader(self) -> DataLoader:
         """The test part, in order."""
         return self._loader(self.test_set, self.eval_batch_size)
+
+    def test_samples(self, count: int) -> Batch:
+        """Give the first test samples, or all if there are fewer, as the batch (x, y) a task sees; for pictures."""
+        assert self.test_set is not None, "setup comes before the samples"
+        images, labels = self.test_set.images[:count], self.test_set.labels[:count]
+        return self.normalise(images.float() / 255), labels
 
     def predict_dataloader(self) -> DataLoader:
         """The test part, in order."""

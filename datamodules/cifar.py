@@ -18,8 +18,8 @@ class CIFAR10DataModule(ImageDataModule):
 
     dataset_name = "CIFAR10"
     num_classes = 10
-    mean: ClassVar[tuple[float, ...]] = (0.4914, 0.4822, 0.4465)
-    std: ClassVar[tuple[float, ...]] = (0.2470, 0.2435, 0.2616)
+    mean: tuple[float, ...] = (0.4914, 0.4822, 0.4465)
+    std: tuple[float, ...] = (0.2470, 0.2435, 0.2616)
     image_shape = (3, 32, 32)
     dataset: ClassVar[type[datasets.CIFAR10]] = datasets.CIFAR10
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -146,6 +147,40 @@ class BaseTask(pl.LightningModule):
                 " rate or clip the gradients. The checkpoints of the epochs before are kept"
             )
 
+    # What pictures ask for
+
+    def layer_outputs(self, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        """Compute what named layers give for images, in evaluation mode and without gradients.
+
+        Args:
+            x: Images (B, C, H, W), normalised.
+            layers: Keys of `named_modules`.
+
+        Returns:
+            The output of each layer by its name.
+
+        Raises:
+            ValueError: If there is no such layer.
+        """
+        modules = dict(self.named_modules())
+        require_layers(layers, [name for name, module in modules.items() if name and not list(module.children())])
+        outputs: dict[str, Tensor] = {}
+        modes = [(module, module.training) for module in self.modules()]
+        hooks = [
+            modules[name].register_forward_hook(lambda _, __, output, name=name: outputs.update({name: output}))
+            for name in layers
+        ]
+        self.eval()
+        try:
+            with torch.no_grad():
+                self(x)
+        finally:
+            for hook in hooks:
+                hook.remove()
+            for module, mode in modes:
+                module.training = mode
+        return outputs
+
     # Evaluation. Counts are reset when an evaluation starts, so that they stay readable after it, for pictures.
 
     def on_validation_epoch_start(self) -> None:
@@ -178,6 +213,13 @@ class BaseTask(pl.LightningModule):
         """Return class probabilities (B, num_classes) and the labels (B,) they may be compared with."""
         x, y = batch
         return self(x).float().softmax(dim=1), y
+
+
+def require_layers(layers: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse names of layers that a network does not have."""
+    for name in layers:
+        if name not in known:
+            raise ValueError(f"no layer {name!r} in the network; known are {', '.join(known)}")
 
 
 def _is_plain(value: Any) -> bool:

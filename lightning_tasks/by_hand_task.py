@@ -5,14 +5,14 @@ computes on the same memory, as PyTorch tensors or as NumPy arrays.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
 from array_api_compat import array_namespace
 from torch import Tensor, nn
 
-from lightning_tasks.base import BaseTask
+from lightning_tasks.base import BaseTask, require_layers
 from lightning_tasks.by_hand import (
     Initialisation,
     L2Penalty,
@@ -99,7 +99,7 @@ class ByHandTask(BaseTask):
         self.update_every = update_every
         self.schedule = schedule
         self.backend = backend
-        # Parameters, so that Lightning counts, saves, moves and broadcasts them. PyTorch never makes a gradient of them.
+        # Parameters, so that Lightning counts, saves, moves and broadcasts them; PyTorch never makes their gradients.
         self.weights = nn.ParameterDict()
         self.rule_states = nn.ParameterDict()
         for name, layer, weight in self.network.weights():
@@ -148,12 +148,25 @@ class ByHandTask(BaseTask):
         with torch.no_grad():
             return torch.as_tensor(self.network.forward(self._array(x)))
 
+    def layer_outputs(self, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        """Compute what named layers of the network give for images, see BaseTask."""
+        require_layers(layers, list(self.network.layers))
+        outputs = {}
+        with torch.no_grad():
+            y = self._array(x)
+            for name, layer in self.network.layers.items():
+                y = layer.forward(y)
+                outputs[name] = torch.as_tensor(y)
+        return {name: outputs[name] for name in layers}
+
     def on_train_epoch_start(self) -> None:
         """Set the learning rate of the epoch."""
         super().on_train_epoch_start()
         self._scale = 1.0
         if self.schedule == "cosine":
-            self._scale = (1 + math.cos(math.pi * self.current_epoch / self.trainer.max_epochs)) / 2
+            epochs = self.trainer.max_epochs
+            assert epochs is not None
+            self._scale = (1 + math.cos(math.pi * self.current_epoch / epochs)) / 2
         self._summed: list[Any] = [0.0] * len(self._trained)
         self._samples = 0
         self.log("lr", self.rule.learning_rate * self._scale)

@@ -73,6 +73,19 @@ TINY_DFAD = [
 ]
 
 
+# After TINY_DATA.
+TINY_BY_HAND = [
+    "--model=ByHandTask",
+    "--model.layers=[Flatten,"
+    "{class_path: Linear, init_args: {in_features: 64, out_features: 16}}, ReLU,"
+    "{class_path: Linear, init_args: {in_features: 16, out_features: 10}}]",
+    "--model.rule=Momentum",
+    "--model.rule.learning_rate=0.05",
+    "--data.image_size=8",
+    "--data.batch_size=25",
+]
+
+
 def run_cli(*words):
     """Run the command line in process."""
     from cli import main

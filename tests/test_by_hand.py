@@ -246,7 +246,7 @@ def test_initialisations():
 
 
 def test_the_room_knows_no_library_that_differentiates():
-    """Only the standard library, the array API and the room itself: no torch, so no autograd, torch.nn or torch.optim."""
+    """Only the standard library, the array API and the room itself: no torch, so no autograd, torch.nn, torch.optim."""
     imported = set()
     for path in ROOM.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -264,7 +264,11 @@ def test_the_room_knows_no_library_that_differentiates():
 @pytest.mark.parametrize(
     ("layers", "shape", "message"),
     [
-        ([Linear(784, 128), Linear(64, 10)], (784,), r"linear_2 .* behind linear_1: .*shape \(64,\), but gets \(128,\)"),
+        (
+            [Linear(784, 128), Linear(64, 10)],
+            (784,),
+            r"linear_2 .* behind linear_1: .*\(64,\), but gets \(128,\)",
+        ),
         ([Linear(784, 10)], (1, 28, 28), r"linear_1 .* the input: .*\(784,\), but gets \(1, 28, 28\); put Flatten"),
         ([Conv2d(3, 4, 5)], (1, 28, 28), r"expects a sample of shape \(3, height, width\), but gets \(1, 28, 28\)"),
         ([MaxPool2d(), Flatten(), Linear(1, 2)], (1, 7, 7), r"\(channels, even height, even width\), but gets \(1, 7"),

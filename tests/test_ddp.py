@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_cli
+from conftest import ROOT, TINY_BY_HAND, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_cli
 
 pytestmark = pytest.mark.ddp
 
@@ -91,3 +91,15 @@ def test_classifier_shares_an_epoch_and_tests_every_sample_alike():
     ckpt = "logs/teacher/version_0/checkpoints/best.ckpt"
     alone = run_cli("test", *words, f"--ckpt_path={ckpt}").trainer.callback_metrics["test/acc"]
     assert torch.tensor(ranks[0]["metrics"]["test/acc"]) == alone
+
+
+@pytest.mark.parametrize("update_every", ["mini-batch", "epoch"])
+def test_network_by_hand_averages_its_gradients(update_every):
+    words = [*TINY_DATA, *TINY_BY_HAND, *TINY_TRAINER, "--trainer.max_epochs=2", f"--model.update_every={update_every}"]
+    ranks = run_two("ByHandTask", *words, "--trainer.devices=2", "--trainer.strategy=ddp", "--experiment=two")
+    assert ranks[0]["steps"] == ranks[1]["steps"] == 2 * 2  # 100 images, 25 a batch, 2 ranks
+    assert ranks[0]["weights"] == ranks[1]["weights"]
+    # The two batches of 25 are every other image of the 50 that one device would have taken.
+    alone = run_cli("fit", *words, "--data.batch_size=50", "--experiment=one").trainer.lightning_module
+    for name, parameter in alone.named_parameters():
+        assert ranks[0]["weights"][name] == pytest.approx(parameter.double().sum().item(), rel=1e-3, abs=1e-4)

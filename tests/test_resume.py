@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_card, run_cli
+from conftest import ROOT, TINY_BY_HAND, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_card, run_cli
 
 # Runs the command line, and kills its own process the n-th time that it comes by a place.
 KILLER = """
@@ -146,6 +146,15 @@ def test_killed_classifier_goes_on():
     ]
     run_cli(*words, "--experiment=whole")
     kill([*words, "--experiment=killed"], "lightning_tasks.ClassificationTask, 'training_step'", 20)
+    run_cli(*words, "--experiment=killed", "--ckpt_path=last")
+    assert_same_training_state(*(f"logs/{name}/version_0/checkpoints/last.ckpt" for name in ("killed", "whole")))
+    assert run_card("killed")["metrics"] == run_card("whole")["metrics"]
+
+
+def test_killed_network_by_hand_goes_on():
+    words = ["fit", *TINY_DATA, *TINY_BY_HAND, "--model.schedule=cosine", *TINY_TRAINER, "--trainer.max_epochs=3"]
+    run_cli(*words, "--experiment=whole")
+    kill([*words, "--experiment=killed"], "lightning_tasks.ByHandTask, 'training_step'", 10)
     run_cli(*words, "--experiment=killed", "--ckpt_path=last")
     assert_same_training_state(*(f"logs/{name}/version_0/checkpoints/last.ckpt" for name in ("killed", "whole")))
     assert run_card("killed")["metrics"] == run_card("whole")["metrics"]

@@ -186,6 +186,8 @@ class Conv2d(Layer):
         }
         self.fan_in = in_channels * kernel_size**2
         self.fan_out = out_channels * kernel_size**2
+        self.columns: Array = None
+        self.dy_columns: Array = None
 
     def output_shape(self, shape: Shape) -> Shape:
         """Turn (C_in, H, W) into (C_out, H, W)."""
@@ -196,7 +198,7 @@ class Conv2d(Layer):
 
     def forward(self, x: Array) -> Array:
         """Map x (B, C_in, H, W) to y (B, C_out, H, W)."""
-        self.columns = windows(x, self.weight.shape[-1])
+        self.columns = windows(x, self.weight.shape[-1], self.columns)
         return self._convolve(self.columns, self.weight, x.shape) + self.bias[:, None, None]
 
     def backward(self, dy: Array, wants_dx: bool = True) -> Array | None:
@@ -210,7 +212,8 @@ class Conv2d(Layer):
         if not wants_dx:
             return None
         turned = xp.permute_dims(xp.flip(self.weight, axis=(2, 3)), (1, 0, 2, 3))
-        return self._convolve(windows(dy, self.weight.shape[-1]), turned, dy.shape)
+        self.dy_columns = windows(dy, self.weight.shape[-1], self.dy_columns)
+        return self._convolve(self.dy_columns, turned, dy.shape)
 
     @staticmethod
     def _convolve(columns: Array, weight: Array, shape: Shape) -> Array:
@@ -256,14 +259,16 @@ class MaxPool2d(Layer):
         return dx
 
 
-def windows(x: Array, size: int) -> Array:
+def windows(x: Array, size: int, memory: Array | None = None) -> Array:
     """Put the window around each pixel in a column, with zeros beyond the border.
 
-    Each of the size x size shifts of the padded images is a view of them; one copy puts all of them together.
+    Each of the size x size shifts of the padded images is a view of them; each is copied as a whole.
 
     Args:
         x: Images (B, C, H, W).
         size: Height and width of a window, odd.
+        memory: Result of an earlier call, to be overwritten if it has the right shape: to ask the system for megabytes
+            at each step costs more than to fill them.
 
     Returns:
         Columns (B, C size size, H W).
@@ -273,8 +278,14 @@ def windows(x: Array, size: int) -> Array:
     padding = size // 2
     padded = xp.zeros((batch, channels, height + 2 * padding, width + 2 * padding), dtype=x.dtype, device=x.device)
     padded[:, :, padding : padding + height, padding : padding + width] = x
-    shifts = [padded[:, :, i : i + height, j : j + width] for i in range(size) for j in range(size)]
-    return xp.reshape(xp.stack(shifts, axis=2), (batch, channels * size**2, height * width))
+    shape = (batch, channels * size**2, height * width)
+    if memory is None or memory.shape != shape or memory.dtype != x.dtype:
+        memory = xp.empty(shape, dtype=x.dtype, device=x.device)
+    shifts = xp.reshape(memory, (batch, channels, size, size, height, width))  # a view
+    for i in range(size):
+        for j in range(size):
+            shifts[:, :, i, j] = padded[:, :, i : i + height, j : j + width]
+    return memory
 
 
 def quarters(x: Array) -> tuple[Array, Array, Array, Array]:

@@ -1,10 +1,25 @@
 """Callbacks: pictures and files of a run. They use public attributes of tasks only."""
 
+from lightning_tasks.callbacks.activations import ActivationPicture
 from lightning_tasks.callbacks.confusion import ConfusionPicture
 from lightning_tasks.callbacks.curves import CurvesPicture
 from lightning_tasks.callbacks.generated import GeneratedPicture
+from lightning_tasks.callbacks.pictures import Picture
 from lightning_tasks.callbacks.predictions import PredictionWriter
 from lightning_tasks.callbacks.progress import CompactProgressBar
 from lightning_tasks.callbacks.run_card import RunCard
+from lightning_tasks.callbacks.test_curve import TestCurve
+from lightning_tasks.callbacks.tsne import TSNEPicture
 
-__all__ = ["CompactProgressBar", "ConfusionPicture", "CurvesPicture", "GeneratedPicture", "PredictionWriter", "RunCard"]
+__all__ = [
+    "ActivationPicture",
+    "CompactProgressBar",
+    "ConfusionPicture",
+    "CurvesPicture",
+    "GeneratedPicture",
+    "Picture",
+    "PredictionWriter",
+    "RunCard",
+    "TSNEPicture",
+    "TestCurve",
+]

@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from matplotlib.figure import Figure
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 
-from lightning_tasks.callbacks.pictures import save_figure
+from lightning_tasks.callbacks.pictures import Picture, save_figure
 
 if TYPE_CHECKING:
     from lightning_tasks import BaseTask
 
 
-class ConfusionPicture(Callback):
+class ConfusionPicture(Picture):
     """Draws the confusion matrix of the test as `figures/confusion.png`, and lists the pairs confused most often.
 
     Works with every task that has `test_confusion`. Rows are true classes and sum to 1. Up to 20 classes are named and

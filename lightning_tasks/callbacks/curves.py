@@ -4,15 +4,15 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 
-from lightning_tasks.callbacks.pictures import save_figure
+from lightning_tasks.callbacks.pictures import Picture, save_figure
 
 History = dict[str, list[tuple[int, float]]]
 
 
-class CurvesPicture(Callback):
-    """Collects each metric that is logged as `train/...` or `val/...` and draws them as `figures/curves.png`.
+class CurvesPicture(Picture):
+    """Collects what is logged as `train/...`, `val/...` and `test_curve/...`, and draws it as `figures/curves.png`.
 
     The values are kept in checkpoints, so the picture of a resumed run shows the whole of it.
     """
@@ -23,20 +23,20 @@ class CurvesPicture(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep what this validation measured."""
         if not trainer.sanity_checking:
-            self._collect(trainer, "val/")
+            self._collect(trainer, ("val/", "test_curve/"))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep what this epoch measured."""
-        self._collect(trainer, "train/")
+        self._collect(trainer, ("train/",))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw."""
         if self.history:
             save_figure(trainer, draw_curves(self.history), "curves")
 
-    def _collect(self, trainer: Trainer, stage: str) -> None:
+    def _collect(self, trainer: Trainer, stages: tuple[str, ...]) -> None:
         for name, value in trainer.callback_metrics.items():
-            if name.startswith(stage):
+            if name.startswith(stages):
                 self.history.setdefault(name, []).append((trainer.current_epoch, value.item()))
 
     def state_dict(self) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def draw_curves(history: History) -> Figure:
     """Draw one panel of losses and one of accuracies and other shares.
 
     Args:
-        history: Points (epoch, value) of each metric; those with "loss" in their name go into the first panel.
+        history: Points (epoch from 0, value) of each metric; those with "loss" in their name go into the first panel.
     """
     groups = [
         {name: points for name, points in history.items() if points and ("loss" in name) is is_loss}
@@ -63,7 +63,12 @@ def draw_curves(history: History) -> Figure:
     for axes, group in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for name, points in sorted(group.items()):
             epochs, values = zip(*points, strict=True)
-            axes.plot(epochs, values, marker="." if len(points) < 60 else None, label=f"{name} (last {values[-1]:.3g})")
+            axes.plot(
+                [epoch + 1 for epoch in epochs],
+                values,
+                marker="." if len(points) < 60 else None,
+                label=f"{name} (last {values[-1]:.3g})",
+            )
         axes.set(xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, cast
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_tasks.callbacks.pictures import save_figure
+from lightning_tasks.callbacks.pictures import Picture, save_figure
 
 if TYPE_CHECKING:
     from lightning_tasks import DFADTask
 
 
-class GeneratedPicture(Callback):
+class GeneratedPicture(Picture):
     """Draws invented images and the classes that the teacher sees in an epoch's images.
 
     The noise is the same each time, so the pictures can be laid side by side. One PNG a time, as

@@ -1,10 +1,14 @@
-"""Where pictures go: a PNG in the run's figures folder, and TensorBoard."""
+"""What pictures share: one switch, and where they go: a PNG in the run's figures folder, and TensorBoard."""
 
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
+
+
+class Picture(Callback):
+    """A callback that draws and changes nothing else; the option `--pictures false` leaves all of them out."""
 
 
 def run_folder(trainer: Trainer) -> Path:

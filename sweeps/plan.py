@@ -1,0 +1,111 @@
+"""What a sweep consists of: its file, its cells, and the command line of each."""
+
+import itertools
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ALLOWED = ("config", "seeds", "metric", "axes", "columns", "reported")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One choice on every axis.
+
+    Attributes:
+        values: The name chosen on each axis.
+        words: What the choices add to the command line.
+        folder: Name for the file system.
+    """
+
+    values: dict[str, str]
+    words: tuple[str, ...]
+    folder: str
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep as its file says.
+
+    Attributes:
+        name: Stem of the file; the runs are under logs/<name>/.
+        config: Config file of the experiment.
+        axes: For each axis, the overrides {option: value} of each named choice.
+        columns: Axes that run across the table; the others run down.
+        seeds: Each cell is run with each seed.
+        metric: Of the run card, shown in the table.
+        reported: What others report for a row: {axis: choice, ..., "value": number}.
+    """
+
+    name: str
+    config: str
+    axes: dict[str, dict[str, dict[str, Any]]]
+    columns: list[str]
+    seeds: list[int] = field(default_factory=lambda: [42])
+    metric: str = "test/acc"
+    reported: list[dict[str, Any]] = field(default_factory=list)
+
+    def cells(self) -> list[Cell]:
+        """List every combination of choices, the last axis changing fastest."""
+        cells = []
+        for names in itertools.product(*self.axes.values()):
+            values = dict(zip(self.axes, names, strict=True))
+            overrides = [self.axes[axis][name] for axis, name in values.items()]
+            words = [f"--{option}={_word(value)}" for each in overrides for option, value in each.items()]
+            folder = ",".join(re.sub(r"[^\w.+-]+", "-", name) for name in names)
+            cells.append(Cell(values, tuple(words), folder))
+        return cells
+
+    def experiment(self, cell: Cell) -> str:
+        """Name the runs of a cell, which is their folder under the logs too."""
+        return f"{self.name}/{cell.folder}"
+
+    def reported_value(self, values: dict[str, str]) -> float | None:
+        """Give what others report for the axes that `values` names, if they do."""
+        for row in self.reported:
+            if {axis: str(choice) for axis, choice in row.items() if axis != "value"} == values:
+                return float(row["value"])
+        return None
+
+
+def read(path: Path) -> Sweep:
+    """Read the file of a sweep.
+
+    Raises:
+        ValueError: If it is not one; says what is wrong.
+        OSError: If it cannot be read.
+    """
+    try:
+        data = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: no YAML: {error}") from None
+    if not isinstance(data, dict) or not {"config", "axes"} <= data.keys() or not data.keys() <= set(ALLOWED):
+        raise ValueError(f"{path}: a sweep needs config and axes, and may have {', '.join(ALLOWED[1:])} besides")
+    if not Path(data["config"]).is_file():
+        raise ValueError(f"{path}: config: no file {data['config']}")
+    axes = data["axes"]
+    if not isinstance(axes, dict) or not axes:
+        raise ValueError(f"{path}: axes must map the name of each axis to its choices")
+    for axis, choices in axes.items():
+        if not isinstance(choices, dict) or not choices or not all(isinstance(each, dict) for each in choices.values()):
+            raise ValueError(f"{path}: axes.{axis} must map the name of each choice to its overrides {{option: value}}")
+    # YAML reads off, 10 and 70:30 as a truth value and numbers; names are what was written, so they must be quoted.
+    for axis, choices in axes.items():
+        for name in choices:
+            if not isinstance(name, str):
+                raise ValueError(f"{path}: axes.{axis}: put the name {name!r} in quotes")
+    data.setdefault("columns", list(axes)[-1:])
+    known = [set(row) - {"value"} for row in data.get("reported", [])]
+    for used in [set(data["columns"]), *known]:
+        if unknown := used - set(axes):
+            raise ValueError(f"{path}: no axis {', '.join(map(str, unknown))}; there are {', '.join(axes)}")
+    return Sweep(name=path.stem, **data)
+
+
+def _word(value: Any) -> str:
+    """Write an override as the command line takes it."""
+    return value if isinstance(value, str) else json.dumps(value)

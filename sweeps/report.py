@@ -1,0 +1,126 @@
+"""A sweep as CSV, Markdown and a picture."""
+
+import csv
+import itertools
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+from sweeps.plan import Sweep
+
+Card = dict[str, Any]
+Row = dict[str, Any]
+
+
+def rows(sweep: Sweep, cards: Iterable[Card]) -> list[Row]:
+    """Summarise the run cards of each cell: mean and standard deviation over seeds, None where there are too few.
+
+    Args:
+        sweep: The sweep.
+        cards: Any run cards; those of other runs are passed over, and of two runs with one seed the newer counts.
+    """
+    newest: dict[tuple[str, int], Card] = {}
+    for card in sorted(cards, key=lambda card: card["date"]):
+        newest[card["experiment"], card["seed"]] = card
+    result = []
+    for cell in sweep.cells():
+        experiment = sweep.experiment(cell)
+        group = [card for (name, seed), card in sorted(newest.items()) if name == experiment and seed in sweep.seeds]
+        values = [card["metrics"][sweep.metric] for card in group if sweep.metric in card["metrics"]]
+        down = {axis: name for axis, name in cell.values.items() if axis not in sweep.columns}
+        result.append(
+            {
+                **cell.values,
+                "seeds": len(values),
+                "mean": statistics.mean(values) if values else None,
+                "std": statistics.stdev(values) if len(values) > 1 else None,
+                "seconds": statistics.median(card["seconds"] for card in group) if group else None,
+                "reported": sweep.reported_value(down),
+            }
+        )
+    return result
+
+
+def write(sweep: Sweep, table: list[Row], folder: Path) -> None:
+    """Write `<name>.csv`, `<name>.md` and `<name>.png` into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / f"{sweep.name}.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(table[0]), lineterminator="\n")
+        writer.writeheader()
+        for row in table:
+            writer.writerow({key: f"{value:.4g}" if isinstance(value, float) else value for key, value in row.items()})
+    (folder / f"{sweep.name}.md").write_text(markdown(sweep, table) + "\n")
+    draw(sweep, table).savefig(folder / f"{sweep.name}.png", dpi=110, bbox_inches="tight")
+
+
+def markdown(sweep: Sweep, table: list[Row]) -> str:
+    """Write a row for each choice on the axes that run down, and a column for each on those that run across."""
+    down, across = _layout(sweep)
+    cells = {tuple(row[axis] for axis in sweep.axes): row for row in table}
+    shows_reported = any(row["reported"] is not None for row in table)
+    heads = [*down, *(", ".join(each.values()) for each in across), *(["reported"] if shows_reported else [])]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for names in itertools.product(*(sweep.axes[axis] for axis in down)):
+        values = dict(zip(down, names, strict=True))
+        line = list(names)
+        for each in across:
+            row = cells[tuple((values | each)[axis] for axis in sweep.axes)]
+            line.append(_number(sweep, row["mean"], row["std"]))
+        if shows_reported:
+            line.append(_number(sweep, sweep.reported_value(values), None))
+        lines.append("| " + " | ".join(line) + " |")
+    counts = sorted({row["seeds"] for row in table})
+    seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    unit = "" if "loss" in sweep.metric else " in percent"
+    lines += ["", f"{sweep.metric}{unit}; {seeds} seed{'s' if counts[-1] != 1 else ''} a cell."]
+    return "\n".join(lines)
+
+
+def draw(sweep: Sweep, table: list[Row]) -> Figure:
+    """Draw a line for each row of the table, a dot for each cell in it, and a cross for what others report."""
+    down, across = _layout(sweep)
+    factor = 1 if "loss" in sweep.metric else 100
+    lines = list(itertools.product(*(sweep.axes[axis] for axis in down)))
+    figure = Figure(figsize=(8, 1.4 + 0.42 * len(lines)), layout="constrained")
+    axes = figure.subplots()
+    places = {names: -index for index, names in enumerate(lines)}
+    for index, each in enumerate(across):
+        shift = 0.3 * (0.5 - (index + 0.5) / len(across)) * 2
+        drawn = [row for row in table if row["mean"] is not None and all(row[a] == name for a, name in each.items())]
+        axes.errorbar(
+            [factor * row["mean"] for row in drawn],
+            [places[tuple(row[axis] for axis in down)] + shift for row in drawn],
+            xerr=[factor * (row["std"] or 0) for row in drawn],
+            fmt="o",
+            markersize=5,
+            color=colormaps["tab10" if len(across) <= 10 else "tab20"](index),
+            label=", ".join(f"{axis} {name}" for axis, name in each.items()),
+        )
+    reported = {tuple(row[a] for a in down): row["reported"] for row in table if row["reported"] is not None}
+    if reported:
+        numbers = [factor * value for value in reported.values()]
+        axes.plot(numbers, [places[names] for names in reported], "kx", markersize=8, label="reported")
+    axes.set_yticks(list(places.values()), [", ".join(names) for names in lines])
+    axes.set(xlabel=sweep.metric + ("" if factor == 1 else " in percent"), title=sweep.name)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def _layout(sweep: Sweep) -> tuple[list[str], list[dict[str, str]]]:
+    """Give the axes that run down, and the choices {axis: name} of each column."""
+    down = [axis for axis in sweep.axes if axis not in sweep.columns]
+    names = itertools.product(*(sweep.axes[axis] for axis in sweep.columns))
+    return down, [dict(zip(sweep.columns, each, strict=True)) for each in names]
+
+
+def _number(sweep: Sweep, mean: float | None, std: float | None) -> str:
+    if mean is None:
+        return "-"
+    if "loss" in sweep.metric:
+        return f"{mean:.4f}" + (f" ± {std:.4f}" if std is not None else "")
+    return f"{100 * mean:.1f}" if std is None else f"{100 * mean:.1f} ± {100 * std:.1f}"
