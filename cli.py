@@ -230,7 +230,10 @@ def config_hash(*parts: Namespace) -> str:
 
 
 class ParseOnly(TaskCLI):
-    """Command line that is parsed and checked; nothing is built or run."""
+    """Command line that is parsed and checked; nothing is built, seeded or run."""
+
+    def _set_seed(self) -> None:
+        pass
 
     def instantiate_classes(self) -> None:
         """Build nothing."""
@@ -241,6 +244,7 @@ class ParseOnly(TaskCLI):
 
 def parse(args: list[str]) -> TaskCLI:
     """Parse a command line without running it; the result has `config` and `config_hash`."""
+    warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # the words are not those of this process
     return main(args, cli_class=ParseOnly)
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -22,6 +23,9 @@ from sweeps import report
 from sweeps.plan import Cell, Sweep, read
 
 CLI = Path(__file__).parent.parent / "cli.py"
+
+
+PARSING = threading.Lock()
 
 
 class Runner:
@@ -52,7 +56,7 @@ class Runner:
         words += [f"--seed_everything={seed}", f"--trainer.default_root_dir={self.logs}"]
         words += ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--pictures=false"]
         words += self.extra
-        wanted = parse(words).config_hash
+        wanted = _config_hash(words)
         unfinished = False
         for run in sorted((self.logs / experiment).glob("version_*"), key=lambda run: int(run.name[8:])):
             if (run / "run.json").is_file():
@@ -61,7 +65,7 @@ class Runner:
                     return f"{self._value(card)}, done before"
             elif (run / "config.yaml").is_file() and (run / "checkpoints" / "last.ckpt").is_file():
                 config = yaml.safe_load((run / "config.yaml").read_text())
-                same = parse(["fit", f"--config={run / 'config.yaml'}"]).config_hash == wanted
+                same = _config_hash(["fit", f"--config={run / 'config.yaml'}"]) == wanted
                 unfinished = same and config["seed_everything"] == seed
         if unfinished:
             words.append("--ckpt_path=last")
@@ -78,6 +82,11 @@ class Runner:
 
     def _value(self, card: report.Card) -> str:
         return f"{self.sweep.metric} {card['metrics'].get(self.sweep.metric, float('nan')):.4f}"
+
+
+def _config_hash(words: list[str]) -> str:
+    with PARSING:
+        return parse(words).config_hash
 
 
 def main() -> int:

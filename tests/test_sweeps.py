@@ -1,0 +1,172 @@
+"""Sweeps: what they consist of, that nothing is run twice, and the table."""
+
+import contextlib
+import csv
+import json
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, TINY_BY_HAND, TINY_DATA, TINY_TRAINER
+from matplotlib.image import imread
+
+from cli import main, parse
+from sweeps import __main__ as command
+from sweeps import report
+from sweeps.plan import read
+
+SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
+FILE = {
+    "config": "tiny.yaml",
+    "seeds": [1, 2],
+    "axes": {
+        "rule": {
+            "slow": {"model.rule.learning_rate": 0.01},
+            "fast": {"model.rule.learning_rate": 0.1},
+        },
+        "L2": {"off": {"model.l2": 0.0}, "on": {"model.l2": 0.001}},
+    },
+    "reported": [{"rule": "slow", "value": 0.5}],
+}
+
+
+@pytest.fixture
+def sweep_file(monkeypatch, capsys):
+    """A sweep of eight short runs, in the current folder."""
+    words = [*TINY_DATA, *TINY_BY_HAND, *TINY_TRAINER, "--trainer.max_epochs=1"]
+    with pytest.raises(SystemExit):
+        parse(["fit", *words, "--print_config"])
+    Path("tiny.yaml").write_text(capsys.readouterr().out)
+    Path("table.yaml").write_text(yaml.safe_dump(FILE, sort_keys=False))
+    return Path("table.yaml")
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Runs the commands in this process, which has imported everything already; collects their words."""
+    seen = []
+
+    def call(words, stdout, **_):
+        seen.append(words[2:])
+        with contextlib.redirect_stdout(stdout):
+            try:
+                main(words[2:])
+            except ValueError as error:
+                print(f"error: {error}")
+                return 1
+        return 0
+
+    monkeypatch.setattr(command.subprocess, "call", call)
+    return seen
+
+
+def run(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["sweeps", *map(str, words)])
+    return command.main()
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_every_choice_of_a_sweep_is_a_valid_command(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    sweep = read(path)
+    for axis, choices in sweep.axes.items():
+        cells = replace(sweep, axes={axis: choices}).cells()
+        hashes = {parse(["fit", f"--config={sweep.config}", *cell.words]).config_hash for cell in cells}
+        assert len(hashes) == len(choices)
+    folders = {cell.folder for cell in sweep.cells()}
+    assert len(folders) == math.prod(map(len, sweep.axes.values()))
+
+
+def test_runs_what_is_missing_and_nothing_twice(sweep_file, calls, monkeypatch, capsys):
+    assert run(monkeypatch, sweep_file, "--seeds", 1) == 0
+    assert len(calls) == 4
+    assert run(monkeypatch, sweep_file, "--seeds", 1) == 0
+    assert len(calls) == 4
+    assert "[1/4] slow, off, seed 1: test/acc" in capsys.readouterr().out
+    # A card that is lost: the run is finished, so it goes on from its last checkpoint to its end at once.
+    card = Path("logs/table/slow,on/version_0/run.json")
+    before = json.loads(card.read_text())
+    card.unlink()
+    assert run(monkeypatch, sweep_file, "--seeds", 1) == 0
+    assert len(calls) == 5
+    assert calls[-1][-1] == "--ckpt_path=last"
+    assert json.loads(card.read_text())["metrics"] == before["metrics"]
+    # Another config: its cards do not count, and its checkpoints are not gone on from.
+    text = Path("tiny.yaml").read_text()
+    Path("tiny.yaml").write_text(text.replace("max_epochs: 1", "max_epochs: 2"))
+    card.unlink()
+    assert run(monkeypatch, sweep_file, "--seeds", 1) == 0
+    assert len(calls) == 9
+    assert all("--ckpt_path=last" not in words for words in calls[5:])
+    table = list(csv.DictReader(Path("logs/table/table.csv").read_text().splitlines()))
+    assert [(row["rule"], row["L2"], row["seeds"]) for row in table] == [
+        (rule, l2, "1") for rule in ("slow", "fast") for l2 in ("off", "on")
+    ]
+    assert "| slow |" in Path("logs/table/table.md").read_text()
+    assert imread("logs/table/table.png").std() > 0.01
+
+
+def test_a_run_that_fails_does_not_stop_the_others(sweep_file, monkeypatch, capsys):
+    """In processes of their own, as a user has them, two at a time."""
+    data = yaml.safe_load(sweep_file.read_text())
+    data["axes"]["rule"] = {"slow": data["axes"]["rule"]["slow"], "broken": {"model.rule.learning_rate": -1}}
+    data["axes"]["L2"].pop("on")
+    sweep_file.write_text(yaml.safe_dump(data, sort_keys=False))
+    assert run(monkeypatch, sweep_file, "--seeds", 3, "--jobs", 2) == 1
+    said = capsys.readouterr()
+    assert said.out.count("failed: error: learning_rate must be above 0, got -1.0") == 1
+    assert said.err == "error: 1 of 2 runs failed\n"
+    assert "| broken | - | - |" in Path("logs/table/table.md").read_text()
+
+
+def card(experiment, seed, value, date="2026-01-01"):
+    return {"experiment": experiment, "seed": seed, "metrics": {"test/acc": value}, "seconds": 10.0, "date": date}
+
+
+def test_table_by_hand_computed_values(sweep_file):
+    sweep = read(sweep_file)
+    cards = [
+        card("table/slow,off", 1, 0.90),
+        card("table/slow,off", 2, 0.10, date="2025-01-01"),
+        card("table/slow,off", 2, 0.94),
+        card("table/slow,off", 3, 0.0),  # a seed that is not the sweep's
+        card("table/fast,on", 1, 0.5),
+        card("other/slow,off", 1, 0.0),
+    ]
+    text = report.markdown(sweep, report.rows(sweep, cards))
+    assert text.splitlines()[:4] == [
+        "| rule | off | on | reported |",
+        "|---|---|---|---|",
+        "| slow | 92.0 ± 2.8 | - | 50.0 |",
+        "| fast | - | 50.0 | - |",
+    ]
+    assert text.endswith("test/acc in percent; 0 to 2 seeds a cell.")
+    losses = replace(sweep, metric="val/loss")
+    cards = [each | {"metrics": {"val/loss": 0.25}} for each in cards[:1]]
+    assert "| slow | 0.2500 | - |" in report.markdown(losses, report.rows(losses, cards))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"axes": None}, "axes must map the name of each axis"),
+        ({"axes": {"a": {"b": 3}}}, r"axes.a must map the name of each choice to its overrides"),
+        ({"axes": {"a": {False: {}}}}, r"axes.a: put the name False in quotes"),
+        ({"columns": ["rules"]}, "no axis rules; there are rule, L2"),
+        ({"reported": [{"seed": 1, "value": 2}]}, "no axis seed; there are rule, L2"),
+        ({"config": "none.yaml"}, "config: no file none.yaml"),
+        ({"grid": {}}, "a sweep needs config and axes, and may have seeds, metric"),
+    ],
+)
+def test_a_file_that_is_no_sweep(sweep_file, change, message):
+    sweep_file.write_text(yaml.safe_dump(FILE | change, sort_keys=False))
+    with pytest.raises(ValueError, match=f"table.yaml: {message}"):
+        read(sweep_file)
+
+
+def test_missing_file_is_one_line(monkeypatch):
+    with pytest.raises(SystemExit, match=r"error: .*none.yaml"):
+        run(monkeypatch, "none.yaml")
