@@ -163,7 +163,7 @@ class BaseTask(pl.LightningModule):
             ValueError: If there is no such layer.
         """
         modules = dict(self.named_modules())
-        require_layers(layers, [name for name, module in modules.items() if name and not list(module.children())])
+        require_layers(layers, [name for name in modules if name])
         outputs: dict[str, Tensor] = {}
         modes = [(module, module.training) for module in self.modules()]
         hooks = [
@@ -219,7 +219,8 @@ def require_layers(layers: Sequence[str], known: Sequence[str]) -> None:
     """Refuse names of layers that a network does not have."""
     for name in layers:
         if name not in known:
-            raise ValueError(f"no layer {name!r} in the network; known are {', '.join(known)}")
+            more = f" and {len(known) - 40} more" if len(known) > 40 else ""
+            raise ValueError(f"no layer {name!r} in the network; known are {', '.join(known[:40])}{more}")
 
 
 def _is_plain(value: Any) -> bool:

@@ -143,20 +143,20 @@ class ByHandTask(BaseTask):
         """None of PyTorch's."""
         return []
 
+    @torch.inference_mode()
     def forward(self, x: Tensor) -> Tensor:
         """Map images (B, C, H, W) to scores (B, num_classes)."""
-        with torch.no_grad():
-            return torch.as_tensor(self.network.forward(self._array(x)))
+        return torch.as_tensor(self.network.forward(self._array(x)))
 
+    @torch.inference_mode()
     def layer_outputs(self, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         """Compute what named layers of the network give for images, see BaseTask."""
         require_layers(layers, list(self.network.layers))
         outputs = {}
-        with torch.no_grad():
-            y = self._array(x)
-            for name, layer in self.network.layers.items():
-                y = layer.forward(y)
-                outputs[name] = torch.as_tensor(y)
+        y = self._array(x)
+        for name, layer in self.network.layers.items():
+            y = layer.forward(y)
+            outputs[name] = torch.as_tensor(y)
         return {name: outputs[name] for name in layers}
 
     def on_train_epoch_start(self) -> None:

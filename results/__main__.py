@@ -1,7 +1,8 @@
 """Collect run cards and write the tables of README.md from them: `python -m results [--logs logs]`.
 
 Copies each `logs/**/run.json` whose run is the work of one commit to `results/runs/`, which is kept in git, writes
-`results/results.csv` with one row a run, and replaces what stands between the markers in README.md.
+`results/results.csv` with one row a run, the tables and pictures of the sweeps to `results/sweeps/`, and replaces what
+stands between the markers in README.md.
 """
 
 import argparse
@@ -13,6 +14,9 @@ import statistics
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
+
+from sweeps import report
+from sweeps.plan import read as read_sweep
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
@@ -45,13 +49,13 @@ def collect(logs: Path, runs: Path) -> None:
             continue
         target = runs / f"{card['experiment']}-{card['config_hash']}-{card['seed']}.json"
         if not target.exists() or json.loads(target.read_text())["date"] < card["date"]:
-            runs.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(json.dumps(card, indent=2) + "\n")
 
 
 def read(runs: Path) -> list[Card]:
     """Read all cards, by experiment, configuration and seed."""
-    cards = [json.loads(path.read_text()) for path in runs.glob("*.json")]
+    cards = [json.loads(path.read_text()) for path in runs.rglob("*.json")]
     return sorted(cards, key=lambda card: (card["experiment"], card["config_hash"], card["seed"]))
 
 
@@ -99,6 +103,8 @@ def results_table(cards: list[Card]) -> str:
     """Write a row a configuration and device: percentages over its seeds, and what it cost."""
     groups: dict[tuple[str, ...], list[Card]] = defaultdict(list)
     for card in cards:
+        if "/" in card["experiment"]:
+            continue  # of a sweep, which has a table of its own
         groups[card["experiment"], card["config_hash"], card["device"], card["precision"]].append(card)
     lines = [
         "| experiment | seeds | parameters | test acc. | val acc., best | last | mean of run | seconds | device |",
@@ -158,6 +164,11 @@ def main() -> None:
     text = replace_section(README.read_text(), "results", results_table(cards))
     if (HERE / "benchmarks.csv").exists():
         text = replace_section(text, "benchmarks", benchmark_table(HERE / "benchmarks.csv"))
+    for file in sorted((HERE.parent / "configs" / "sweeps").glob("*.yaml")):
+        sweep = read_sweep(file)
+        table = report.rows(sweep, cards)
+        report.write(sweep, table, HERE / "sweeps")
+        text = replace_section(text, f"sweep {sweep.name}", report.markdown(sweep, table))
     README.write_text(text)
     print(f"{len(cards)} runs in {HERE / 'results.csv'}; tables of {README} written")
 

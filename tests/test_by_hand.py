@@ -1,6 +1,7 @@
 """The room of hand-written backpropagation: every derivative against autograd's, every update against torch.optim's."""
 
 import ast
+import doctest
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from lightning_tasks import by_hand
 from lightning_tasks.by_hand import (
     Conv2d,
     Flatten,
@@ -174,6 +176,13 @@ def test_whole_network_by_the_chain_rule(batch, side, channels, hidden, size, se
     network.backward(loss.backward(z, t))
     for (name, layer, weight), gradient in zip(weights, gradients, strict=True):
         assert difference(getattr(layer, f"d_{weight}"), gradient) <= PRECISION, name
+
+
+def test_one_number_from_pixel_to_update():
+    """The example on the first page of the room."""
+    results = doctest.testmod(by_hand)
+    assert results.attempted > 10
+    assert results.failed == 0
 
 
 @pytest.mark.parametrize("width", ["float32", "float64"])

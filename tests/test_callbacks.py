@@ -1,11 +1,14 @@
+import json
 from pathlib import Path
 
 import matplotlib.image
 import numpy as np
+import pytest
 import torch
-from conftest import TINY_DATA, TINY_DFAD, TINY_TRAINER, run_cli
+from conftest import TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_cli
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lightning_tasks import ClassificationTask, ResNet
 from lightning_tasks.callbacks.confusion import draw_confusion
 from lightning_tasks.callbacks.curves import draw_curves
 from lightning_tasks.callbacks.generated import draw_generated
@@ -39,6 +42,67 @@ def test_pictures_of_a_run(teacher_ckpt):
     assert {"train/loss_student", "train/loss_generator", "train/class_entropy", "val/acc"} <= tags["scalars"]
     assert {"val/agreement", "test/acc", "test/acc_10pct", "lr/student", "lr/generator"} <= tags["scalars"]
     assert {"curves", "confusion", "generated"} <= tags["images"]
+
+
+def test_pictures_of_any_named_layer():
+    """Of a ResNet with dropout and batch normalisation: they change neither modes nor weights."""
+    maps = {"layers": ["network.stem", "network.stages.0"], "every_n_epochs": 2}
+    points = {"layer": "network.stages", "epochs": [-1]}
+    callbacks = json.dumps(
+        [
+            {"class_path": "ActivationPicture", "init_args": maps},
+            {"class_path": "TSNEPicture", "init_args": points},
+        ]
+    )
+    words = ["fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=3"]
+    run_cli(*words, "--experiment=drawn", f"--trainer.callbacks={callbacks}")
+    run_cli(*words, "--experiment=bare")
+    figures = {path.name for path in Path("logs/drawn/version_0/figures").iterdir()}
+    assert figures == {"activations_0002.png", "activations_0003.png", "tsne_network.stages_0003.png"}
+    for path in Path("logs/drawn/version_0/figures").iterdir():
+        assert matplotlib.image.imread(path).std() > 0.01
+    drawn, bare = (
+        torch.load(f"logs/{name}/version_0/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for name in ("drawn", "bare")
+    )
+    assert all(torch.equal(drawn[name], value) for name, value in bare.items())
+
+
+def test_layer_outputs_are_those_of_evaluation():
+    task = ClassificationTask(
+        10, (1, 16, 16), (0.3,), (0.3,), network=lambda classes, shape: ResNet(classes, shape, depth=10, width=4)
+    )
+    task.train()
+    task.network.stages[0].eval()
+    x = torch.randn(4, 1, 16, 16)
+    before = {name: value.clone() for name, value in task.state_dict().items()}
+    outputs = task.layer_outputs(x, ["network.stem", "network"])
+    assert all(torch.equal(before[name], value) for name, value in task.state_dict().items())
+    assert task.network.training
+    assert not task.network.stages[0].training
+    task.eval()
+    assert torch.equal(outputs["network"], task(x))
+    assert outputs["network.stem"].shape == (4, 4, 16, 16)
+    with pytest.raises(ValueError, match=r"no layer 'stem' in the network; known are .*network, network.stem"):
+        task.layer_outputs(x, ["stem"])
+
+
+@pytest.mark.parametrize(
+    ("callback", "message"),
+    [
+        ('{"class_path": "TSNEPicture", "init_args": {"layer": "nothing"}}', "no layer 'nothing' in the network"),
+        (
+            '{"class_path": "TSNEPicture", "init_args": {"layer": "network", "epochs": [0]}}',
+            "epochs must be at least 1",
+        ),
+        ('{"class_path": "ActivationPicture", "init_args": {"layers": ["network"]}}', "network gives no channels"),
+        ('{"class_path": "ActivationPicture", "init_args": {"layers": [], "every_n_epochs": 0}}', "at least 1, got 0"),
+    ],
+)
+def test_bad_pictures_are_refused_before_training(callback, message):
+    words = ["fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1"]
+    with pytest.raises(ValueError, match=message):
+        run_cli(*words, f"--trainer.callbacks=[{callback}]")
 
 
 def test_any_logger_or_none_works(teacher_ckpt):

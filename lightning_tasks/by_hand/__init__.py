@@ -11,6 +11,34 @@ Read the files in this order, and follow one number from a pixel to the update o
 The room knows neither PyTorch nor NumPy. It uses the functions of the Python array API standard
 (https://data-apis.org/array-api/), which both have, so the arrays a network computes on may be either's.
 
+One number on its way, from a pixel of 0.5 to the update of the first weight, in a network with one hidden unit:
+
+>>> import numpy as np
+>>> network = Network([Linear(1, 1), ReLU(), Linear(1, 2)], input_shape=(1,))
+>>> first, relu, second = network.layers.values()
+>>> first.weight, first.bias = np.array([[2.0]]), np.zeros(1)
+>>> second.weight, second.bias = np.array([[np.log(3), 0.0]]), np.zeros(2)
+>>> x, t = np.array([[0.5]]), np.array([[0.0, 1.0]])  # the pixel; the true class is the second
+>>> z = network.forward(x)  # 0.5 * 2 = 1, which the ReLU lets pass; then 1 * log 3 and 1 * 0
+>>> z.round(4)
+array([[1.0986, 0.    ]])
+>>> loss = SoftmaxCrossEntropy()  # probabilities 3/4 and 1/4: the wrong class is ahead
+>>> float(loss.forward(z, t).round(4))  # -log 1/4
+1.3863
+>>> dz = loss.backward(z, t)  # p - t: the first probability is 3/4 too high, the second 3/4 too low
+>>> dz.round(4)
+array([[ 0.75, -0.75]])
+>>> network.backward(dz)
+>>> second.d_weight.round(4)  # what came in, 1, times dz
+array([[ 0.75, -0.75]])
+>>> first.d_weight.round(4)  # the pixel, 0.5, times what comes back to it: 0.75 log 3 - 0.75 * 0 = 0.824
+array([[0.412]])
+>>> GradientDescent(learning_rate=0.1).update(first.weight, first.d_weight)
+>>> first.weight.round(4)  # 2 - 0.1 * 0.412
+array([[1.9588]])
+
+A smaller weight lowers the first score, so the true class gains. Training is nothing but this, often.
+
 Shapes are named B (samples of a batch), D (features of one), C, H, W (channels, height and width of one), K (classes).
 J is the loss, one number for the batch; `dy` stands for dJ/dy, the derivative of J by each element of y, and has the
 shape of y.
