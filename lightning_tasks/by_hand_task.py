@@ -47,8 +47,8 @@ class Trained(NamedTuple):
 class ByHandTask(BaseTask):
     """Trains a network of `by_hand/` layers with softmax and cross-entropy.
 
-    Logs `train/loss` (nats, without the penalty of L2), `train/acc` and `lr` on top of BaseTask's metrics. On several
-    devices the gradients are averaged before each update.
+    Logs `train/loss` (cross-entropy in nats), `train/loss_l2` (the penalty, after the epoch), `train/acc` and `lr` on
+    top of BaseTask's metrics. On several devices the gradients are averaged before each update.
 
     Args:
         num_classes: Number of classes of the data.
@@ -159,6 +159,14 @@ class ByHandTask(BaseTask):
             outputs[name] = torch.as_tensor(y)
         return {name: outputs[name] for name in layers}
 
+    def on_fit_start(self) -> None:
+        """Refuse float16, in which small derivatives vanish unless the loss is scaled."""
+        if str(self.trainer.precision).startswith("16"):
+            raise ValueError(
+                f"trainer.precision {self.trainer.precision}: derivatives by hand are not scaled, so float16 loses"
+                " small ones; use bf16-mixed or 32-true"
+            )
+
     def on_train_epoch_start(self) -> None:
         """Set the learning rate of the epoch."""
         super().on_train_epoch_start()
@@ -194,6 +202,12 @@ class ByHandTask(BaseTask):
                     self._update()
         self.track("loss", torch.as_tensor(self.loss.forward(z, t)))
         self.track("acc", (torch.as_tensor(z).argmax(dim=1) == y).float().mean())
+
+    def on_train_epoch_end(self) -> None:
+        """Log the penalty of L2."""
+        if self.l2.strength:
+            penalties = [self.l2.forward(each.weight) for each in self._trained if each.has_penalty]
+            self.log("train/loss_l2", float(sum(penalties)))
 
     def _differentiate(self, x: Any, t: Any) -> Any:
         """Pass samples x forward and the derivative of the loss back; returns the scores."""

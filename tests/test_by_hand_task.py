@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -161,6 +162,27 @@ def test_checkpoint_is_plain_and_holds_what_the_rule_remembers(tmp_path):
     trainer = make_trainer(max_epochs=2)
     trainer.fit(again, data, ckpt_path=tmp_path / "a.ckpt")
     assert trainer.current_epoch == 2
+
+
+def test_penalty_is_logged():
+    task, data = make(GradientDescent(0.1), l2=0.5)
+    trainer = make_trainer()
+    trainer.fit(task, data)
+    weights = [weight.double() for name, weight in task.weights.items() if "bias" not in name]
+    expected = 0.25 * sum(weight.square().sum().item() for weight in weights)
+    assert trainer.callback_metrics["train/loss_l2"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_half_precision():
+    task, data = make(Momentum(0.05), cnn)
+    trainer = make_trainer(max_epochs=30, precision="bf16-mixed")
+    trainer.fit(task, data)
+    assert trainer.callback_metrics["train/acc"] > 0.95
+    assert all(weight.dtype == torch.float32 for weight in task.weights.values())
+    task, data = make(Momentum(0.05))
+    task.trainer = SimpleNamespace(precision="16-mixed")  # which Lightning offers on a GPU only
+    with pytest.raises(ValueError, match=r"precision 16-mixed: .* use bf16-mixed or 32-true"):
+        task.on_fit_start()
 
 
 def test_layer_outputs_by_name():
