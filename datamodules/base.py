@@ -23,7 +23,7 @@ class ImageDataModule(pl.LightningDataModule):
     Batches reach the task as (x, y): x float32 (B, C, H, W), normalised by `mean` and `std`, y int64 (B,).
     Augmentation and normalisation run on the device, after the transfer of the small uint8 batch.
 
-    The validation part is always taken from the training part; the test part is used by `test` alone.
+    The validation part is always taken from the training part. Nothing is learnt from the test part or chosen by it.
 
     Args:
         root: Folder of the data sets; downloads go there.

@@ -160,7 +160,7 @@ class BaseTask(pl.LightningModule):
             The output of each layer by its name.
 
         Raises:
-            ValueError: If there is no such layer.
+            ValueError: If there is no such layer, or it takes no part in `forward` or gives no tensor.
         """
         modules = dict(self.named_modules())
         require_layers(layers, [name for name in modules if name])
@@ -179,6 +179,9 @@ class BaseTask(pl.LightningModule):
                 hook.remove()
             for module, mode in modes:
                 module.training = mode
+        for name in layers:
+            if not isinstance(outputs.get(name), Tensor):
+                raise ValueError(f"layer {name!r} gives no tensor when the network maps images to scores")
         return outputs
 
     # Evaluation. Counts are reset when an evaluation starts, so that they stay readable after it, for pictures.

@@ -6,7 +6,7 @@ computes on the same memory, as PyTorch tensors or as NumPy arrays.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from array_api_compat import array_namespace
@@ -24,6 +24,10 @@ from lightning_tasks.by_hand import (
     standard_deviation,
 )
 from lightning_tasks.networks import ImageShape
+
+UpdateEvery = Literal["mini-batch", "sample", "epoch"]
+Schedule = Literal["constant", "cosine"]
+Backend = Literal["torch", "numpy"]
 
 
 class Trained(NamedTuple):
@@ -59,7 +63,7 @@ class ByHandTask(BaseTask):
         rule: How the weights follow their derivatives.
         update_every: What one update is computed from: a "mini-batch" of the loader; one "sample", so a batch of the
             loader gives as many updates as it has samples (stochastic gradient descent); or the whole "epoch", the
-            mean over all training samples (batch gradient descent).
+            mean over all training samples (batch gradient descent). On several devices, from as many of these.
         initialisation: What the weights start from, see `by_hand/initialisation.py`.
         l2: Strength of the L2 penalty on all weights that are not biases.
         schedule: Learning rate over the epochs: "constant", or half a "cosine" that ends near zero in the last one.
@@ -77,11 +81,11 @@ class ByHandTask(BaseTask):
         std: tuple[float, ...],
         layers: list[Layer],
         rule: UpdateRule,
-        update_every: Literal["mini-batch", "sample", "epoch"] = "mini-batch",
+        update_every: UpdateEvery = "mini-batch",
         initialisation: Initialisation = "he",
         l2: float = 0.0,
-        schedule: Literal["constant", "cosine"] = "constant",
-        backend: Literal["torch", "numpy"] = "torch",
+        schedule: Schedule = "constant",
+        backend: Backend = "torch",
     ) -> None:
         super().__init__(num_classes, image_shape, mean, std)
         self.save_hyperparameters()
@@ -93,6 +97,13 @@ class ByHandTask(BaseTask):
                 f"layers: the last must give scores of shape {(num_classes,)}, one a class, but gives"
                 f" {self.network.output_shape}"
             )
+        for option, choice, known in (
+            ("update_every", update_every, get_args(UpdateEvery)),
+            ("schedule", schedule, get_args(Schedule)),
+            ("backend", backend, get_args(Backend)),
+        ):
+            if choice not in known:
+                raise ValueError(f"{option} must be one of {', '.join(known)}, got {choice!r}")
         self.loss = SoftmaxCrossEntropy()
         self.l2 = L2Penalty(l2)
         self.rule = rule
@@ -143,12 +154,15 @@ class ByHandTask(BaseTask):
         """None of PyTorch's."""
         return []
 
-    @torch.inference_mode()
+    # Not in inference mode, also where Lightning is: memory that layers keep would be of no use outside of it.
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Map images (B, C, H, W) to scores (B, num_classes)."""
         return torch.as_tensor(self.network.forward(self._array(x)))
 
-    @torch.inference_mode()
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def layer_outputs(self, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         """Compute what named layers of the network give for images, see BaseTask."""
         require_layers(layers, list(self.network.layers))
@@ -160,26 +174,30 @@ class ByHandTask(BaseTask):
         return {name: outputs[name] for name in layers}
 
     def on_fit_start(self) -> None:
-        """Refuse float16, in which small derivatives vanish unless the loss is scaled."""
-        if str(self.trainer.precision).startswith("16"):
+        """Refuse options of the trainer that cannot be kept."""
+        precision = str(self.trainer.precision)
+        if precision.startswith("16"):
             raise ValueError(
-                f"trainer.precision {self.trainer.precision}: derivatives by hand are not scaled, so float16 loses"
-                " small ones; use bf16-mixed or 32-true"
+                f"trainer.precision {precision}: derivatives by hand are not scaled, so float16 loses small ones; use"
+                " bf16-mixed or 32-true"
             )
+        if self.backend == "numpy" and precision not in ("32-true", "64-true"):
+            raise ValueError(f"model.backend numpy needs trainer.precision 32-true or 64-true, got {precision}")
+        if self.schedule == "cosine" and (self.trainer.max_epochs or 0) < 1:
+            raise ValueError("model.schedule cosine needs trainer.max_epochs, the epoch in which it ends")
 
     def on_train_epoch_start(self) -> None:
         """Set the learning rate of the epoch."""
         super().on_train_epoch_start()
         self._scale = 1.0
         if self.schedule == "cosine":
-            epochs = self.trainer.max_epochs
-            assert epochs is not None
-            self._scale = (1 + math.cos(math.pi * self.current_epoch / epochs)) / 2
+            assert self.trainer.max_epochs is not None
+            self._scale = (1 + math.cos(math.pi * self.current_epoch / self.trainer.max_epochs)) / 2
         self._summed: list[Any] = [0.0] * len(self._trained)
         self._samples = 0
         self.log("lr", self.rule.learning_rate * self._scale)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Learn from one batch of the loader."""
         images, y = batch
@@ -202,22 +220,21 @@ class ByHandTask(BaseTask):
                     self._update()
         self.track("loss", torch.as_tensor(self.loss.forward(z, t)))
         self.track("acc", (torch.as_tensor(z).argmax(dim=1) == y).float().mean())
-
-    def on_train_epoch_end(self) -> None:
-        """Log the penalty of L2."""
-        if self.l2.strength:
+        if self.l2.strength and self.trainer.is_last_batch:
             penalties = [self.l2.forward(each.weight) for each in self._trained if each.has_penalty]
-            self.log("train/loss_l2", float(sum(penalties)))
+            self.log("train/loss_l2", float(sum(penalties)), on_step=False, on_epoch=True, batch_size=1)
 
     def _differentiate(self, x: Any, t: Any) -> Any:
         """Pass samples x forward and the derivative of the loss back; returns the scores."""
         z = self.network.forward(x)
         self.network.backward(self.loss.backward(z, t))
-        if self.l2.strength:
-            for each in self._trained:
-                if each.has_penalty:
-                    gradient = getattr(each.layer, each.gradient)
-                    gradient += self.l2.backward(each.weight)
+        for each in self._trained:
+            gradient = getattr(each.layer, each.gradient)
+            if gradient.dtype != each.weight.dtype:  # bfloat16 from autocast; sums need more
+                gradient = gradient.to(each.weight.dtype)
+                setattr(each.layer, each.gradient, gradient)
+            if each.has_penalty and self.l2.strength:
+                gradient += self.l2.backward(each.weight)
         return z
 
     def _collect(self, samples: int) -> None:

@@ -15,6 +15,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from cli import parse
 from sweeps import report
 from sweeps.plan import read as read_sweep
 
@@ -166,7 +167,8 @@ def main() -> None:
         text = replace_section(text, "benchmarks", benchmark_table(HERE / "benchmarks.csv"))
     for file in sorted((HERE.parent / "configs" / "sweeps").glob("*.yaml")):
         sweep = read_sweep(file)
-        table = report.rows(sweep, cards)
+        hashes = {cell.folder: parse(sweep.command(cell)).config_hash for cell in sweep.cells()}
+        table = report.rows(sweep, cards, hashes)
         report.write(sweep, table, HERE / "sweeps")
         text = replace_section(text, f"sweep {sweep.name}", report.markdown(sweep, table))
     README.write_text(text)

@@ -6,8 +6,11 @@ checkpoint. Words after -- are given to every run, as `-- --data.root /data`.
 """
 
 import argparse
+import contextlib
+import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -17,15 +20,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import yaml
+from filelock import FileLock, Timeout
 
 from cli import parse
 from sweeps import report
 from sweeps.plan import Cell, Sweep, read
 
 CLI = Path(__file__).parent.parent / "cli.py"
-
-
-PARSING = threading.Lock()
 
 
 class Runner:
@@ -35,58 +36,115 @@ class Runner:
         sweep: The sweep.
         logs: Folder of the runs.
         extra: Words for the command line of every run.
+
+    Attributes:
+        hashes: Configuration hash of each cell by its folder.
+
+    Raises:
+        ValueError: If the command line of a cell is not valid.
     """
 
     def __init__(self, sweep: Sweep, logs: Path, extra: list[str]) -> None:
         self.sweep = sweep
         self.logs = logs
-        self.extra = extra
+        self.extra = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+        self.extra += ["--pictures=false", f"--trainer.default_root_dir={logs}", *extra]
+        self.hashes = {cell.folder: config_hash([*sweep.command(cell), *self.extra]) for cell in sweep.cells()}
+        self.processes: set[subprocess.Popen] = set()
+        self._parsing = threading.Lock()
 
-    def __call__(self, cell: Cell, seed: int) -> str:
+    def __call__(self, cell: Cell, seed: int) -> tuple[report.Card, str]:
         """Run one cell with one seed, unless it is done.
 
         Returns:
-            What came of it, in one line.
+            The run card, and how long it took.
 
         Raises:
             RuntimeError: If the run failed; with the last line that it wrote.
         """
-        experiment = self.sweep.experiment(cell)
-        words = ["fit", f"--config={self.sweep.config}", *cell.words, f"--experiment={experiment}"]
-        words += [f"--seed_everything={seed}", f"--trainer.default_root_dir={self.logs}"]
-        words += ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--pictures=false"]
-        words += self.extra
-        wanted = _config_hash(words)
-        unfinished = False
-        for run in sorted((self.logs / experiment).glob("version_*"), key=lambda run: int(run.name[8:])):
-            if (run / "run.json").is_file():
-                card = json.loads((run / "run.json").read_text())
-                if (card["seed"], card["config_hash"]) == (seed, wanted):
-                    return f"{self._value(card)}, done before"
-            elif (run / "config.yaml").is_file() and (run / "checkpoints" / "last.ckpt").is_file():
-                config = yaml.safe_load((run / "config.yaml").read_text())
-                same = _config_hash(["fit", f"--config={run / 'config.yaml'}"]) == wanted
-                unfinished = same and config["seed_everything"] == seed
+        card, unfinished = self._look(cell, seed)
+        if card:
+            return card, "done before"
+        words = [*self.sweep.command(cell), *self.extra, f"--seed_everything={seed}"]
         if unfinished:
             words.append("--ckpt_path=last")
         start = time.perf_counter()
-        log = self.logs / experiment / f"seed_{seed}.log"
+        log = self.logs / self.sweep.experiment(cell) / f"seed_{seed}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "w") as file:
-            code = subprocess.call([sys.executable, str(CLI), *words], stdout=file, stderr=subprocess.STDOUT)
+            process = subprocess.Popen([sys.executable, str(CLI), *words], stdout=file, stderr=subprocess.STDOUT)
+            self.processes.add(process)
+            code = process.wait()
+            self.processes.discard(process)
         lines = log.read_text().strip().splitlines()
         if code:
             raise RuntimeError(f"{lines[-1] if lines else f'exit status {code}'} ({log})")
-        card = json.loads(Path(next(line for line in reversed(lines) if "run card: " in line)[10:]).read_text())
-        return f"{self._value(card)}, {time.perf_counter() - start:.0f} s"
+        card, _ = self._look(cell, seed)
+        if card is None:
+            raise RuntimeError(f"the run left no card, as runs do of a part of the data or without a test ({log})")
+        return card, f"{time.perf_counter() - start:.0f} s"
 
-    def _value(self, card: report.Card) -> str:
-        return f"{self.sweep.metric} {card['metrics'].get(self.sweep.metric, float('nan')):.4f}"
+    def _look(self, cell: Cell, seed: int) -> tuple[report.Card | None, bool]:
+        """Find the card of a finished run of this configuration, or else say whether the newest one is unfinished."""
+        wanted = self.hashes[cell.folder]
+        folder = self.logs / self.sweep.experiment(cell)
+        runs = [run for run in folder.glob("version_*") if run.name.removeprefix("version_").isdecimal()]
+        found, unfinished = None, False
+        for run in sorted(runs, key=lambda run: int(run.name.removeprefix("version_"))):
+            if (run / "run.json").is_file():
+                card = json.loads((run / "run.json").read_text())
+                if card["seed"] == seed:
+                    unfinished = False
+                    found = card if card["config_hash"] == wanted else found
+            elif (run / "checkpoints" / "last.ckpt").is_file():
+                with contextlib.suppress(OSError, ValueError, yaml.YAMLError), self._parsing:
+                    config = yaml.safe_load((run / "config.yaml").read_text()) or {}
+                    if config.get("seed_everything") == seed:
+                        unfinished = config_hash(["fit", f"--config={run / 'config.yaml'}"]) == wanted
+        return found, unfinished
+
+    def stop(self) -> None:
+        """End the runs that are under way; their checkpoints stay."""
+        for process in list(self.processes):
+            process.terminate()
 
 
-def _config_hash(words: list[str]) -> str:
-    with PARSING:
-        return parse(words).config_hash
+def config_hash(words: list[str]) -> str:
+    """Parse a command line for its configuration hash.
+
+    Raises:
+        ValueError: If it is not valid; says why.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return parse(words).config_hash
+    except SystemExit:
+        raise ValueError(said.getvalue().strip().removeprefix("error: ")) from None
+
+
+def run_all(run: Runner, jobs: int) -> tuple[list[report.Card], int]:
+    """Run every cell with every seed, and say what came of each; the cards, and how many runs failed."""
+    plan = [(cell, seed) for seed in run.sweep.seeds for cell in run.sweep.cells()]
+    cards, failed = [], 0
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(run, *each) for each in plan]
+        try:
+            for number, (future, (cell, seed)) in enumerate(zip(futures, plan, strict=True), 1):
+                try:
+                    card, took = future.result()
+                    cards.append(card)
+                    value = card["metrics"].get(run.sweep.metric, float("nan"))
+                    outcome = f"{run.sweep.metric} {value:.4f}, {took}"
+                except RuntimeError as error:
+                    failed += 1
+                    outcome = f"failed: {error}"
+                print(f"[{number}/{len(plan)}] {', '.join(cell.values.values())}, seed {seed}: {outcome}", flush=True)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            run.stop()
+            raise
+    return cards, failed
 
 
 def main() -> int:
@@ -99,42 +157,36 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; each is given its share of the cores")
     parser.add_argument("--logs", type=Path, default=Path("logs"), help="where the runs are kept")
     words = sys.argv[1:]
-    extra = words[words.index("--") + 1 :] if "--" in words else []
-    options = parser.parse_args(words[: words.index("--")] if "--" in words else words)
+    split = words.index("--") if "--" in words else len(words)
+    options = parser.parse_args(words[:split])
     try:
         sweep = read(options.file)
+        if options.seeds:
+            sweep = replace(sweep, seeds=options.seeds)
         if options.jobs < 1:
             raise ValueError(f"--jobs must be at least 1, got {options.jobs}")
+        run = Runner(sweep, options.logs, words[split + 1 :])
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
-    if options.seeds:
-        sweep = replace(sweep, seeds=options.seeds)
     if options.jobs > 1:
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // options.jobs)))
-    plan = [(cell, seed) for seed in sweep.seeds for cell in sweep.cells()]
-    run = Runner(sweep, options.logs, extra)
-    failed = 0
-    with ThreadPoolExecutor(options.jobs) as pool:
-        futures = [pool.submit(run, *each) for each in plan]
-        try:
-            for number, (future, (cell, seed)) in enumerate(zip(futures, plan, strict=True), 1):
-                try:
-                    outcome = future.result()
-                except RuntimeError as error:
-                    failed += 1
-                    outcome = f"failed: {error}"
-                print(f"[{number}/{len(plan)}] {', '.join(cell.values.values())}, seed {seed}: {outcome}", flush=True)
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            print("stopped; the same command goes on from here", file=sys.stderr)
-            return 130
-    cards = [json.loads(path.read_text()) for path in (options.logs / sweep.name).glob("*/version_*/run.json")]
-    table = report.rows(sweep, cards)
-    report.write(sweep, table, options.logs / sweep.name)
+    folder = options.logs / sweep.name
+    folder.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            cards, failed = run_all(run, options.jobs)
+    except Timeout:
+        sys.exit(f"error: another process is running this sweep in {folder}")
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    table = report.rows(sweep, cards, run.hashes)
+    report.write(sweep, table, folder)
     print(report.markdown(sweep, table))
-    print(f"\ntable, data and picture: {options.logs / sweep.name / sweep.name}.{{md,csv,png}}")
+    print(f"\ntable, data and picture: {folder / sweep.name}.{{md,csv,png}}")
     if failed:
-        print(f"error: {failed} of {len(plan)} runs failed", file=sys.stderr)
+        print(f"error: {failed} runs failed", file=sys.stderr)
     return int(failed > 0)
 
 

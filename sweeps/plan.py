@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-ALLOWED = ("config", "seeds", "metric", "axes", "columns", "reported")
+ALLOWED = ("config", "axes", "seeds", "metric", "columns", "reported")
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,14 @@ class Sweep:
         """Name the runs of a cell, which is their folder under the logs too."""
         return f"{self.name}/{cell.folder}"
 
+    def command(self, cell: Cell) -> list[str]:
+        """Give the command line of a cell, without its seed."""
+        return ["fit", f"--config={self.config}", *cell.words, f"--experiment={self.experiment(cell)}"]
+
     def reported_value(self, values: dict[str, str]) -> float | None:
-        """Give what others report for the axes that `values` names, if they do."""
+        """Give what others report for a row of the table, if they do."""
         for row in self.reported:
-            if {axis: str(choice) for axis, choice in row.items() if axis != "value"} == values:
+            if all(row[axis] == name for axis, name in values.items()):
                 return float(row["value"])
         return None
 
@@ -84,26 +88,33 @@ def read(path: Path) -> Sweep:
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: no YAML: {error}") from None
     if not isinstance(data, dict) or not {"config", "axes"} <= data.keys() or not data.keys() <= set(ALLOWED):
-        raise ValueError(f"{path}: a sweep needs config and axes, and may have {', '.join(ALLOWED[1:])} besides")
-    if not Path(data["config"]).is_file():
+        raise ValueError(f"{path}: a sweep needs config and axes, and may have {', '.join(ALLOWED[2:])} besides")
+    if not Path(str(data["config"])).is_file():
         raise ValueError(f"{path}: config: no file {data['config']}")
+    seeds = data.get("seeds", [])
+    if not isinstance(seeds, list) or not all(isinstance(seed, int) for seed in seeds):
+        raise ValueError(f"{path}: seeds must be a list of integers, got {seeds!r}")
     axes = data["axes"]
     if not isinstance(axes, dict) or not axes:
         raise ValueError(f"{path}: axes must map the name of each axis to its choices")
     for axis, choices in axes.items():
         if not isinstance(choices, dict) or not choices or not all(isinstance(each, dict) for each in choices.values()):
             raise ValueError(f"{path}: axes.{axis} must map the name of each choice to its overrides {{option: value}}")
-    # YAML reads off, 10 and 70:30 as a truth value and numbers; names are what was written, so they must be quoted.
-    for axis, choices in axes.items():
-        for name in choices:
+        for name in choices:  # YAML reads off as a truth value and 10 as a number
             if not isinstance(name, str):
                 raise ValueError(f"{path}: axes.{axis}: put the name {name!r} in quotes")
     data.setdefault("columns", list(axes)[-1:])
-    known = [set(row) - {"value"} for row in data.get("reported", [])]
-    for used in [set(data["columns"]), *known]:
-        if unknown := used - set(axes):
-            raise ValueError(f"{path}: no axis {', '.join(map(str, unknown))}; there are {', '.join(axes)}")
-    return Sweep(name=path.stem, **data)
+    if unknown := set(data["columns"]) - set(axes):
+        raise ValueError(f"{path}: columns: no axis {', '.join(map(str, unknown))}; there are {', '.join(axes)}")
+    down = [axis for axis in axes if axis not in data["columns"]]
+    for row in data.get("reported", []):
+        if set(row) != {*down, "value"} or any(row[axis] not in axes[axis] for axis in down):
+            raise ValueError(f"{path}: reported: {row} must give a choice on {', '.join(down)} and a value")
+    sweep = Sweep(name=path.stem, **data)
+    folders = [cell.folder for cell in sweep.cells()]
+    if len(set(folders)) < len(folders):
+        raise ValueError(f"{path}: two choices have names that are the same as a folder; change one")
+    return sweep
 
 
 def _word(value: Any) -> str:

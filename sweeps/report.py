@@ -3,7 +3,7 @@
 import csv
 import itertools
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,19 @@ Card = dict[str, Any]
 Row = dict[str, Any]
 
 
-def rows(sweep: Sweep, cards: Iterable[Card]) -> list[Row]:
+def rows(sweep: Sweep, cards: Iterable[Card], hashes: Mapping[str, str]) -> list[Row]:
     """Summarise the run cards of each cell: mean and standard deviation over seeds, None where there are too few.
 
     Args:
         sweep: The sweep.
         cards: Any run cards; those of other runs are passed over, and of two runs with one seed the newer counts.
+        hashes: Configuration hash of each cell by its folder; cards of another configuration are passed over.
     """
+    wanted = {sweep.experiment(cell): hashes[cell.folder] for cell in sweep.cells()}
     newest: dict[tuple[str, int], Card] = {}
     for card in sorted(cards, key=lambda card: card["date"]):
-        newest[card["experiment"], card["seed"]] = card
+        if wanted.get(card["experiment"]) == card["config_hash"]:
+            newest[card["experiment"], card["seed"]] = card
     result = []
     for cell in sweep.cells():
         experiment = sweep.experiment(cell)
@@ -74,9 +77,9 @@ def markdown(sweep: Sweep, table: list[Row]) -> str:
             line.append(_number(sweep, sweep.reported_value(values), None))
         lines.append("| " + " | ".join(line) + " |")
     counts = sorted({row["seeds"] for row in table})
-    seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    seeds = " to ".join(map(str, sorted({counts[0], counts[-1]}))) + (" seed" if counts == [1] else " seeds")
     unit = "" if "loss" in sweep.metric else " in percent"
-    lines += ["", f"{sweep.metric}{unit}; {seeds} seed{'s' if counts[-1] != 1 else ''} a cell."]
+    lines += ["", f"{sweep.metric}{unit}; {seeds} a cell."]
     return "\n".join(lines)
 
 

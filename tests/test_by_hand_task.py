@@ -179,6 +179,12 @@ def test_half_precision():
     trainer.fit(task, data)
     assert trainer.callback_metrics["train/acc"] > 0.95
     assert all(weight.dtype == torch.float32 for weight in task.weights.values())
+    rough, data = make(Momentum(0.05), update_every="epoch", data_options={"batch_size": 1})  # a sum of 100 batches
+    make_trainer(precision="bf16-mixed").fit(rough, data)
+    exact, data = make(Momentum(0.05), update_every="epoch", data_options={"batch_size": 1})
+    make_trainer().fit(exact, data)
+    for name, weight in rough.weights.items():
+        torch.testing.assert_close(weight, exact.weights[name], rtol=0.02, atol=1e-3)
     task, data = make(Momentum(0.05))
     task.trainer = SimpleNamespace(precision="16-mixed")  # which Lightning offers on a GPU only
     with pytest.raises(ValueError, match=r"precision 16-mixed: .* use bf16-mixed or 32-true"):
@@ -219,6 +225,38 @@ def test_labels_out_of_range():
         make_trainer().fit(task, data)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"update_every": "minibatch"}, "update_every must be one of mini-batch, sample, epoch, got 'minibatch'"),
+        ({"schedule": "step"}, "schedule must be one of constant, cosine"),
+        ({"backend": "jax"}, "backend must be one of torch, numpy"),
+        ({"initialisation": "lecun"}, "no initialisation 'lecun'; known are random, xavier, he"),
+    ],
+)
+def test_options_out_of_range(options, message):
+    with pytest.raises(ValueError, match=message):
+        make(GradientDescent(0.1), **options)
+
+
+def test_trainers_that_do_not_fit():
+    task, _ = make(GradientDescent(0.1), backend="numpy")
+    task.trainer = SimpleNamespace(precision="bf16-mixed")
+    with pytest.raises(ValueError, match=r"backend numpy needs trainer.precision 32-true or 64-true, got bf16-mixed"):
+        task.on_fit_start()
+    task, data = make(GradientDescent(0.1), schedule="cosine")
+    with pytest.raises(ValueError, match=r"schedule cosine needs trainer.max_epochs"):
+        make_trainer(max_epochs=-1, max_steps=3).fit(task, data)
+
+
+def test_layers_compute_in_plain_python_after_a_fit():
+    task, data = make(GradientDescent(0.1), cnn, data_options={"eval_batch_size": 25})
+    make_trainer(limit_val_batches=1.0).fit(task, data)
+    x = torch.randn(25, 1, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(task.network.forward(x), task(x))
+
+
 def test_numpy_refuses_another_device():
     task, _ = make(GradientDescent(0.1), backend="numpy")
     with pytest.raises(ValueError, match="numpy computes on the CPU only"):
@@ -245,13 +283,17 @@ def test_command_line_with_pictures_and_without():
         '--trainer.callbacks=["TestCurve", "CurvesPicture",'
         '{"class_path": "TSNEPicture", "init_args": {"layer": "relu_1", "epochs": [1, -1]}}]'
     )
-    words = ["fit", *TINY_DATA, *TINY_BY_HAND, *TINY_TRAINER, "--trainer.max_epochs=2", callbacks]
+    words = ["fit", *TINY_DATA, *TINY_BY_HAND, *TINY_TRAINER, "--trainer.max_epochs=2", "--model.l2=0.1", callbacks]
     cli = run_cli(*words, "--experiment=drawn")
     figures = {path.name for path in Path("logs/drawn/version_0/figures").iterdir()}
     assert figures == {"curves.png", "tsne_relu_1_0001.png", "tsne_relu_1_0002.png"}
     history = next(each for each in cli.trainer.callbacks if hasattr(each, "history")).history
     assert {"test_curve/loss", "test_curve/acc", "train/loss", "val/acc"} <= set(history)
-    assert all(len(points) == 2 for points in history.values())
+    assert all([epoch for epoch, _ in points] == [0, 1] for points in history.values())
+    last = torch.load("logs/drawn/version_0/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    weights = [last[f"weights.{name}"] for name in cli.model.weights if "bias" not in name]
+    penalty = 0.05 * sum(weight.square().sum().item() for weight in weights)
+    assert history["train/loss_l2"][-1][1] == pytest.approx(penalty, rel=1e-5)
     run_cli(*words, "--experiment=bare", "--pictures=false")
     assert not Path("logs/bare/version_0/figures").exists()
     assert run_card("bare")["metrics"] == run_card("drawn")["metrics"]

@@ -85,6 +85,8 @@ def test_layer_outputs_are_those_of_evaluation():
     assert outputs["network.stem"].shape == (4, 4, 16, 16)
     with pytest.raises(ValueError, match=r"no layer 'stem' in the network; known are .*network, network.stem"):
         task.layer_outputs(x, ["stem"])
+    with pytest.raises(ValueError, match=r"'val_confusion' gives no tensor when the network maps images"):
+        task.layer_outputs(x, ["val_confusion"])
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,20 @@
 """Sweeps: what they consist of, that nothing is run twice, and the table."""
 
-import contextlib
 import csv
 import json
 import math
+import os
+import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from conftest import ROOT, TINY_BY_HAND, TINY_DATA, TINY_TRAINER
+from filelock import FileLock
 from matplotlib.image import imread
 
 from cli import main, parse
@@ -49,17 +53,16 @@ def calls(monkeypatch):
     """Runs the commands in this process, which has imported everything already; collects their words."""
     seen = []
 
-    def call(words, stdout, **_):
-        seen.append(words[2:])
-        with contextlib.redirect_stdout(stdout):
-            try:
-                main(words[2:])
-            except ValueError as error:
-                print(f"error: {error}")
-                return 1
-        return 0
+    class Process:
+        def __init__(self, words, **_):
+            self.words = words[2:]
 
-    monkeypatch.setattr(command.subprocess, "call", call)
+        def wait(self):
+            seen.append(self.words)
+            main(self.words)
+            return 0
+
+    monkeypatch.setattr(command, "subprocess", SimpleNamespace(Popen=Process, STDOUT=None))
     return seen
 
 
@@ -94,13 +97,21 @@ def test_runs_what_is_missing_and_nothing_twice(sweep_file, calls, monkeypatch, 
     assert len(calls) == 5
     assert calls[-1][-1] == "--ckpt_path=last"
     assert json.loads(card.read_text())["metrics"] == before["metrics"]
-    # Another config: its cards do not count, and its checkpoints are not gone on from.
+    # Another configuration: its cards do not count, and its checkpoints are not gone on from.
     text = Path("tiny.yaml").read_text()
     Path("tiny.yaml").write_text(text.replace("max_epochs: 1", "max_epochs: 2"))
     card.unlink()
     assert run(monkeypatch, sweep_file, "--seeds", 1) == 0
     assert len(calls) == 9
     assert all("--ckpt_path=last" not in words for words in calls[5:])
+    # And back again: three are done, and the fourth does not go on from the other configuration's newer run.
+    Path("tiny.yaml").write_text(text)
+    capsys.readouterr()
+    assert run(monkeypatch, sweep_file, "--seeds", 1) == 0
+    assert capsys.readouterr().out.count("done before") == 3
+    assert len(calls) == 10
+    assert "--ckpt_path=last" not in calls[-1]
+    assert json.loads(Path("logs/table/slow,on/version_2/run.json").read_text())["metrics"] == before["metrics"]
     table = list(csv.DictReader(Path("logs/table/table.csv").read_text().splitlines()))
     assert [(row["rule"], row["L2"], row["seeds"]) for row in table] == [
         (rule, l2, "1") for rule in ("slow", "fast") for l2 in ("off", "on")
@@ -113,17 +124,60 @@ def test_a_run_that_fails_does_not_stop_the_others(sweep_file, monkeypatch, caps
     """In processes of their own, as a user has them, two at a time."""
     data = yaml.safe_load(sweep_file.read_text())
     data["axes"]["rule"] = {"slow": data["axes"]["rule"]["slow"], "broken": {"model.rule.learning_rate": -1}}
+    data["reported"] = []
     data["axes"]["L2"].pop("on")
     sweep_file.write_text(yaml.safe_dump(data, sort_keys=False))
     assert run(monkeypatch, sweep_file, "--seeds", 3, "--jobs", 2) == 1
     said = capsys.readouterr()
     assert said.out.count("failed: error: learning_rate must be above 0, got -1.0") == 1
-    assert said.err == "error: 1 of 2 runs failed\n"
-    assert "| broken | - | - |" in Path("logs/table/table.md").read_text()
+    assert said.err == "error: 1 runs failed\n"
+    assert "| broken | - |" in Path("logs/table/table.md").read_text()
+
+
+def test_a_run_without_a_card_is_no_success(sweep_file, calls, monkeypatch, capsys):
+    assert run(monkeypatch, sweep_file, "--seeds", 1, "--", "--test_after_fit=false") == 1
+    assert capsys.readouterr().out.count("failed: the run left no card") == 4
+    assert len(calls) == 4
+
+
+def test_one_process_at_a_time(sweep_file, calls, monkeypatch):
+    Path("logs/table").mkdir(parents=True)
+    with FileLock("logs/table/.lock"), pytest.raises(SystemExit, match="another process is running this sweep"):
+        run(monkeypatch, sweep_file)
+    assert not calls
+
+
+def test_stopped_by_a_signal_it_ends_its_runs_and_goes_on_later(sweep_file):
+    """In processes of their own."""
+    text = Path("tiny.yaml").read_text()
+    Path("tiny.yaml").write_text(text.replace("max_epochs: 1", "max_epochs: 100000"))
+    words = [sys.executable, "-m", "sweeps", str(sweep_file), "--seeds", "1"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    sweep = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True)
+    last = Path("logs/table/slow,off/version_0/checkpoints/last.ckpt")
+    for _ in range(600):
+        if last.exists():
+            break
+        time.sleep(0.1)
+    assert last.exists()
+    sweep.terminate()
+    _, said = sweep.communicate(timeout=60)
+    assert sweep.returncode == 130
+    assert "stopped; the same command goes on from here" in said
+    before = last.stat().st_mtime
+    time.sleep(1)
+    assert last.stat().st_mtime == before  # the run has ended too
 
 
 def card(experiment, seed, value, date="2026-01-01"):
-    return {"experiment": experiment, "seed": seed, "metrics": {"test/acc": value}, "seconds": 10.0, "date": date}
+    return {
+        "experiment": experiment,
+        "seed": seed,
+        "metrics": {"test/acc": value},
+        "seconds": 10.0,
+        "date": date,
+        "config_hash": "h",
+    }
 
 
 def test_table_by_hand_computed_values(sweep_file):
@@ -136,7 +190,9 @@ def test_table_by_hand_computed_values(sweep_file):
         card("table/fast,on", 1, 0.5),
         card("other/slow,off", 1, 0.0),
     ]
-    text = report.markdown(sweep, report.rows(sweep, cards))
+    cards.append(card("table/slow,off", 1, 0.0, date="2027-01-01") | {"config_hash": "another"})
+    hashes = {cell.folder: "h" for cell in sweep.cells()}
+    text = report.markdown(sweep, report.rows(sweep, cards, hashes))
     assert text.splitlines()[:4] == [
         "| rule | off | on | reported |",
         "|---|---|---|---|",
@@ -146,7 +202,7 @@ def test_table_by_hand_computed_values(sweep_file):
     assert text.endswith("test/acc in percent; 0 to 2 seeds a cell.")
     losses = replace(sweep, metric="val/loss")
     cards = [each | {"metrics": {"val/loss": 0.25}} for each in cards[:1]]
-    assert "| slow | 0.2500 | - |" in report.markdown(losses, report.rows(losses, cards))
+    assert "| slow | 0.2500 | - |" in report.markdown(losses, report.rows(losses, cards, hashes))
 
 
 @pytest.mark.parametrize(
@@ -155,8 +211,15 @@ def test_table_by_hand_computed_values(sweep_file):
         ({"axes": None}, "axes must map the name of each axis"),
         ({"axes": {"a": {"b": 3}}}, r"axes.a must map the name of each choice to its overrides"),
         ({"axes": {"a": {False: {}}}}, r"axes.a: put the name False in quotes"),
-        ({"columns": ["rules"]}, "no axis rules; there are rule, L2"),
-        ({"reported": [{"seed": 1, "value": 2}]}, "no axis seed; there are rule, L2"),
+        (
+            {"axes": {"a": {"x y": {}, "x  y": {}}}, "reported": []},
+            "two choices have names that are the same as a folder",
+        ),
+        ({"columns": ["rules"]}, "columns: no axis rules; there are rule, L2"),
+        ({"reported": [{"seed": 1, "value": 2}]}, "reported: .* must give a choice on rule and a value"),
+        ({"reported": [{"rule": "slow"}]}, "reported: .* must give a choice on rule and a value"),
+        ({"reported": [{"rule": "quick", "value": 2}]}, "reported: .* must give a choice on rule and a value"),
+        ({"seeds": 3}, "seeds must be a list of integers, got 3"),
         ({"config": "none.yaml"}, "config: no file none.yaml"),
         ({"grid": {}}, "a sweep needs config and axes, and may have seeds, metric"),
     ],
@@ -165,6 +228,14 @@ def test_a_file_that_is_no_sweep(sweep_file, change, message):
     sweep_file.write_text(yaml.safe_dump(FILE | change, sort_keys=False))
     with pytest.raises(ValueError, match=f"table.yaml: {message}"):
         read(sweep_file)
+
+
+def test_a_cell_that_is_no_command_is_refused_before_any_run(sweep_file, calls, monkeypatch):
+    axes = {"rate": {"good": {}, "bad": {"model.rule.learning_rat": 0.1}}}
+    sweep_file.write_text(yaml.safe_dump({"config": "tiny.yaml", "axes": axes}))
+    with pytest.raises(SystemExit, match=r"error: .*learning_rat"):
+        run(monkeypatch, sweep_file)
+    assert not calls
 
 
 def test_missing_file_is_one_line(monkeypatch):

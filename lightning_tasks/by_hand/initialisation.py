@@ -15,8 +15,8 @@ def standard_deviation(initialisation: Initialisation, fan_in: int, fan_out: int
     - xavier: sqrt(2 / (fan_in + fan_out)), which keeps the variance of signals and of derivatives where units are
       linear (Glorot and Bengio 2010, "Understanding the difficulty of training deep feedforward neural networks", eq.
       12, there for variances).
-    - he: sqrt(2 / fan_in), twice as much variance, since a ReLU stops half of it (He et al. 2015, "Delving deep into
-      rectifiers", eq. 10).
+    - he: sqrt(2 / fan_in), which keeps the variance of signals where a ReLU stops half of it (He et al. 2015, "Delving
+      deep into rectifiers", eq. 10).
 
     Args:
         initialisation: One of the three.

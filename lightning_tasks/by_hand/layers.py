@@ -23,8 +23,8 @@ Shape = tuple[int, ...]
 class Layer:
     """A function with a derivative.
 
-    Subclasses with weights name them in `weight_shapes`; once the network has given them arrays, the weight called
-    "weight" is `self.weight`, and after `backward` its derivative is `self.d_weight`.
+    Subclasses with weights name them in `weight_shapes`. Who uses the layer sets an array for each, as `layer.weight`
+    for the one called "weight"; after `backward` its derivative is `layer.d_weight`.
 
     Attributes:
         weight_shapes: Shape of each weight array by name; none for a layer that only computes.
@@ -227,8 +227,12 @@ class MaxPool2d(Layer):
     """Keeps the largest of each square of 2 x 2 pixels.
 
     y_bchw = max of x_bc,2h+i,2w+j over i, j in {0, 1}; (B, C, H, W) to (B, C, H/2, W/2). Only the largest pixel has an
-    influence on y, so dy goes to it, and the other three get 0. Where several are largest (after a ReLU often all four
-    are 0), the function has no derivative; dy then goes to the first of them, row by row, as in torch.nn.MaxPool2d.
+    influence on y, so
+
+        dx_bc,2h+i,2w+j = dy_bchw if (i, j) is the largest of its square, else 0
+
+    Where several are largest (after a ReLU often all four are 0), the function has no derivative; dy then goes to the
+    first of them, row by row, as in torch.nn.MaxPool2d.
     """
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -251,11 +255,11 @@ class MaxPool2d(Layer):
             return None
         xp = array_namespace(dy)
         dx = xp.empty_like(self.x)
-        left = dy  # for the pixels that come later in the square
+        unclaimed = dy  # what no earlier pixel of the square has got
         for pixel, derivative in zip(quarters(self.x), quarters(dx), strict=True):
-            taken = left * xp.astype(pixel == self.y, dy.dtype)
-            derivative[...] = taken
-            left = left - taken
+            claimed = unclaimed * xp.astype(pixel == self.y, dy.dtype)
+            derivative[...] = claimed
+            unclaimed = unclaimed - claimed
         return dx
 
 
@@ -279,7 +283,7 @@ def windows(x: Array, size: int, memory: Array | None = None) -> Array:
     padded = xp.zeros((batch, channels, height + 2 * padding, width + 2 * padding), dtype=x.dtype, device=x.device)
     padded[:, :, padding : padding + height, padding : padding + width] = x
     shape = (batch, channels * size**2, height * width)
-    if memory is None or memory.shape != shape or memory.dtype != x.dtype:
+    if memory is None or (memory.shape, memory.dtype, memory.device) != (shape, x.dtype, x.device):
         memory = xp.empty(shape, dtype=x.dtype, device=x.device)
     shifts = xp.reshape(memory, (batch, channels, size, size, height, width))  # a view
     for i in range(size):

@@ -49,9 +49,17 @@ class ActivationPicture(Picture):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw, if it is time."""
         epoch = trainer.current_epoch + 1
-        if epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs:
-            figure = draw_activations(self.images, self._maps(pl_module), f"after epoch {epoch}")
-            save_figure(trainer, figure, "activations", epoch)
+        if epoch % self.every_n_epochs == 0:
+            self._draw(trainer, pl_module, epoch)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the last epoch, whichever it was."""
+        if trainer.current_epoch % self.every_n_epochs:
+            self._draw(trainer, pl_module, trainer.current_epoch)
+
+    def _draw(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
+        figure = draw_activations(self.images, self._maps(pl_module), f"after epoch {epoch}")
+        save_figure(trainer, figure, "activations", epoch)
 
     def _maps(self, pl_module: LightningModule) -> dict[str, Tensor]:
         outputs = cast("BaseTask", pl_module).layer_outputs(self.images.to(pl_module.device), self.layers)

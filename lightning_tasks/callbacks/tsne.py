@@ -32,8 +32,8 @@ class TSNEPicture(Picture):
     ) -> None:
         if 0 in epochs or min(epochs, default=0) < -1:
             raise ValueError(f"epochs must be at least 1, or -1 for the last, got {epochs}")
-        if num_images < 4:
-            raise ValueError(f"num_images must be at least 4, got {num_images}")
+        if num_images < 4 or perplexity <= 0:
+            raise ValueError(f"num_images must be at least 4 and perplexity above 0, got {num_images}, {perplexity}")
         self.layer = layer
         self.epochs = epochs
         self.num_images = num_images
@@ -42,7 +42,9 @@ class TSNEPicture(Picture):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the images, and refuse a name that no layer has before a long run."""
         self.images, self.labels = trainer.datamodule.test_samples(self.num_images)  # type: ignore[attr-defined]
-        self._features(pl_module)
+        count, width = self._features(pl_module).shape
+        if count < 4 or width < 2:
+            raise ValueError(f"t-SNE of {self.layer} needs at least 4 images and 2 features, got {count} and {width}")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw, if this is one of the epochs."""
@@ -70,7 +72,7 @@ class TSNEPicture(Picture):
 
 
 def draw_points(points: np.ndarray, labels: np.ndarray, names: list[str], title: str) -> Figure:
-    """Draw points in the colour of their class; up to 20 classes are listed, and few points are labelled themselves.
+    """Draw points in the colour of their class; up to 20 classes are listed.
 
     Args:
         points: Shape (N, 2).
