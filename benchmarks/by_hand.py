@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.measure import REPEATS, Comparison, compare, seconds
+from benchmarks.measure import REPEATS, Comparison, compare, seconds, train_epoch
 from cli import main
 from datamodules import ImageDataModule
 from lightning_tasks import ByHandTask, ClassificationTask
@@ -50,21 +50,9 @@ class Stopwatch(pl.Callback):
 
 
 def epoch_seconds(task: pl.LightningModule, data: ImageDataModule) -> float:
-    """Train for an epoch, without validation, logger and checkpoint."""
+    """Train for an epoch and time it."""
     watch = Stopwatch()
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        devices=1,
-        max_epochs=1,
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        callbacks=[watch],
-    )
-    trainer.fit(task, data)
+    train_epoch(task, data, watch)
     return watch.seconds
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from benchmarks.measure import REPEATS, Comparison, compare, seconds
+from benchmarks.measure import REPEATS, Comparison, compare, seconds, train_epoch
 from benchmarks.plain_dfad import plain_round
 from datamodules import CIFAR100DataModule, DigitsDataModule, ImageDataModule
 from lightning_tasks import DFADTask, ResNet
@@ -65,17 +65,7 @@ def _duel(
             return plain_round(*networks, *optimizers, noise)
 
         duel = Duel(plain)
-        pl.Trainer(
-            accelerator="cpu",
-            devices=1,
-            max_epochs=1,
-            limit_val_batches=0,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            callbacks=[duel],
-        ).fit(task, data)
+        train_epoch(task, data, duel)
     return duel.ours, duel.theirs
 
 

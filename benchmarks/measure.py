@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pytorch_lightning as pl
+
 REPEATS = 7
 
 
@@ -38,6 +40,22 @@ def seconds(function: Callable[[], object]) -> float:
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
+
+
+def train_epoch(task: pl.LightningModule, data: pl.LightningDataModule, callback: pl.Callback) -> None:
+    """Let Lightning train for an epoch on the CPU, without validation, logger and checkpoint; the callback measures."""
+    pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=1,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        callbacks=[callback],
+    ).fit(task, data)
 
 
 def compare(
