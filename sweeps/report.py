@@ -79,7 +79,7 @@ def markdown(sweep: Sweep, table: list[Row]) -> str:
     counts = sorted({row["seeds"] for row in table})
     seeds = " to ".join(map(str, sorted({counts[0], counts[-1]}))) + (" seed" if counts == [1] else " seeds")
     unit = "" if "loss" in sweep.metric else " in percent"
-    lines += ["", f"{sweep.metric}{unit}; {seeds} a cell."]
+    lines += ["", f"{sweep.metric}{unit} by {', '.join(sweep.columns)}; {seeds} a cell."]
     return "\n".join(lines)
 
 

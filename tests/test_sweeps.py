@@ -199,7 +199,7 @@ def test_table_by_hand_computed_values(sweep_file):
         "| slow | 92.0 ± 2.8 | - | 50.0 |",
         "| fast | - | 50.0 | - |",
     ]
-    assert text.endswith("test/acc in percent; 0 to 2 seeds a cell.")
+    assert text.endswith("test/acc in percent by L2; 0 to 2 seeds a cell.")
     losses = replace(sweep, metric="val/loss")
     cards = [each | {"metrics": {"val/loss": 0.25}} for each in cards[:1]]
     assert "| slow | 0.2500 | - |" in report.markdown(losses, report.rows(losses, cards, hashes))
