@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
+settings.register_profile("repeatable", derandomize=True, deadline=None)  # the same examples each time, at any speed
+settings.load_profile("repeatable")
 torch.set_num_threads(1)  # the nets of these tests are too small to share out
 
 

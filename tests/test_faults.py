@@ -130,7 +130,7 @@ class TestConfig:
 
     def test_unknown_class(self, tmp_path):
         line = refused(tmp_path, "fit", "--model=DFADTusk", status=2)
-        assert "model: no class DFADTusk; known are ClassificationTask, DFADTask" in line
+        assert "model: no class DFADTusk; known are ByHandTask, ClassificationTask, DFADTask" in line
         line = refused(tmp_path, "fit", *TINY_TEACHER, "--data=Digits", status=2)
         assert "data: no class Digits; known are" in line
         assert "DigitsDataModule" in line
