@@ -174,7 +174,7 @@ class ByHandTask(BaseTask):
         return {name: outputs[name] for name in layers}
 
     def on_fit_start(self) -> None:
-        """Refuse options of the trainer that cannot be kept."""
+        """Refuse options of the trainer that cannot be kept, and choose the number of threads."""
         precision = str(self.trainer.precision)
         if precision.startswith("16"):
             raise ValueError(
@@ -185,6 +185,14 @@ class ByHandTask(BaseTask):
             raise ValueError(f"model.backend numpy needs trainer.precision 32-true or 64-true, got {precision}")
         if self.schedule == "cosine" and (self.trainer.max_epochs or 0) < 1:
             raise ValueError("model.schedule cosine needs trainer.max_epochs, the epoch in which it ends")
+        self._threads = torch.get_num_threads()
+        if self.backend == "numpy" or self.update_every == "sample":
+            # PyTorch's threads and NumPy's would wait for each other, and a single sample is too little to share out.
+            torch.set_num_threads(1)
+
+    def on_fit_end(self) -> None:
+        """Give PyTorch its threads back."""
+        torch.set_num_threads(self._threads)
 
     def on_train_epoch_start(self) -> None:
         """Set the learning rate of the epoch."""
