@@ -28,9 +28,9 @@ results: $(VENV)/installed
 schema: $(VENV)/installed
 	$(BIN)/python schema.py configs/schema.json
 
-$(VENV)/installed: requirements.txt
+$(VENV)/installed: requirements.txt constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt --constraint constraints.txt
 	touch $@
 
 clean:
