@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli import main
-from lightning_tasks.checkpoints import newest_version
+from runs.folders import CARD, newest_version
 
 ROOT = Path(__file__).parent
 LOGS = ROOT / "logs"
@@ -21,41 +21,42 @@ LOGS = ROOT / "logs"
 
 def finished(experiment: str) -> Path | None:
     """Find the newest run of an experiment that has a run card."""
-    return newest_version(LOGS / experiment, lambda run: (run / "run.json").is_file())
+    return newest_version(LOGS / experiment, lambda run: (run / CARD).is_file())
 
 
-def train(experiment: str) -> tuple[Path, dict[str, Any]]:
-    """Run an experiment unless it has been; return its folder and its run card."""
+def train(experiment: str, *words: str) -> Path:
+    """Run an experiment unless it has been; return its folder."""
     run = finished(experiment)
     if run is None:
-        main(
-            [
-                "fit",
-                f"--config={ROOT / 'configs' / experiment}.yaml",
-                f"--trainer.default_root_dir={LOGS}",
-                "--trainer.enable_model_summary=false",
-                "--ckpt_path=last",
-            ]
-        )
+        config = ROOT / "configs" / f"{experiment}.yaml"
+        main(["fit", f"--config={config}", f"--trainer.default_root_dir={LOGS}", "--ckpt_path=last", *words])
         run = finished(experiment)
     assert run is not None
-    return run, json.loads((run / "run.json").read_text())
+    return run
+
+
+def read(run: Path) -> dict[str, Any]:
+    """Read the card of a run."""
+    return json.loads((run / CARD).read_text())
 
 
 def quickstart() -> None:
     """Run both experiments and print the table."""
     start = time.perf_counter()
-    runs = {"teacher": train("teacher_digits"), "student": train("dfad_digits")}
-    teacher_size = runs["teacher"][1]["parameters"]["network"]
+    student = finished("dfad_digits") or train("dfad_digits", f"--model.teacher_ckpt={train('teacher_digits')}")
+    # The teacher that this student learnt from, which need not be the newest.
+    teacher = Path(read(student)["teacher_ckpt"]).parents[1]
+    cards = {"teacher": read(teacher), "student": read(student)}
+    sizes = {"teacher": cards["teacher"]["parameters"]["network"], "student": cards["student"]["parameters"]["student"]}
     table = Table("", "parameters", "share", "test accuracy", "seconds", title="Data-free distillation on digits")
-    for role, (_, card) in runs.items():
-        size = card["parameters"]["network" if role == "teacher" else "student"]
+    for role, card in cards.items():
+        share = sizes[role] / sizes["teacher"]
         accuracy = card["metrics"]["test/acc"]
-        table.add_row(role, f"{size:,}", f"{size / teacher_size:.1%}", f"{accuracy:.2%}", f"{card['seconds']:.0f}")
+        table.add_row(role, f"{sizes[role]:,}", f"{share:.1%}", f"{accuracy:.2%}", f"{card['seconds']:.0f}")
     console = Console()
     console.print(table)
-    for role, (run, _) in runs.items():
-        console.print(f"{role} pictures: {(run / 'figures').relative_to(ROOT)}", highlight=False)
+    for role, run in (("teacher", teacher), ("student", student)):
+        console.print(f"{role} pictures: {run / 'figures'}", highlight=False, soft_wrap=True)
     console.print(f"TensorBoard: .venv/bin/tensorboard --logdir {LOGS.relative_to(ROOT)}", highlight=False)
     console.print(f"{time.perf_counter() - start:.0f} s in all", highlight=False)
 

@@ -6,8 +6,6 @@ checkpoint. Words after -- are given to every run, as `-- --data.root /data`.
 """
 
 import argparse
-import contextlib
-import io
 import json
 import os
 import signal
@@ -19,10 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
 from filelock import FileLock, Timeout
 
-from cli import parse
+from cli import task_parser
+from runs.folders import CARD, LAST, versions
+from runs.identity import config_hash, read_command, read_run
 from sweeps import report
 from sweeps.plan import Cell, Sweep, read
 
@@ -38,7 +37,7 @@ class Runner:
         extra: Words for the command line of every run.
 
     Attributes:
-        hashes: Configuration hash of each cell by its folder.
+        hashes: Hash of the configuration of each cell, by its folder.
 
     Raises:
         ValueError: If the command line of a cell is not valid.
@@ -49,7 +48,9 @@ class Runner:
         self.logs = logs
         self.extra = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
         self.extra += ["--pictures=false", f"--trainer.default_root_dir={logs}", *extra]
-        self.hashes = {cell.folder: config_hash([*sweep.command(cell), *self.extra]) for cell in sweep.cells()}
+        commands = {cell.folder: [*sweep.command(cell), *self.extra] for cell in sweep.cells()}
+        configurations = {folder: read_command(task_parser(), words) for folder, words in commands.items()}
+        self.hashes = {folder: config_hash(each) for folder, each in configurations.items()}
         self.processes: set[subprocess.Popen] = set()
         self._parsing = threading.Lock()
 
@@ -85,42 +86,26 @@ class Runner:
         return card, f"{time.perf_counter() - start:.0f} s"
 
     def _look(self, cell: Cell, seed: int) -> tuple[report.Card | None, bool]:
-        """Find the card of a finished run of this configuration, or else say whether the newest one is unfinished."""
-        wanted = self.hashes[cell.folder]
-        folder = self.logs / self.sweep.experiment(cell)
-        runs = [run for run in folder.glob("version_*") if run.name.removeprefix("version_").isdecimal()]
-        found, unfinished = None, False
-        for run in sorted(runs, key=lambda run: int(run.name.removeprefix("version_"))):
-            if (run / "run.json").is_file():
-                card = json.loads((run / "run.json").read_text())
-                if card["seed"] == seed:
-                    unfinished = False
-                    found = card if card["config_hash"] == wanted else found
-            elif (run / "checkpoints" / "last.ckpt").is_file():
-                with contextlib.suppress(OSError, ValueError, yaml.YAMLError), self._parsing:
-                    config = yaml.safe_load((run / "config.yaml").read_text()) or {}
-                    if config.get("seed_everything") == seed:
-                        unfinished = config_hash(["fit", f"--config={run / 'config.yaml'}"]) == wanted
-        return found, unfinished
+        """Find the newest run of this cell and seed: its card, or else whether there is one to go on with."""
+        for run in versions(self.logs / self.sweep.experiment(cell)):
+            if not ((run / CARD).is_file() or (run / LAST).is_file()):
+                continue
+            try:
+                with self._parsing:
+                    their_seed, theirs = read_run(task_parser(), run)
+            except (ValueError, OSError):  # what cannot be read is no run of this cell
+                continue
+            if their_seed == seed and config_hash(theirs) == self.hashes[cell.folder]:
+                if not (run / CARD).is_file():
+                    return None, True
+                # The hash of today: a new option with a default may have changed it since.
+                return json.loads((run / CARD).read_text()) | {"config_hash": config_hash(theirs)}, False
+        return None, False
 
     def stop(self) -> None:
         """End the runs that are under way; their checkpoints stay."""
         for process in list(self.processes):
             process.terminate()
-
-
-def config_hash(words: list[str]) -> str:
-    """Parse a command line for its configuration hash.
-
-    Raises:
-        ValueError: If it is not valid; says why.
-    """
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            return parse(words).config_hash
-    except SystemExit:
-        raise ValueError(said.getvalue().strip().removeprefix("error: ")) from None
 
 
 def run_all(run: Runner, jobs: int) -> tuple[list[report.Card], int]:

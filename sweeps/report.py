@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
+from runs.figures import is_share, shown
 from sweeps.plan import Sweep
 
 Card = dict[str, Any]
@@ -39,6 +40,7 @@ def rows(sweep: Sweep, cards: Iterable[Card], hashes: Mapping[str, str]) -> list
             {
                 **cell.values,
                 "seeds": len(values),
+                "values": values,
                 "mean": statistics.mean(values) if values else None,
                 "std": statistics.stdev(values) if len(values) > 1 else None,
                 "seconds": statistics.median(card["seconds"] for card in group) if group else None,
@@ -52,7 +54,8 @@ def write(sweep: Sweep, table: list[Row], folder: Path) -> None:
     """Write `<name>.csv`, `<name>.md` and `<name>.png` into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / f"{sweep.name}.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(table[0]), lineterminator="\n")
+        names = [name for name in table[0] if name != "values"]
+        writer = csv.DictWriter(file, fieldnames=names, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         for row in table:
             writer.writerow({key: f"{value:.4g}" if isinstance(value, float) else value for key, value in row.items()})
@@ -72,13 +75,14 @@ def markdown(sweep: Sweep, table: list[Row]) -> str:
         line = list(names)
         for each in across:
             row = cells[tuple((values | each)[axis] for axis in sweep.axes)]
-            line.append(_number(sweep, row["mean"], row["std"]))
+            line.append(shown(sweep.metric, row["values"], 1))
         if shows_reported:
-            line.append(_number(sweep, sweep.reported_value(values), None))
+            reported = sweep.reported_value(values)
+            line.append(shown(sweep.metric, [] if reported is None else [reported], 1))
         lines.append("| " + " | ".join(line) + " |")
     counts = sorted({row["seeds"] for row in table})
     seeds = " to ".join(map(str, sorted({counts[0], counts[-1]}))) + (" seed" if counts == [1] else " seeds")
-    unit = "" if "loss" in sweep.metric else " in percent"
+    unit = " in percent" if is_share(sweep.metric) else ""
     lines += ["", f"{sweep.metric}{unit} by {', '.join(sweep.columns)}; {seeds} a cell."]
     return "\n".join(lines)
 
@@ -86,7 +90,7 @@ def markdown(sweep: Sweep, table: list[Row]) -> str:
 def draw(sweep: Sweep, table: list[Row]) -> Figure:
     """Draw a line for each row of the table, a dot for each cell in it, and a cross for what others report."""
     down, across = _layout(sweep)
-    factor = 1 if "loss" in sweep.metric else 100
+    factor = 100 if is_share(sweep.metric) else 1
     lines = list(itertools.product(*(sweep.axes[axis] for axis in down)))
     figure = Figure(figsize=(8, 1.4 + 0.42 * len(lines)), layout="constrained")
     axes = figure.subplots()
@@ -119,11 +123,3 @@ def _layout(sweep: Sweep) -> tuple[list[str], list[dict[str, str]]]:
     down = [axis for axis in sweep.axes if axis not in sweep.columns]
     names = itertools.product(*(sweep.axes[axis] for axis in sweep.columns))
     return down, [dict(zip(sweep.columns, each, strict=True)) for each in names]
-
-
-def _number(sweep: Sweep, mean: float | None, std: float | None) -> str:
-    if mean is None:
-        return "-"
-    if "loss" in sweep.metric:
-        return f"{mean:.4f}" + (f" ± {std:.4f}" if std is not None else "")
-    return f"{100 * mean:.1f}" if std is None else f"{100 * mean:.1f} ± {100 * std:.1f}"

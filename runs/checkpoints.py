@@ -1,0 +1,209 @@
+"""Checkpoints as files: written whole or not at all, found by folder, read without running what is in them."""
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor
+
+from runs.folders import BEST, CARD, LAST, newest_version
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its final place and renames it, so that a kill leaves the former one whole.
+
+    Lightning's own writer moves a file over from the system's temporary folder, which is a plain copy where that is
+    another file system.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write plain data to `path`, replacing a file that is there in one step."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.partial")
+        with open(partial, "wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """A checkpoint of a fixed name in the run's folder, wherever that has been moved to.
+
+    Being of a class of its own, it does not collide with a ModelCheckpoint that a config adds.
+    """
+
+    def __init__(self, path: Path, **options: Any) -> None:
+        super().__init__(filename=path.stem, enable_version_counter=False, auto_insert_metric_name=False, **options)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the best score if its file lies here; a run that goes on in a new folder has a best of its own."""
+        assert self.dirpath is not None
+        folder = Path(self.dirpath)
+
+        def moved(path: str) -> str:
+            return str(folder / Path(path).name) if path else path
+
+        if (best := moved(state_dict["best_model_path"])) and Path(best).is_file():
+            paths = {name: moved(state_dict[name]) for name in ("kth_best_model_path", "last_model_path")}
+            scores = {moved(path): score for path, score in state_dict["best_k_models"].items()}
+            here = {"dirpath": self.dirpath, "best_model_path": best, "best_k_models": scores}
+            super().load_state_dict(state_dict | here | paths)
+
+
+class BestCheckpoint(RunCheckpoint):
+    """Keeps `best.ckpt`, the weights of the best validation so far.
+
+    Args:
+        monitor: Metric that chooses.
+        mode: Whether the best is its least ("min") or greatest ("max") value.
+    """
+
+    def __init__(self, monitor: str, mode: str) -> None:
+        super().__init__(BEST, monitor=monitor, mode=mode)
+
+    def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a metric that no validation gives before a long run, of all callbacks and schedules that watch one.
+
+        Raises:
+            ValueError: If there is none of that name.
+        """
+        known = sorted(name for name in trainer.callback_metrics if name.startswith("val/"))
+        watchers: list[Any] = [*trainer.callbacks, *trainer.lr_scheduler_configs]  # type: ignore[attr-defined]
+        for watcher in watchers:
+            monitor = getattr(watcher, "monitor", None)
+            if known and monitor and monitor not in known and not monitor.startswith("train/"):
+                raise ValueError(f"monitor: no metric {monitor!r} in validation; there are {', '.join(known)}")
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch, from 0, that `best.ckpt` was written in; None without one."""
+        if not self.best_model_path:
+            return None
+        return torch.load(self.best_model_path, weights_only=True, map_location="cpu", mmap=True)["epoch"]
+
+
+class LastCheckpoint(RunCheckpoint):
+    """Keeps `last.ckpt`, from which a run goes on.
+
+    Written at the end of the epoch, after the schedules: resuming from here repeats an uninterrupted run.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(LAST, save_on_train_epoch_end=True)
+
+
+def find_checkpoint(path: str, option: str) -> Path:
+    """Find the checkpoint that an option names.
+
+    Args:
+        path: A checkpoint; a run's folder `logs/<experiment>/version_N`, for its best; or an experiment's folder, for
+            the best of its newest finished run, a run of a part of the data only if there is no whole one.
+        option: The option's name, for the error.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    place = Path(path)
+    if place.is_file():
+        return place
+    if (place / BEST).is_file():
+        return place / BEST
+    for accept_partial in (False, True):
+        run = newest_version(place, lambda version, partial=accept_partial: _is_finished(version, partial))  # type: ignore[misc]
+        if run is not None:
+            return run / BEST
+    raise FileNotFoundError(
+        f"{option}: no checkpoint at {path}: expected a .ckpt file, a run's folder, or the log folder of an experiment"
+        " that has been run to its end"
+    )
+
+
+def _is_finished(run: Path, accept_partial: bool) -> bool:
+    if not ((run / BEST).is_file() and (run / CARD).is_file()):
+        return False
+    return accept_partial or not json.loads((run / CARD).read_text()).get("partial")
+
+
+def read_checkpoint(path: Path, option: str) -> dict[str, Any]:
+    """Read a checkpoint as plain data; code in the file is not run.
+
+    Returns:
+        What a task has saved, or a network's bare weights as {"state_dict": weights}.
+
+    Raises:
+        ValueError: If the file is damaged, holds anything but plain data, or no weights.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # zip, pickle, EOF and runtime errors all mean that the file is not what it should be
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"{option}: {path} is damaged, or holds more than plain data: {reason}") from error
+    if isinstance(checkpoint, dict) and checkpoint and all(isinstance(each, Tensor) for each in checkpoint.values()):
+        return {"state_dict": checkpoint}
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise ValueError(f"{option}: {path} is no checkpoint: it has no state_dict")
+    return checkpoint
+
+
+def read_task_checkpoint(path: Path) -> dict[str, Any]:
+    """Read the checkpoint that --ckpt_path names, before any of its options is parsed.
+
+    Parsing an option that names a class imports, and so runs, its module. So it may only name modules that are loaded:
+    those of this project, and what a config of the command line has named.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is damaged, not of a task, or names another module.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"ckpt_path: no checkpoint at {path}")
+    checkpoint = read_checkpoint(path, "ckpt_path")
+    if "pytorch-lightning_version" not in checkpoint:
+        raise ValueError(f"ckpt_path: {path} holds weights only, not the state of a task")
+    for option, value in _strings(checkpoint.get("hyper_parameters", {})):
+        if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value) or option.endswith("_ckpt"):
+            continue
+        module = value.rpartition(".")[0]
+        if module not in sys.modules and _could_be_imported(module):
+            raise ValueError(
+                f"ckpt_path: {path} names {value} ({option}), which is no part of this project and was not imported;"
+                " name it in a config if you trust it"
+            )
+    return checkpoint
+
+
+def _could_be_imported(module: str) -> bool:
+    """Say whether the first part of a name is a module, without importing it."""
+    try:
+        return importlib.util.find_spec(module.partition(".")[0]) is not None
+    except ValueError:  # of a module without a spec, as __main__
+        return True
+
+
+def _strings(node: Any, option: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(node, str):
+        yield option, node
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            yield from _strings(value, f"{option}.{key}".lstrip("."))
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from _strings(value, option)
+
+
+def file_hash(path: Path) -> str:
+    """Compute the SHA-256 of a file, as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,24 @@
+"""Figures as tables show them: shares in percent, losses as they are, with their spread over seeds."""
+
+import statistics
+from collections.abc import Sequence
+
+
+def is_share(metric: str) -> bool:
+    """Say whether a metric lies in [0, 1] and is shown in percent; losses do not."""
+    return not any(word in metric for word in ("loss", "nll"))
+
+
+def shown(metric: str, values: Sequence[float], digits: int = 2) -> str:
+    """Write a metric as its mean and standard deviation over seeds; a dash without any value.
+
+    Args:
+        metric: Its name, which tells shares from losses.
+        values: One a seed.
+        digits: Decimals of a percentage; a loss has four.
+    """
+    if not values:
+        return "-"
+    factor, digits = (100, digits) if is_share(metric) else (1, 4)
+    mean = f"{factor * statistics.mean(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {factor * statistics.stdev(values):.{digits}f}"

@@ -1,0 +1,59 @@
+"""Log folders: `<logs>/<experiment>/version_N`, one for each run."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from pytorch_lightning import Trainer
+from pytorch_lightning.utilities import rank_zero_only
+
+CARD = "run.json"
+BEST = Path("checkpoints", "best.ckpt")
+LAST = Path("checkpoints", "last.ckpt")
+
+
+def run_folder(trainer: Trainer) -> Path:
+    """Return the folder of a run's files; to be called on all ranks, since they agree on it by a broadcast."""
+    return Path(trainer.log_dir or trainer.default_root_dir)
+
+
+def require_experiment(name: str) -> None:
+    """Refuse a name that is no folder below the log folder.
+
+    Raises:
+        ValueError: If a part of it is empty, "." or "..", or holds what is no letter, digit or one of _ . + - , =
+    """
+    parts = name.split("/")
+    if not all(re.fullmatch(r"[\w.+,=-]+", part) for part in parts) or {".", ".."} & set(parts):
+        raise ValueError(
+            f"experiment: {name!r} cannot name a folder below the logs: use letters, digits and _ . + - , = in parts"
+            " divided by /"
+        )
+
+
+def versions(experiment: Path) -> list[Path]:
+    """List the `version_N` folders of an experiment, the newest first."""
+    found = (path for path in experiment.glob("version_*") if re.fullmatch(r"version_\d+", path.name))
+    return sorted(found, key=lambda path: int(path.name.removeprefix("version_")), reverse=True)
+
+
+def newest_version(experiment: Path, accept: Callable[[Path], bool]) -> Path | None:
+    """Find the run with the highest number among the folders of an experiment that `accept` says yes to."""
+    return next(filter(accept, versions(experiment)), None)
+
+
+def claim_version(experiment: Path) -> int:
+    """Make the next free `version_N` folder of an experiment and return N; two processes never get the same.
+
+    On ranks other than zero nothing is made: they use rank zero's folder, whose name Lightning broadcasts.
+    """
+    if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+        return 0
+    newest = newest_version(experiment, Path.is_dir)
+    version = 0 if newest is None else int(newest.name.removeprefix("version_")) + 1
+    while True:
+        try:
+            (experiment / f"version_{version}").mkdir(parents=True)
+            return version
+        except FileExistsError:
+            version += 1

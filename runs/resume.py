@@ -1,0 +1,93 @@
+"""Which run `--ckpt_path last` means."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentParser
+
+from runs.checkpoints import file_hash, find_checkpoint
+from runs.folders import CARD, LAST, versions
+from runs.identity import Configuration, differences, read_run, teacher
+
+LONGER = "trainer.max_epochs"
+
+
+def last_run(experiment: Path, seed: Any, ours: Configuration | None, parser: ArgumentParser) -> Path | None:
+    """Find the newest run of a seed that has left a last checkpoint.
+
+    To train on, it must be of the same configuration; one that was shorter but else the same (`max_epochs`) may be gone
+    on with too. One that is finished ends the process: its run card stands.
+
+    Args:
+        experiment: Folder of the experiment's runs.
+        seed: Of the run that is wanted.
+        ours: Configuration of the run that is to go on; None for an evaluation, which takes any.
+        parser: Of the command line.
+
+    Returns:
+        The run's folder; None if no run has that seed.
+
+    Raises:
+        FileNotFoundError: If there is none to evaluate.
+        ValueError: If there are runs with that seed, but of other configurations only; says what differs.
+    """
+    runs = list(_runs(experiment, seed, parser))
+    if ours is not None:
+        return _run_to_go_on_with(runs, ours)
+    if not runs:
+        raise FileNotFoundError("ckpt_path: no run of this experiment and seed has left a last checkpoint")
+    print(f"ckpt_path: {runs[0][0] / LAST}")
+    return runs[0][0]
+
+
+def _runs(experiment: Path, seed: Any, parser: ArgumentParser) -> Iterator[tuple[Path, Configuration]]:
+    """Give the runs of a seed that have a last checkpoint, and their configurations, the newest first."""
+    for run in versions(experiment):
+        if (run / LAST).is_file():
+            with contextlib.suppress(ValueError, OSError):  # what cannot be read is no run of this experiment
+                their_seed, theirs = read_run(parser, run)
+                if their_seed == seed:
+                    yield run, theirs
+
+
+def _run_to_go_on_with(runs: list[tuple[Path, Configuration]], ours: Configuration) -> Path | None:
+    found = {run: differences(theirs, ours) | _other_teacher(run, theirs, ours) for run, theirs in runs}
+    if not found:
+        print("ckpt_path: no run to go on with")
+        return None
+    for run, differing in found.items():
+        if not differing:
+            if (run / CARD).is_file():
+                print(f"ckpt_path: {run} is finished, and its run card stands")
+                sys.exit()
+            print(f"ckpt_path: {run / LAST}")
+            return run
+    for run, differing in found.items():
+        if _only_longer(differing):
+            print("ckpt_path: {}, trained on from {} to {} epochs".format(run / LAST, *differing[LONGER]))
+            return run
+    run, differing = next(iter(found.items()))
+    listed = "; ".join(f"{option} {there} there, {here} here" for option, (there, here) in differing.items())
+    raise ValueError(
+        f"ckpt_path last: {run} was made with other options ({listed}); give the same to go on with it, or start anew"
+        " without ckpt_path"
+    )
+
+
+def _other_teacher(run: Path, theirs: Configuration, ours: Configuration) -> dict[str, tuple[Any, Any]]:
+    """Compare the teachers of two runs; the same words mean the one that the run has started with."""
+    there, here = teacher(theirs), teacher(ours)
+    if there == here or here is None:
+        return {}
+    state = torch.load(run / LAST, weights_only=True, map_location="cpu", mmap=True)
+    same = state["run_facts"]["teacher_sha256"] == file_hash(find_checkpoint(here, "teacher_ckpt"))
+    return {} if same else {"model.teacher_ckpt": (there, here)}
+
+
+def _only_longer(found: dict[str, tuple[Any, Any]]) -> bool:
+    there, here = found.get(LONGER, (None, None))
+    return len(found) == 1 and isinstance(there, int) and isinstance(here, int) and there < here

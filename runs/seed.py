@@ -1,0 +1,14 @@
+"""The one seed of a run, from which every epoch and rank derives its own."""
+
+import os
+
+import torch
+
+
+def run_seed() -> int:
+    """Return the seed that `seed_everything` was given, or else the one that PyTorch's generator was started with.
+
+    So two runs from Python differ as their `torch.manual_seed` does, also without `seed_everything`. To be read before
+    training, which seeds the generator anew in each epoch. Ranks that were not seeded alike have different ones.
+    """
+    return int(os.environ.get("PL_GLOBAL_SEED", torch.initial_seed() % 2**32))
