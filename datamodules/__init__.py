@@ -1,12 +1,14 @@
 """Datamodules: data sets as tensors, split, augmented and normalised. They know no task."""
 
 from datamodules.augment import BatchRandomCrop, BatchRandomFlip
-from datamodules.base import ImageDataModule
+from datamodules.base import BaseDataModule
 from datamodules.cifar import CIFAR10DataModule, CIFAR100DataModule
 from datamodules.digits import DigitsDataModule
+from datamodules.images import ImageDataModule
 from datamodules.mnist import FashionMNISTDataModule, MNISTDataModule
 
 __all__ = [
+    "BaseDataModule",
     "BatchRandomCrop",
     "BatchRandomFlip",
     "CIFAR10DataModule",

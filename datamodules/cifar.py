@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torchvision import datasets
 
-from datamodules.base import ImageDataModule
+from datamodules.images import ImageDataModule
 from datamodules.tensors import TensorImages
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from datamodules.base import ImageDataModule, Split
+from datamodules.images import ImageDataModule, Split
 from datamodules.tensors import TensorImages
 
 
@@ -36,7 +36,7 @@ class DigitsDataModule(ImageDataModule):
 
     def prepare_data(self) -> None:
         """Check the split; there is nothing to fetch, and no folder to make."""
-        self.setup("fit")
+        self._make_parts_once()
 
     def load(self) -> tuple[TensorImages, TensorImages | None]:
         """Read and enlarge the images; the values 0 ... 16 of the set become 0 ... 255."""

@@ -1,10 +1,16 @@
 """MNIST and sets in its format."""
 
+import gzip
+import hashlib
+from pathlib import Path
 from typing import ClassVar
 
+from pytorch_lightning.utilities import rank_zero_warn
 from torchvision import datasets
+from torchvision.datasets.mnist import read_image_file, read_label_file
+from torchvision.datasets.utils import check_integrity
 
-from datamodules.base import ImageDataModule
+from datamodules.images import ImageDataModule
 from datamodules.tensors import TensorImages
 
 
@@ -21,17 +27,57 @@ class MNISTDataModule(ImageDataModule):
     std = (0.3081,)
     image_shape = (1, 28, 28)
     dataset: ClassVar[type[datasets.MNIST]] = datasets.MNIST
+    # MD5 of the unpacked official files; torchvision knows those of the archives only.
+    checksums: ClassVar[dict[str, str]] = {
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    }
+
+    @property
+    def raw(self) -> Path:
+        """Folder of the unpacked files. Nothing else is read, in particular no `processed/*.pt` of old torchvision."""
+        return self.root / self.dataset.__name__ / "raw"
 
     def download(self) -> None:
-        """Fetch the four files from the official mirrors unless they are there, and read them once."""
-        for train in (True, False):
-            self.dataset(str(self.root), train=train, download=True)
+        """Fetch the four files from the official mirrors unless they are there, and verify their content.
+
+        Raises:
+            ValueError: If a file is not the official one.
+        """
+        if not all((self.raw / name).is_file() for name in self._files()):
+            fetcher = object.__new__(self.dataset)  # its constructor would be content with `processed/`
+            fetcher.root = str(self.root)
+            fetcher.download()
+        for name in self._files():
+            self._verify(name)
+
+    def _files(self) -> list[str]:
+        return [archive.removesuffix(".gz") for archive, _ in self.dataset.resources]
+
+    def _verify(self, name: str) -> None:
+        file, archive = self.raw / name, self.raw / f"{name}.gz"
+        if name in self.checksums:
+            is_official = check_integrity(str(file), self.checksums[name])
+        elif check_integrity(str(archive), dict(self.dataset.resources)[archive.name]):
+            with gzip.open(archive) as content:
+                is_official = check_integrity(str(file), hashlib.file_digest(content, "md5").hexdigest())
+        else:
+            rank_zero_warn(f"{self.dataset_name}: {file} cannot be verified without {archive.name} beside it")
+            return
+        if not is_official:
+            raise ValueError(f"{file} is not the official file")
 
     def load(self) -> tuple[TensorImages, TensorImages | None]:
-        """Read both official parts and the names of the classes."""
-        train, test = (self.dataset(str(self.root), train=train) for train in (True, False))
+        """Read both official parts."""
         self.class_names = list(self.dataset.classes)
-        return TensorImages(train.data[:, None], train.targets), TensorImages(test.data[:, None], test.targets)
+        return self._read("train"), self._read("t10k")
+
+    def _read(self, part: str) -> TensorImages:
+        images = read_image_file(str(self.raw / f"{part}-images-idx3-ubyte"))
+        labels = read_label_file(str(self.raw / f"{part}-labels-idx1-ubyte"))
+        return TensorImages(images[:, None], labels)
 
 
 class FashionMNISTDataModule(MNISTDataModule):
@@ -44,3 +90,4 @@ class FashionMNISTDataModule(MNISTDataModule):
     mean = (0.2860,)
     std = (0.3530,)
     dataset = datasets.FashionMNIST
+    checksums: ClassVar[dict[str, str]] = {}

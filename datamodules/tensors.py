@@ -18,28 +18,44 @@ class TensorImages(Dataset[Batch]):
     Args:
         images: Shape (N, C, H, W), uint8.
         labels: Shape (N,), int64.
+        indices: The samples of these that the set consists of, in order; all if not given. Shape (M,), int64.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
+    def __init__(self, images: Tensor, labels: Tensor, indices: Tensor | None = None) -> None:
         if len(images) != len(labels):
             raise ValueError(f"{len(images)} images, but {len(labels)} labels")
-        self.images = images
-        self.labels = labels
+        self._images = images
+        self._labels = labels
+        self.indices = torch.arange(len(labels)) if indices is None else indices
+
+    @property
+    def images(self) -> Tensor:
+        """All images of the set, copied. Shape (M, C, H, W), uint8."""
+        return self._images[self.indices]
+
+    @property
+    def labels(self) -> Tensor:
+        """All labels of the set. Shape (M,), int64."""
+        return self._labels[self.indices]
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.indices)
 
     def __getitem__(self, index: int) -> Batch:
-        return self.images[index], self.labels[index]
+        return self._images[self.indices[index]], self._labels[self.indices[index]]
 
     def __getitems__(self, indices: list[int]) -> Batch:
         """Fetch a batch: images (B, C, H, W) uint8 and labels (B,)."""
-        index = torch.tensor(indices)
-        return self.images[index], self.labels[index]
+        index = self.indices[torch.tensor(indices)]
+        return self._images[index], self._labels[index]
 
     def subset(self, indices: Tensor) -> "TensorImages":
-        """Copy the chosen samples into a dataset of their own."""
-        return TensorImages(self.images[indices], self.labels[indices])
+        """Choose samples; the images stay where they are."""
+        return TensorImages(self._images, self._labels, self.indices[indices])
+
+    def copy(self) -> "TensorImages":
+        """Copy the samples of the set, so that the images it was chosen from need not be kept."""
+        return TensorImages(self.images, self.labels)
 
 
 class BalancedSampler(DistributedSampler[int]):
@@ -56,8 +72,8 @@ class BalancedSampler(DistributedSampler[int]):
 
     def __init__(self, dataset: TensorImages, num_replicas: int, rank: int, seed: int) -> None:
         super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=True, seed=seed)
-        counts = torch.bincount(dataset.labels).double()
-        self.weights = 1 / counts[dataset.labels]
+        labels = dataset.labels
+        self.weights = 1 / torch.bincount(labels).double()[labels]
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed + self.epoch)

@@ -5,6 +5,7 @@ import multiprocessing
 import pickle
 import tarfile
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -173,7 +174,7 @@ class TestAugment:
     def test_kornia_fits_in(self):
         kornia = pytest.importorskip("kornia.augmentation")
         data = DigitsDataModule(augment=[kornia.RandomRotation(10.0, p=1.0)])
-        data.trainer = type("Training", (), {"training": True})()
+        data.trainer = SimpleNamespace(training=True, lightning_module=SimpleNamespace(dtype=torch.float32))
         raw = DigitsDataModule().load()[0].images[:4]
         x, _ = data.on_after_batch_transfer((raw, torch.zeros(4)), 0)
         assert x.shape == (4, 1, 16, 16)
@@ -186,7 +187,7 @@ class TestAugment:
         data = DigitsDataModule(augment=[refuse])
         x = torch.zeros(2, 1, 16, 16, dtype=torch.uint8), torch.zeros(2)
         data.on_after_batch_transfer(x, 0)
-        data.trainer = type("Training", (), {"training": True})()
+        data.trainer = SimpleNamespace(training=True, lightning_module=SimpleNamespace(dtype=torch.float32))
         with pytest.raises(AssertionError, match="augmented"):
             data.on_after_batch_transfer(x, 0)
 

@@ -1,0 +1,145 @@
+"""What image datamodules share: splits, per-class subsets, augmentation, normalisation."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from datamodules.base import BaseDataModule
+from datamodules.splits import RATIOS, per_class_subset, stratified_split
+from datamodules.tensors import Batch, TensorImages
+from runs.facts import ImageFacts
+
+Split = Literal["official", "70:30", "80:20", "90:10"]
+
+
+class ImageDataModule(BaseDataModule):
+    """A labelled image set, held in memory as uint8 and served in whole batches.
+
+    Batches reach the task as (x, y): x float (B, C, H, W), normalised by `mean` and `std`, y int64 (B,). Augmentation
+    and normalisation run on the device, after the transfer of the small uint8 batch.
+
+    Args:
+        root: See BaseDataModule.
+        batch_size: See BaseDataModule.
+        eval_batch_size: See BaseDataModule.
+        split: The official split into training and test, or a stratified one of all samples.
+        val_fraction: Share of the training part that is set aside for validation, stratified, in (0, 1).
+        split_seed: Seed of all splits and subsets; it is apart from `seed_everything`, so that runs with other seeds
+            are compared on the same samples.
+        train_per_class: Train on this many samples of each class only.
+        test_per_class: Test on this many samples of each class only.
+        balanced_sampling: See BaseDataModule.
+        normalise: Subtract the set's mean and divide by its standard deviation; else images stay in [0, 1].
+        augment: Transforms of training batches, applied in order to float images (B, C, H, W) in [0, 1]; those of
+            `datamodules.augment`, or any from kornia.augmentation.
+        steps_per_epoch: See BaseDataModule; the training images are not kept.
+        num_workers: See BaseDataModule.
+
+    Raises:
+        ValueError: If an option is out of range, or a class has too few samples for what is asked.
+    """
+
+    num_classes: ClassVar[int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    image_shape: tuple[int, int, int]
+    train_set: TensorImages | None
+    val_set: TensorImages | None
+    test_set: TensorImages | None
+
+    def __init__(
+        self,
+        root: str = "data",
+        batch_size: int = 128,
+        eval_batch_size: int = 1000,
+        split: Split = "official",
+        val_fraction: float = 0.1,
+        split_seed: int = 0,
+        train_per_class: int | None = None,
+        test_per_class: int | None = None,
+        balanced_sampling: bool = False,
+        normalise: bool = True,
+        augment: Sequence[Callable] | None = None,
+        steps_per_epoch: int | None = None,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(root, batch_size, eval_batch_size, balanced_sampling, steps_per_epoch, num_workers)
+        self.split = split
+        self.val_fraction = val_fraction
+        self.split_seed = split_seed
+        self.train_per_class = train_per_class
+        self.test_per_class = test_per_class
+        if not normalise:
+            self.mean, self.std = (0.0,) * len(self.mean), (1.0,) * len(self.std)
+        self.augment = tuple(augment or ())
+        self.class_names = [str(label) for label in range(self.num_classes)]
+
+    @property
+    def facts(self) -> ImageFacts:
+        """Name of the set, number of classes, shape, mean and standard deviation of its images."""
+        return {
+            "dataset": self.dataset_name,
+            "num_classes": self.num_classes,
+            "image_shape": self.image_shape,
+            "mean": self.mean,
+            "std": self.std,
+        }
+
+    def load(self) -> tuple[TensorImages, TensorImages | None]:
+        """Read the official training and test parts from disk; None where the set has no official test part."""
+        raise NotImplementedError
+
+    def make_parts(self) -> None:
+        """Take the test part, then the validation part, then the per-class subsets."""
+        train, test = self.load()
+        if self.split == "official":
+            if test is None:
+                raise ValueError(
+                    f"{self.dataset_name} has no official split; data.split must be one of {sorted(RATIOS)}"
+                )
+        else:
+            if test is not None:
+                train = TensorImages(torch.cat([train.images, test.images]), torch.cat([train.labels, test.labels]))
+            train, test = self._divide(train, RATIOS[self.split], "data.split")
+        train, self.val_set = self._divide(train, 1 - self.val_fraction, "data.val_fraction")
+        if self.steps_per_epoch is None:
+            self.train_set = self._per_class(train, self.train_per_class, "data.train_per_class")
+        else:
+            self.val_set = self.val_set.copy()  # lets go of the training images
+        self.test_set = self._per_class(test, self.test_per_class, "data.test_per_class")
+
+    def _divide(self, data: TensorImages, share: float, option: str) -> tuple[TensorImages, TensorImages]:
+        first, second = stratified_split(data.labels, share, self.split_seed, option)
+        return data.subset(first), data.subset(second)
+
+    def _per_class(self, data: TensorImages, count: int | None, option: str) -> TensorImages:
+        if count is None:
+            return data
+        return data.subset(per_class_subset(data.labels, count, self.split_seed, option))
+
+    def test_samples(self, count: int) -> Batch:
+        """Give the first test samples, or all if there are fewer, as the batch (x, y) a task sees; for pictures."""
+        assert self.test_set is not None, "setup comes before the samples"
+        images, labels = self.test_set.__getitems__(list(range(min(count, len(self.test_set)))))
+        return self.normalise(images.float() / 255), labels
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Turn uint8 images into normalised floats of the task's precision; augment them in training."""
+        if not isinstance(batch, (list, tuple)):  # a bare step number
+            return batch
+        x, y = batch
+        x = x.float().div_(255)
+        if self.trainer is None:
+            return self.normalise(x), y
+        if self.trainer.training:
+            for transform in self.augment:
+                x = transform(x)
+        return self.normalise(x).to(self.trainer.lightning_module.dtype), y
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """Map images (B, C, H, W) in [0, 1] by the set's mean and standard deviation per channel."""
+        mean = x.new_tensor(self.mean).view(-1, 1, 1)
+        std = x.new_tensor(self.std).view(-1, 1, 1)
+        return (x - mean) / std
