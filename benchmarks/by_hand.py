@@ -73,7 +73,7 @@ def through_autograd(network: Callable[[], nn.Module], momentum: float, l2: floa
         return torch.optim.SGD(groups, lr=0.01, momentum=momentum)
 
     return ClassificationTask(
-        *(10, (1, 28, 28), (0.0,), (1.0,)),
+        {"dataset": "MNIST", "num_classes": 10, "image_shape": (1, 28, 28), "mean": (0.0,), "std": (1.0,)},
         network=lambda *_: network(),  # type: ignore[arg-type]
         optimizer=optimizer,
     )

@@ -13,7 +13,7 @@ import torch
 from benchmarks.measure import REPEATS, Comparison, compare, seconds, train_epoch
 from benchmarks.plain_dfad import plain_round
 from datamodules import CIFAR100DataModule, DigitsDataModule, ImageDataModule
-from lightning_tasks import DFADTask, ResNet
+from lightning_tasks import DFADTask, ImageGenerator, ResNet
 
 
 class Duel(pl.Callback):
@@ -45,10 +45,7 @@ def _duel(
         path = Path(folder, "teacher.ckpt")
         torch.save({"state_dict": {f"network.{k}": v for k, v in plain_teacher.state_dict().items()}}, path)
         task = DFADTask(
-            data.num_classes,
-            data.image_shape,
-            data.mean,
-            data.std,
+            data.facts,
             teacher=teacher,
             student=student,
             teacher_ckpt=str(path),
@@ -61,7 +58,7 @@ def _duel(
         )
 
         def plain() -> object:
-            noise = [torch.randn(task.batch_size, task.latent_dim) for _ in range(6)]
+            noise = [torch.randn(task.batch_size, int(task.generator.latent_dim)) for _ in range(6)]
             return plain_round(*networks, *optimizers, noise)
 
         duel = Duel(plain)
@@ -78,7 +75,7 @@ def run(root: str) -> list[Comparison]:
         "teacher": lambda classes, shape: ResNet(classes, shape, depth=10, width=20),
         "student": lambda classes, shape: ResNet(classes, shape, depth=10, width=9),
         "batch_size": 96,
-        "generator_width": 16,
+        "generator": lambda shape: ImageGenerator(shape, width=16),
     }
     large = {
         "teacher": lambda classes, shape: ResNet(classes, shape, depth=34),

@@ -4,6 +4,21 @@ from lightning_tasks.base import BaseTask
 from lightning_tasks.by_hand_task import ByHandTask
 from lightning_tasks.classification import ClassificationTask
 from lightning_tasks.dfad import DFADTask
-from lightning_tasks.networks import MLP, ResNet, WideResNet
+from lightning_tasks.distillation import DistillationTask
+from lightning_tasks.image_task import ImageTask
+from lightning_tasks.losses import ClassBalanceLoss
+from lightning_tasks.networks import MLP, ImageGenerator, ResNet, WideResNet
 
-__all__ = ["MLP", "BaseTask", "ByHandTask", "ClassificationTask", "DFADTask", "ResNet", "WideResNet"]
+__all__ = [
+    "MLP",
+    "BaseTask",
+    "ByHandTask",
+    "ClassBalanceLoss",
+    "ClassificationTask",
+    "DFADTask",
+    "DistillationTask",
+    "ImageGenerator",
+    "ImageTask",
+    "ResNet",
+    "WideResNet",
+]

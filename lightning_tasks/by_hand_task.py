@@ -12,7 +12,6 @@ import torch
 from array_api_compat import array_namespace
 from torch import Tensor, nn
 
-from lightning_tasks.base import BaseTask, require_layers
 from lightning_tasks.by_hand import (
     Initialisation,
     L2Penalty,
@@ -23,7 +22,8 @@ from lightning_tasks.by_hand import (
     one_hot,
     standard_deviation,
 )
-from lightning_tasks.networks import ImageShape
+from lightning_tasks.image_task import ImageTask, require_layers
+from runs.facts import ImageFacts
 
 UpdateEvery = Literal["mini-batch", "sample", "epoch"]
 Schedule = Literal["constant", "cosine"]
@@ -48,17 +48,14 @@ class Trained(NamedTuple):
     has_penalty: bool
 
 
-class ByHandTask(BaseTask):
+class ByHandTask(ImageTask):
     """Trains a network of `by_hand/` layers with softmax and cross-entropy.
 
     Logs `train/loss` (cross-entropy in nats), `train/loss_l2` (the penalty, after the epoch), `train/acc` and `lr` on
-    top of BaseTask's metrics. On several devices the gradients are averaged before each update.
+    top of ImageTask's metrics. On several devices the gradients are averaged before each update.
 
     Args:
-        num_classes: Number of classes of the data.
-        image_shape: Channels, height and width of an image.
-        mean: Mean of each channel, see BaseTask.
-        std: Standard deviation of each channel, see BaseTask.
+        facts: See ImageFacts.
         layers: The network, from images (C, H, W) to scores (num_classes,).
         rule: How the weights follow their derivatives.
         update_every: What one update is computed from: a "mini-batch" of the loader; one "sample", so a batch of the
@@ -75,10 +72,7 @@ class ByHandTask(BaseTask):
 
     def __init__(
         self,
-        num_classes: int,
-        image_shape: ImageShape,
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
+        facts: ImageFacts,
         layers: list[Layer],
         rule: UpdateRule,
         update_every: UpdateEvery = "mini-batch",
@@ -87,14 +81,14 @@ class ByHandTask(BaseTask):
         schedule: Schedule = "constant",
         backend: Backend = "torch",
     ) -> None:
-        super().__init__(num_classes, image_shape, mean, std)
+        super().__init__(facts)
         self.save_hyperparameters()
         self.keep_plain_hyperparameters()
         self.automatic_optimization = False
-        self.network = Network(layers, image_shape)
-        if self.network.output_shape != (num_classes,):
+        self.network = Network(layers, self.image_shape)
+        if self.network.output_shape != (self.num_classes,):
             raise ValueError(
-                f"layers: the last must give scores of shape {(num_classes,)}, one a class, but gives"
+                f"layers: the last must give scores of shape {(self.num_classes,)}, one a class, but gives"
                 f" {self.network.output_shape}"
             )
         for option, choice, known in (
@@ -164,10 +158,10 @@ class ByHandTask(BaseTask):
     @torch.inference_mode(False)
     @torch.no_grad()
     def layer_outputs(self, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Compute what named layers of the network give for images, see BaseTask."""
+        """Compute what named layers of the network give for images, see ImageTask."""
         require_layers(layers, list(self.network.layers))
         outputs = {}
-        y = self._array(x)
+        y = self._array(x.to(self.device).to(self.dtype))
         for name, layer in self.network.layers.items():
             y = layer.forward(y)
             outputs[name] = torch.as_tensor(y)
@@ -226,8 +220,8 @@ class ByHandTask(BaseTask):
                 self._collect(len(y))
                 if self.trainer.is_last_batch:
                     self._update()
-        self.track("loss", torch.as_tensor(self.loss.forward(z, t)))
-        self.track("acc", (torch.as_tensor(z).argmax(dim=1) == y).float().mean())
+        self.track("loss", torch.as_tensor(self.loss.forward(z, t)), len(y))
+        self.track("acc", (torch.as_tensor(z).argmax(dim=1) == y).float().mean(), len(y))
         if self.l2.strength and self.trainer.is_last_batch:
             penalties = [self.l2.forward(each.weight) for each in self._trained if each.has_penalty]
             self.log("train/loss_l2", float(sum(penalties)), on_step=False, on_epoch=True, batch_size=1)

@@ -5,49 +5,47 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from lightning_tasks.base import BaseTask
+from lightning_tasks.image_task import ImageTask
 from lightning_tasks.losses import CrossEntropyLoss
-from lightning_tasks.networks import ImageShape, NetworkCallable
+from lightning_tasks.networks import NetworkCallable
+from runs.facts import ImageFacts
 
 
-class ClassificationTask(BaseTask):
+class ClassificationTask(ImageTask):
     """Trains one network with cross-entropy.
 
-    Logs `train/loss` (nats) and `train/acc` on top of BaseTask's metrics.
+    Logs `train/loss` (nats) and `train/acc` on top of ImageTask's metrics.
 
     Args:
-        num_classes: Number of classes of the data.
-        image_shape: Channels, height and width of an image.
-        mean: Mean of each channel, see BaseTask.
-        std: Standard deviation of each channel, see BaseTask.
+        facts: See ImageFacts.
         network: The network; number of classes and image shape are given to it by the task.
         optimizer: Optimizer of the network's parameters. Default: SGD with the learning rate, momentum and weight
             decay of the usual CIFAR recipe (He et al. 2016; weight decay 5e-4 as in Zagoruyko and Komodakis 2016).
         scheduler: Learning rate schedule, stepped once an epoch.
         label_smoothing: See CrossEntropyLoss.
+        ema_decay: Keep and evaluate an average of the weights with this decay, see ImageTask.average.
         compile: See BaseTask.
         channels_last: See BaseTask.
     """
 
     def __init__(
         self,
-        num_classes: int,
-        image_shape: ImageShape,
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
+        facts: ImageFacts,
         network: NetworkCallable,
         optimizer: OptimizerCallable = lambda params: torch.optim.SGD(
             params, lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True
         ),
         scheduler: LRSchedulerCallable | None = None,
         label_smoothing: float = 0.0,
+        ema_decay: float | None = None,
         compile: bool = False,
         channels_last: bool = False,
     ) -> None:
-        super().__init__(num_classes, image_shape, mean, std, compile, channels_last)
+        super().__init__(facts, compile, channels_last)
         self.save_hyperparameters()
         self.keep_plain_hyperparameters()
-        self.network = network(num_classes, image_shape)
+        self.network = network(self.num_classes, self.image_shape)
+        self.average(self.network, ema_decay)
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.loss = CrossEntropyLoss(label_smoothing)
@@ -66,8 +64,8 @@ class ClassificationTask(BaseTask):
         x, y = batch
         logits = self(x)
         loss = self.loss(logits, y)
-        self.track("loss", loss)
-        self.track("acc", (logits.detach().argmax(dim=1) == y).float().mean())
+        self.track("loss", loss, len(y))
+        self.track("acc", (logits.detach().argmax(dim=1) == y).float().mean(), len(y))
         return loss
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -68,8 +68,9 @@ TINY_DFAD = [
     "--model.student=ResNet",
     "--model.student.depth=10",
     "--model.student.width=2",
-    "--model.latent_dim=8",
-    "--model.generator_width=4",
+    "--model.generator=ImageGenerator",
+    "--model.generator.latent_dim=8",
+    "--model.generator.width=4",
     "--model.batch_size=8",
     "--data.steps_per_epoch=2",
     "--experiment=dfad",
@@ -142,9 +143,13 @@ def teacher_ckpt(tmp_path_factory):
 
 
 @pytest.fixture
-def mnist_root(tmp_path):
+def mnist_root(tmp_path, monkeypatch):
     """A small MNIST in the official file format: 20 training and 10 test images of each class."""
+    from hashlib import md5
+
     import numpy as np
+
+    from datamodules import MNISTDataModule
 
     raw = tmp_path / "root/MNIST/raw"
     raw.mkdir(parents=True)
@@ -156,4 +161,7 @@ def mnist_root(tmp_path):
         (raw / f"{part}-images-idx3-ubyte").write_bytes(header + images.tobytes())
         header = np.array([0x801, count], dtype=">i4").tobytes()
         (raw / f"{part}-labels-idx1-ubyte").write_bytes(header + labels.tobytes())
+    monkeypatch.setattr(
+        MNISTDataModule, "checksums", {file.name: md5(file.read_bytes()).hexdigest() for file in raw.iterdir()}
+    )
     return tmp_path / "root"

@@ -26,7 +26,7 @@ def cnn():
 def make(rule, layers=mlp, data_options=None, **options):
     data = DigitsDataModule(image_size=8, **({"batch_size": 25, "train_per_class": 10} | (data_options or {})))
     torch.manual_seed(0)
-    return ByHandTask(10, data.image_shape, data.mean, data.std, layers=layers(), rule=rule, **options), data
+    return ByHandTask(data.facts, layers=layers(), rule=rule, **options), data
 
 
 class Reference(nn.Module):
@@ -220,7 +220,7 @@ def test_scores_must_fit_the_classes():
 def test_labels_out_of_range():
     task, data = make(GradientDescent(0.1))
     data.prepare_data()
-    data.train_set.labels[3] = 10
+    data.train_set._labels[data.train_set.indices[3]] = 10
     with pytest.raises(ValueError, match=r"labels must be in 0 \.\.\. 9, got 10"):
         make_trainer().fit(task, data)
 

@@ -5,17 +5,16 @@ from conftest import make_trainer
 
 from datamodules import DigitsDataModule
 from lightning_tasks import MLP, ClassificationTask
-from lightning_tasks.base import accuracy
-from lightning_tasks.checkpoints import network_weights
+from lightning_tasks.image_task import accuracy
+from lightning_tasks.teacher import network_weights
+
+FACTS = {"dataset": "any", "num_classes": 10, "image_shape": (1, 8, 8), "mean": (0.3,), "std": (0.3,)}
 
 
 def make(**options):
     data = DigitsDataModule(image_size=8, batch_size=50, **options)
     return ClassificationTask(
-        10,
-        data.image_shape,
-        data.mean,
-        data.std,
+        data.facts,
         network=lambda classes, shape: MLP(classes, shape, (32,)),
         optimizer=lambda params: torch.optim.Adam(params, lr=1e-2),
     ), data
@@ -42,18 +41,20 @@ def test_accuracy_is_the_share_of_right_answers():
 
 def test_train_loss_is_the_mean_over_the_epoch():
     task, data = make(train_per_class=10)
+    data.batch_size = 70  # an uneven last batch
     seen = []
     track = task.track
 
-    def spy(name, value):
-        seen.append((name, value.item()))
-        track(name, value)
+    def spy(name, value, count):
+        seen.append((name, value.item(), count))
+        track(name, value, count)
 
     task.track = spy
     trainer = make_trainer()
     trainer.fit(task, data)
-    losses = [value for name, value in seen if name == "loss"]
-    assert trainer.callback_metrics["train/loss"] == pytest.approx(sum(losses) / len(losses))
+    losses = [value * count for name, value, count in seen if name == "loss"]
+    assert [count for name, _, count in seen if name == "loss"] == [70, 30]
+    assert trainer.callback_metrics["train/loss"] == pytest.approx(sum(losses) / 100)
 
 
 def test_checkpoint_made_from_python_is_plain_and_resumes(tmp_path):
@@ -63,7 +64,7 @@ def test_checkpoint_made_from_python_is_plain_and_resumes(tmp_path):
     path = tmp_path / "a.ckpt"
     trainer.save_checkpoint(path)
     checkpoint = torch.load(path, weights_only=True)
-    assert checkpoint["hyper_parameters"]["num_classes"] == 10
+    assert checkpoint["hyper_parameters"]["facts"] == data.facts
     network = MLP(10, (1, 8, 8), (32,))
     network.load_state_dict(network_weights(checkpoint))
     x = torch.randn(3, 1, 8, 8)
@@ -91,16 +92,14 @@ def test_channels_last_changes_the_order_only():
     def build(channels_last):
         pl.seed_everything(3)
         return ClassificationTask(
-            10,
-            (1, 16, 16),
-            (0.3,),
-            (0.3,),
+            FACTS | {"image_shape": (1, 16, 16)},
             network=lambda classes, shape: ResNet(classes, shape, depth=10, width=4),
             channels_last=channels_last,
         )
 
     plain, fast = build(False), build(True)
-    fast.setup("fit")
+    fast.trainer = make_trainer()
+    fast.setup("test")
     weight = fast.network.stages[1][0].conv1.weight
     assert weight.is_contiguous(memory_format=torch.channels_last)
     x = torch.randn(2, 1, 16, 16)
@@ -109,4 +108,4 @@ def test_channels_last_changes_the_order_only():
 
 def test_means_must_fit_the_channels():
     with pytest.raises(ValueError, match="3 channels need as many means"):
-        ClassificationTask(10, (3, 8, 8), (0.5,), (0.5,), network=MLP)
+        ClassificationTask(FACTS | {"image_shape": (3, 8, 8)}, network=MLP)

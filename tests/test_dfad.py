@@ -11,22 +11,20 @@ from torch.nn import functional as F
 from benchmarks.plain_dfad import plain_round
 from datamodules import DigitsDataModule
 from datamodules.tensors import TensorImages
-from lightning_tasks import DFADTask, ResNet
+from lightning_tasks import ClassBalanceLoss, DFADTask, ResNet
 from lightning_tasks.dfad import class_entropy
 from lightning_tasks.networks import ImageGenerator, count_parameters
 
 
-def make_task(teacher_ckpt, student_width=2, **options):
+def make_task(teacher_ckpt, student_width=2, generator_width=4, **options):
     data = DigitsDataModule(steps_per_epoch=2, test_per_class=10)
     task = DFADTask(
-        10,
-        data.image_shape,
-        data.mean,
-        data.std,
+        data.facts,
         teacher=lambda classes, shape: ResNet(classes, shape, depth=10, width=4),
         student=lambda classes, shape: ResNet(classes, shape, depth=10, width=student_width),
         teacher_ckpt=str(teacher_ckpt),
-        **{"latent_dim": 8, "generator_width": 4, "batch_size": 8, **options},
+        generator=lambda shape: ImageGenerator(shape, latent_dim=8, width=generator_width),
+        **{"batch_size": 8, **options},
     )
     return task, data
 
@@ -62,7 +60,7 @@ def test_round_equals_the_plain_loop(teacher_ckpt, options):
     teacher, student, generator = plain_copy(task, teacher_ckpt)
     recorder = Recorder()
     losses = []
-    task.track = lambda name, value: losses.append(value.item())
+    task.track = lambda name, value, count: losses.append(value.item())
     make_trainer(recorder, limit_train_batches=1).fit(task, data)
 
     noise = torch.Generator().manual_seed(task.epoch_seed(0))
@@ -190,7 +188,7 @@ def test_metrics_card_and_checkpoint(teacher_ckpt):
     assert all(0 <= card["metrics"][name] <= 1 for name in metrics)
     assert card["parameters"] == {
         "student": count_parameters(ResNet(10, (1, 16, 16), 10, 2)),
-        "generator": count_parameters(ImageGenerator(8, (1, 16, 16), 4)),
+        "generator": count_parameters(ImageGenerator((1, 16, 16), 8, 4)),
         "teacher": count_parameters(ResNet(10, (1, 16, 16), 10, 4)),
     }
     assert card["epochs"] == 2
@@ -253,11 +251,11 @@ def test_balance_term_enters_the_generators_loss_only(teacher_ckpt):
     seen = {}
     for weight in (0.0, 2.0):
         pl.seed_everything(1)
-        task, data = make_task(teacher_ckpt, student_steps=1, balance_weight=weight)
-        balances = []
-        task.balance.register_forward_hook(lambda *args, balances=balances: balances.append(args[-1].item()))
+        balance, balances = ClassBalanceLoss(weight), []
+        task, data = make_task(teacher_ckpt, student_steps=1, generator_losses=[balance] if weight else None)
+        balance.register_forward_hook(lambda *args, balances=balances: balances.append(args[-1].item()))
         losses = {}
-        task.track = lambda name, value, losses=losses: losses.update({name: value.item()})
+        task.track = lambda name, value, _, losses=losses: losses.update({name: value.item()})
         make_trainer(limit_train_batches=1).fit(task, data)
         seen[weight] = losses, balances
     assert seen[0.0][1] == []

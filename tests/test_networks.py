@@ -54,7 +54,7 @@ def test_students_have_their_share_of_the_teacher(width, share):
 @pytest.mark.parametrize("side", [16, 32, 64])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_generator_makes_normalised_images(side, channels):
-    x = ImageGenerator(10, (channels, side, side), width=8)(torch.randn(32, 10))
+    x = ImageGenerator((channels, side, side), latent_dim=10, width=8)(torch.randn(32, 10))
     assert x.shape == (32, channels, side, side)
     torch.testing.assert_close(x.mean((0, 2, 3)), torch.zeros(channels), atol=1e-4, rtol=0)
     torch.testing.assert_close(x.std((0, 2, 3)), torch.ones(channels), atol=1e-2, rtol=0)
@@ -98,8 +98,9 @@ def test_folding_refuses_training_mode():
         (lambda: WideResNet(10, CIFAR, depth=18), "6 n \\+ 4"),
         (lambda: WideResNet(10, (3, 2, 2)), "at least 4 x 4"),
         (lambda: MLP(10, CIFAR, (0,)), "hidden_sizes"),
-        (lambda: ImageGenerator(8, (3, 32, 16)), "got 32 x 16"),
-        (lambda: ImageGenerator(0, CIFAR), "latent_dim and width"),
+        (lambda: ImageGenerator((3, 32, 16), 8), "got 32 x 16"),
+        (lambda: ImageGenerator(CIFAR, 0), "latent_dim must be at least 1, got 0"),
+        (lambda: ImageGenerator(CIFAR, 8, 0), "width must be at least 1, got 0"),
     ],
 )
 def test_what_does_not_fit_is_refused(make, message):

@@ -1,5 +1,6 @@
 """A killed run that is resumed ends with the same weights, to the bit, as one that was not killed."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import os, signal, sys
 sys.path.insert(0, {root!r})
 import torch
 torch.set_num_threads(1)
-import cli, lightning_tasks.checkpoints, lightning_tasks.base, lightning_tasks.dfad
+import cli, runs.checkpoints, lightning_tasks.base, lightning_tasks.dfad
 from lightning_tasks.callbacks import RunCard
 
 left = {times}
@@ -122,12 +123,28 @@ def test_killed_distillation_goes_on(where, dfad_words, unkilled):
 
 
 def test_another_teacher_is_refused(dfad_words, teacher_ckpt):
-    run_cli(*dfad_words, "--trainer.max_epochs=1")
+    words = [*dfad_words, "--trainer.max_epochs=1", "--test_after_fit=false"]
+    run_cli(*words)
     checkpoint = torch.load(teacher_ckpt, weights_only=True)
     checkpoint["state_dict"]["network.classifier.bias"] += 1
     torch.save(checkpoint, "other.ckpt")
-    with pytest.raises(ValueError, match=r"the student learnt from .*best.ckpt, and other.ckpt is another teacher"):
-        run_cli(*dfad_words, "--ckpt_path=last", "--model.teacher_ckpt=other.ckpt")
+    with pytest.raises(
+        ValueError, match=r"made with other options \(model.teacher_ckpt .*best.ckpt there, other.ckpt here"
+    ):
+        run_cli(*words, "--ckpt_path=last", "--model.teacher_ckpt=other.ckpt")
+    shutil.copy(teacher_ckpt, "same.ckpt")
+    run_cli(*words, "--ckpt_path=last", "--model.teacher_ckpt=same.ckpt")
+
+
+def test_a_teacher_that_was_overwritten_is_refused(dfad_words, teacher_ckpt):
+    shutil.copy(teacher_ckpt, "mine.ckpt")
+    words = [*dfad_words, "--model.teacher_ckpt=mine.ckpt", "--test_after_fit=false"]
+    run_cli(*words, "--trainer.max_epochs=1")
+    checkpoint = torch.load("mine.ckpt", weights_only=True)
+    checkpoint["state_dict"]["network.classifier.bias"] += 1
+    torch.save(checkpoint, "mine.ckpt")
+    with pytest.raises(ValueError, match=r"the student learnt from .*mine.ckpt, and .*mine.ckpt is another teacher"):
+        run_cli(*words, "--trainer.max_epochs=2", "--ckpt_path=last")
 
 
 def test_killed_classifier_goes_on():

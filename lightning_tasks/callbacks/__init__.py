@@ -8,6 +8,8 @@ from lightning_tasks.callbacks.pictures import Picture
 from lightning_tasks.callbacks.predictions import PredictionWriter
 from lightning_tasks.callbacks.progress import CompactProgressBar
 from lightning_tasks.callbacks.run_card import RunCard
+from lightning_tasks.callbacks.standard import standard_callbacks
+from lightning_tasks.callbacks.summary import NetworkSummary
 from lightning_tasks.callbacks.test_curve import TestCurve
 from lightning_tasks.callbacks.tsne import TSNEPicture
 
@@ -17,9 +19,11 @@ __all__ = [
     "ConfusionPicture",
     "CurvesPicture",
     "GeneratedPicture",
+    "NetworkSummary",
     "Picture",
     "PredictionWriter",
     "RunCard",
     "TSNEPicture",
     "TestCurve",
+    "standard_callbacks",
 ]

@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_tasks.callbacks.pictures import Picture, save_figure
 
 if TYPE_CHECKING:
-    from lightning_tasks import BaseTask
+    from lightning_tasks import ImageTask
 
 
 class ActivationPicture(Picture):
@@ -62,7 +62,7 @@ class ActivationPicture(Picture):
         save_figure(trainer, figure, "activations", epoch)
 
     def _maps(self, pl_module: LightningModule) -> dict[str, Tensor]:
-        outputs = cast("BaseTask", pl_module).layer_outputs(self.images.to(pl_module.device), self.layers)
+        outputs = cast("ImageTask", pl_module).layer_outputs(self.images.to(pl_module.device), self.layers)
         for name, output in outputs.items():
             if output.ndim != 4:
                 shape = tuple(output.shape[1:])

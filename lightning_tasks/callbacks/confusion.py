@@ -9,7 +9,7 @@ from pytorch_lightning import LightningModule, Trainer
 from lightning_tasks.callbacks.pictures import Picture, save_figure
 
 if TYPE_CHECKING:
-    from lightning_tasks import BaseTask
+    from lightning_tasks import ImageTask
 
 
 class ConfusionPicture(Picture):
@@ -21,7 +21,7 @@ class ConfusionPicture(Picture):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the counts of the test that has just ended."""
-        counts = cast("BaseTask", pl_module).test_confusion.compute().cpu().numpy()
+        counts = cast("ImageTask", pl_module).test_confusion.compute().cpu().numpy()
         names = trainer.datamodule.class_names  # type: ignore[attr-defined]
         save_figure(trainer, draw_confusion(counts, names), "confusion")
 

@@ -1,19 +1,16 @@
 """What pictures share: one switch, and where they go: a PNG in the run's figures folder, and TensorBoard."""
 
-from pathlib import Path
-
 from matplotlib.figure import Figure
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
+
+from runs.folders import run_folder
 
 
 class Picture(Callback):
     """A callback that draws and changes nothing else; the option `--pictures false` leaves all of them out."""
 
-
-def run_folder(trainer: Trainer) -> Path:
-    """Return the folder of a run's files; to be called on all ranks, since they agree on it by a broadcast."""
-    return Path(trainer.log_dir or trainer.default_root_dir)
+    only_watches = True
 
 
 def save_figure(trainer: Trainer, figure: Figure, name: str, epoch: int | None = None) -> None:

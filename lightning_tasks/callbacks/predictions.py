@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
 
-from lightning_tasks.callbacks.pictures import run_folder
+from runs.folders import run_folder
 
 
 class PredictionWriter(BasePredictionWriter):

@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from lightning_tasks.callbacks.pictures import run_folder
 from lightning_tasks.networks import count_parameters
+from runs.folders import CARD, run_folder
+from runs.identity import Configuration, config_hash
 
 if TYPE_CHECKING:
     from lightning_tasks import BaseTask
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "jsonargparse", "numpy")
+# Nothing else in the repository can change what a run does; its config is in the card.
+CODE = ("cli.py", "datamodules", "lightning_tasks", "runs")
 
 
 class RunCard(Callback):
@@ -28,19 +31,19 @@ class RunCard(Callback):
 
     Args:
         experiment: Name of the experiment.
-        seed: Seed of the run.
         command: Command line that repeats it.
-        config_hash: Equal for runs of the same configuration, whatever their seed and folders.
+        configuration: What its figures depend on, see runs.identity.
+        monitor: Metric that chose the tested checkpoint.
     """
 
-    def __init__(self, experiment: str, seed: int, command: str, config_hash: str) -> None:
+    def __init__(self, experiment: str, command: str, configuration: Configuration, monitor: str | None) -> None:
         self.experiment = experiment
-        self.seed = seed
         self.command = command
-        self.config_hash = config_hash
+        self.configuration = configuration
+        self.monitor = monitor
         self.seconds = 0.0  # of fit, with the part before a resume
-        self.validations: dict[str, list[float]] = {}
-        self.facts: dict[str, Any] = {}  # what the task adds
+        self.validations: list[dict[str, Any]] = []
+        self.facts: dict[str, Any] = {}  # of the run and of the task, at its end
         self.commits = [commit()]  # now, since the code in memory is not what is on disk later; one more a resume
         self._started: float | None = None
         self._finished = False
@@ -48,13 +51,13 @@ class RunCard(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Count parameters as the config made the networks, before the task may transform one."""
         if stage == "fit":
-            self.parameters = {
-                name: count_parameters(network) for name, network in cast("BaseTask", pl_module).networks.items()
-            }
+            networks = cast("BaseTask", pl_module).networks
+            self.parameters = {name: count_parameters(network) for name, network in networks.items()}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock, and count what will be trained."""
         self._started = time.perf_counter()
+        self.trained = count_parameters(pl_module, trained_only=True)
         if on_cuda(trainer):
             torch.cuda.reset_peak_memory_stats()
 
@@ -62,9 +65,8 @@ class RunCard(Callback):
         """Keep what was measured, for the best, the last and the mean."""
         if trainer.sanity_checking:
             return
-        for name, value in trainer.callback_metrics.items():
-            if name.startswith("val/"):
-                self.validations.setdefault(name, []).append(value.item())
+        metrics = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        self.validations.append({"epoch": trainer.current_epoch, "step": trainer.global_step, "metrics": metrics})
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock, and close the record: the test that follows restores an earlier checkpoint."""
@@ -76,65 +78,94 @@ class RunCard(Callback):
             **cast("BaseTask", pl_module).run_facts,
         }
 
-    def write(self, trainer: Trainer) -> Path:
+    def write(self, trainer: Trainer, tested: Path | None) -> Path:
         """Write the card of the finished run, whole or not at all; called on all ranks, written by rank zero.
 
         Args:
             trainer: After `fit` and `test`; its metrics are those of the test.
+            tested: Checkpoint that was tested; None for the weights of the last epoch.
 
         Returns:
             The path of the card.
         """
-        path = run_folder(trainer) / "run.json"
+        path = run_folder(trainer) / CARD
         if not trainer.is_global_zero:
             return path
-        metrics = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
-        checkpoint = trainer.checkpoint_callback
-        best = 0
-        if checkpoint is not None and self.validations.get(getattr(checkpoint, "monitor", None) or ""):
-            monitored = self.validations[checkpoint.monitor]  # type: ignore[attr-defined]
-            choose = max if checkpoint.mode == "max" else min  # type: ignore[attr-defined]
-            best = monitored.index(choose(monitored))
-        for name, values in self.validations.items():
-            metrics[name] = values[best]
-            metrics[f"{name}_last"] = values[-1]
-            metrics[f"{name}_mean"] = sum(values) / len(values)
+        task = cast("BaseTask", trainer.lightning_module)
+        chosen = self._chosen(tested)
         card = {
             "experiment": self.experiment,
-            "seed": self.seed,
-            "metrics": metrics,
+            "seed": task.seed,
+            "metrics": self._metrics(trainer, chosen),
+            "headline": list(task.headline),
+            "monitor": self.monitor,
             "seconds": round(self.seconds, 1),
             "parameters": self.parameters,
+            "parameters_trained": self.trained,
             "device": device_name(trainer),
             "precision": str(trainer.precision),
             "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
             "commit": " then ".join(dict.fromkeys(map(str, self.commits))),
             "command": self.command,
-            "config_hash": self.config_hash,
+            **({"best_epoch": chosen["epoch"] + 1} if chosen else {}),
+            "config_hash": config_hash(self.configuration),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             **self.facts,
+            **({"partial": limits} if (limits := limits_of(trainer)) else {}),
+            "configuration": self.configuration,
         }
-        partial = path.with_name("run.json.partial")
+        partial = path.with_name(f"{CARD}.partial")
         partial.write_text(json.dumps(card, indent=2) + "\n")
         os.replace(partial, path)
         return path
+
+    def _chosen(self, tested: Path | None) -> dict[str, Any] | None:
+        """Find the validation of the weights that were tested; None in a run without any."""
+        if tested is None:
+            return self.validations[-1] if self.validations else None
+        checkpoint = torch.load(tested, weights_only=True, map_location="cpu", mmap=True)
+        # A checkpoint is written right after its own validation, the last that it knows of.
+        return checkpoint["callbacks"][self.state_key]["validations"][-1]
+
+    def _metrics(self, trainer: Trainer, chosen: dict[str, Any] | None) -> dict[str, float]:
+        """Give the test metrics, and those of validation: of the tested weights, of the last epoch, and the mean."""
+        metrics = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
+        if chosen is None:
+            return metrics
+        for name in self.validations[-1]["metrics"]:
+            values = [each["metrics"][name] for each in self.validations]
+            metrics[name] = chosen["metrics"][name]
+            metrics[f"{name}_last"] = values[-1]
+            metrics[f"{name}_mean"] = sum(values) / len(values)
+        return metrics
 
     def _elapsed(self) -> float:
         if self._started is None or self._finished:
             return self.seconds
         return self.seconds + time.perf_counter() - self._started
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Say in a checkpoint what it is of, for those who use it as a teacher."""
+        validation = self.validations[-1]["metrics"] if self.validations else {}
+        checkpoint["run"] = {"experiment": self.experiment, "validation": dict(validation)}
+
     def state_dict(self) -> dict[str, Any]:
         """Give time and validations to a checkpoint."""
-        return {"seconds": self._elapsed(), "validations": self.validations, "commits": self.commits}
+        return {"seconds": self._elapsed(), "validations": list(self.validations), "commits": self.commits}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take them up again in a resumed run."""
         if self._finished:
             return
         self.seconds = state_dict["seconds"]
-        self.validations = state_dict["validations"]
+        self.validations = list(state_dict["validations"])
         self.commits = [*state_dict["commits"], *self.commits]
+
+
+def limits_of(trainer: Trainer) -> dict[str, float]:
+    """Name the limits that made a run use a part of the data only; none for a whole run. One batch is not all of it."""
+    limits = {name: getattr(trainer, f"limit_{name}_batches") for name in ("train", "val", "test")}
+    return {name: limit for name, limit in limits.items() if not (isinstance(limit, float) and limit == 1.0)}
 
 
 def on_cuda(trainer: Trainer) -> bool:
@@ -158,14 +189,19 @@ def device_name(trainer: Trainer) -> str:
     return f"{trainer.world_size} x {device.type.upper()}, {torch.get_num_threads()} threads"
 
 
-def commit() -> str | None:
-    """Return the commit of the code, with "-dirty" where files differ from it or are new; None outside a repository."""
+def commit(folder: Path = Path(__file__).parents[2]) -> str | None:
+    """Return the commit of the code, with the files of it that differ or are new; None outside a repository.
+
+    Args:
+        folder: Root of the repository.
+    """
 
     def git(*words: str) -> str:
-        command = ["git", *words]
-        return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout
+        return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout
 
     try:
-        return git("rev-parse", "HEAD").strip() + ("-dirty" if git("status", "--porcelain") else "")
+        head = git("rev-parse", "HEAD").strip()
+        changed = [line[3:] for line in git("status", "--porcelain", "--", *CODE).splitlines()]
     except (OSError, subprocess.CalledProcessError):
         return None
+    return f"{head} with changes in {', '.join(changed)}" if changed else head

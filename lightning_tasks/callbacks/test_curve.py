@@ -11,6 +11,7 @@ class TestCurve(Callback):
     once, at the end.
     """
 
+    only_watches = True
     __test__ = False  # not a test of pytest's
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -11,7 +11,7 @@ from sklearn.manifold import TSNE
 from lightning_tasks.callbacks.pictures import Picture, save_figure
 
 if TYPE_CHECKING:
-    from lightning_tasks import BaseTask
+    from lightning_tasks import ImageTask
 
 
 class TSNEPicture(Picture):
@@ -57,7 +57,7 @@ class TSNEPicture(Picture):
             self._draw(trainer, pl_module, trainer.current_epoch)
 
     def _features(self, pl_module: LightningModule) -> np.ndarray:
-        task = cast("BaseTask", pl_module)
+        task = cast("ImageTask", pl_module)
         output = task.layer_outputs(self.images.to(pl_module.device), [self.layer])[self.layer]
         return output.flatten(1).float().cpu().numpy()
 

@@ -1,6 +1,6 @@
 """Loss functions: no Lightning, no data."""
 
 from lightning_tasks.losses.cross_entropy import CrossEntropyLoss
-from lightning_tasks.losses.distillation import AdversarialL1Loss, ClassBalanceLoss
+from lightning_tasks.losses.distillation import AdversarialL1Loss, ClassBalanceLoss, GeneratorLoss, Invented
 
-__all__ = ["AdversarialL1Loss", "ClassBalanceLoss", "CrossEntropyLoss"]
+__all__ = ["AdversarialL1Loss", "ClassBalanceLoss", "CrossEntropyLoss", "GeneratorLoss", "Invented"]

@@ -1,8 +1,39 @@
 """Losses between a student and its teacher."""
 
 import math
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
+
+
+class Invented(NamedTuple):
+    """A batch of invented images and what both networks say of it.
+
+    Attributes:
+        x: Images (B, C, H, W) in the space of normalised images.
+        logits_s: Logits of the student (B, num_classes).
+        logits_t: Logits of the teacher (B, num_classes).
+    """
+
+    x: Tensor
+    logits_s: Tensor
+    logits_t: Tensor
+
+
+class GeneratorLoss(nn.Module):
+    """What a generator may minimise besides the agreement of student and teacher.
+
+    A subclass has a `name`, under which it is logged, and maps a batch of Invented to a scalar.
+
+    Args:
+        weight: With which it enters the generator's loss.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
 
 
 class AdversarialL1Loss(nn.Module):
@@ -27,16 +58,21 @@ class AdversarialL1Loss(nn.Module):
         return (logits_s.float() - logits_t.float()).abs().mean()
 
 
-class ClassBalanceLoss(nn.Module):
+class ClassBalanceLoss(GeneratorLoss):
     """Negative entropy of the classes that a teacher sees in a batch of invented images.
 
     The information entropy loss of Chen et al. 2019, "Data-Free Learning of Student Networks",
     https://arxiv.org/abs/1904.01186: with p the mean of the softmax outputs over the batch, sum_c p_c log p_c. It is
     least, -log(num_classes), when all classes are equally frequent. Always in float32, also under mixed precision.
+
+    Args:
+        weight: With which it enters the generator's loss.
     """
 
-    def forward(self, logits_t: Tensor) -> Tensor:
-        """Compute the loss from teacher logits (B, num_classes); a scalar in nats."""
+    name = "balance"
+
+    def forward(self, invented: Invented) -> Tensor:
+        """Compute the loss from the teacher's logits; a scalar in nats."""
         # In logarithms, since p log p has no gradient at a p that has underflowed to 0: a collapse would give nan.
-        log_p = logits_t.float().log_softmax(dim=1).logsumexp(dim=0) - math.log(len(logits_t))
+        log_p = invented.logits_t.float().log_softmax(dim=1).logsumexp(dim=0) - math.log(len(invented.x))
         return (log_p.exp() * log_p).sum()

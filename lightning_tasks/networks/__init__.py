@@ -1,14 +1,24 @@
 """Plain networks: no Lightning, no data."""
 
-from lightning_tasks.networks.base import ImageNetwork, ImageShape, NetworkCallable, count_parameters
+from lightning_tasks.networks.base import (
+    Generator,
+    GeneratorCallable,
+    ImageNetwork,
+    ImageShape,
+    NetworkCallable,
+    count_parameters,
+)
 from lightning_tasks.networks.folding import fold_batchnorm
 from lightning_tasks.networks.generator import ImageGenerator
 from lightning_tasks.networks.mlp import MLP
 from lightning_tasks.networks.resnet import ResNet
+from lightning_tasks.networks.undisturbed import undisturbed
 from lightning_tasks.networks.wide_resnet import WideResNet
 
 __all__ = [
     "MLP",
+    "Generator",
+    "GeneratorCallable",
     "ImageGenerator",
     "ImageNetwork",
     "ImageShape",
@@ -17,4 +27,5 @@ __all__ = [
     "WideResNet",
     "count_parameters",
     "fold_batchnorm",
+    "undisturbed",
 ]

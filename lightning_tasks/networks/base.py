@@ -39,9 +39,32 @@ class ImageNetwork(nn.Module):
             )
 
 
+class Generator(nn.Module):
+    """Network from noise to images.
+
+    Subclasses map noise (B, latent_dim) to images (B, C, H, W) in the space of normalised images. A task calls the
+    constructor with the first argument, which it knows from the data; a config sets all the others.
+
+    Args:
+        image_shape: Channels, height and width of one image.
+        latent_dim: Length of the noise vector, at least 1.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(self, image_shape: ImageShape, latent_dim: int) -> None:
+        super().__init__()
+        if latent_dim < 1:
+            raise ValueError(f"latent_dim must be at least 1, got {latent_dim}")
+        self.image_shape = image_shape
+        self.latent_dim = latent_dim
+
+
 NetworkCallable = Callable[[int, ImageShape], ImageNetwork]
+GeneratorCallable = Callable[[ImageShape], Generator]
 
 
-def count_parameters(network: nn.Module) -> int:
-    """Count the numbers that training may change."""
-    return sum(parameter.numel() for parameter in network.parameters())
+def count_parameters(network: nn.Module, trained_only: bool = False) -> int:
+    """Count the numbers in a network's weights: all, or those that training may change."""
+    return sum(each.numel() for each in network.parameters() if each.requires_grad or not trained_only)

@@ -2,10 +2,10 @@
 
 from torch import Tensor, nn
 
-from lightning_tasks.networks.base import ImageShape
+from lightning_tasks.networks.base import Generator, ImageShape
 
 
-class ImageGenerator(nn.Module):
+class ImageGenerator(Generator):
     """DCGAN-like generator: a linear layer, then upsampling and 3 x 3 convolutions, from noise to normalised images.
 
     The generator of Fang et al. 2019, "Data-Free Adversarial Distillation", https://arxiv.org/abs/1912.11006 (their
@@ -15,22 +15,21 @@ class ImageGenerator(nn.Module):
     which the teacher was trained, so no mean or standard deviation of real data enters.
 
     Args:
-        latent_dim: Length of the noise vector.
         image_shape: Channels, height and width of an image; a square of 16, 32 or 64 pixels.
+        latent_dim: Length of the noise vector; 256 in the authors' CIFAR runs.
         width: Channels of the last hidden layer; the earlier ones have twice as many.
 
     Raises:
         ValueError: If the image is not a square of 16, 32 or 64 pixels.
     """
 
-    def __init__(self, latent_dim: int, image_shape: ImageShape, width: int = 64) -> None:
-        super().__init__()
+    def __init__(self, image_shape: ImageShape, latent_dim: int = 256, width: int = 64) -> None:
+        super().__init__(image_shape, latent_dim)
         channels, height, side = image_shape
         if height != side or side not in (16, 32, 64):
             raise ValueError(f"the generator makes square images of 16, 32 or 64 pixels, got {height} x {side}")
-        if latent_dim < 1 or width < 1:
-            raise ValueError(f"latent_dim and width must be at least 1, got {latent_dim} and {width}")
-        self.latent_dim = latent_dim
+        if width < 1:
+            raise ValueError(f"width must be at least 1, got {width}")
         num_upsamplings = 3 if side == 64 else 2
         start = side // 2**num_upsamplings
         layers: list[nn.Module] = [

@@ -1,0 +1,34 @@
+"""Callbacks of every run."""
+
+from typing import Any
+
+from pytorch_lightning import Callback
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelSummary
+
+from lightning_tasks.callbacks.pictures import Picture
+from lightning_tasks.callbacks.predictions import PredictionWriter
+from lightning_tasks.callbacks.progress import CompactProgressBar
+from lightning_tasks.callbacks.summary import NetworkSummary
+
+
+def standard_callbacks(trainer: Any, subcommand: str | None, pictures: bool) -> list[Callback]:
+    """Put what every run has beside the callbacks that its config names.
+
+    Args:
+        trainer: The trainer's options; its callbacks are built.
+        subcommand: Of the command line.
+        pictures: Whether callbacks that draw are kept.
+    """
+    given = trainer.callbacks or []
+    callbacks = [*given] if isinstance(given, list) else [given]
+    if not pictures:
+        callbacks = [callback for callback in callbacks if not isinstance(callback, Picture)]
+    if trainer.enable_progress_bar is not False:
+        callbacks.append(CompactProgressBar())
+    if trainer.enable_model_summary is not False and not any(isinstance(each, ModelSummary) for each in callbacks):
+        callbacks.append(NetworkSummary())
+    if trainer.logger is not False:
+        callbacks.append(LearningRateMonitor())
+    if subcommand == "predict":
+        callbacks.append(PredictionWriter())
+    return callbacks

@@ -1,0 +1,139 @@
+"""What every distillation shares: a student, its frozen teacher, and how far they agree."""
+
+from typing import Any
+
+from pytorch_lightning.utilities import rank_zero_info
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+
+from lightning_tasks.image_task import ImageTask
+from lightning_tasks.networks import NetworkCallable, count_parameters
+from lightning_tasks.teacher import FrozenTeacher
+from runs.facts import ImageFacts
+
+SHARE_TOLERANCE = 0.01
+
+
+class DistillationTask(ImageTask):
+    """A student learns to answer as a frozen teacher does; subclasses say from which images.
+
+    Logs `val/agreement` and `test/agreement`, the share of images on which student and teacher give the same class,
+    and `test/acc_teacher`, on top of ImageTask's metrics.
+
+    Args:
+        facts: See ImageFacts; they must be the teacher's.
+        teacher: The network that `teacher_ckpt` holds.
+        student: The network that learns.
+        teacher_ckpt: A checkpoint, or the folder of a run or an experiment, see FrozenTeacher.load.
+        student_share: Parameters of the student as a share of the teacher's that must hold within 0.01.
+        ema_decay: Keep and evaluate an average of the student with this decay, see ImageTask.average.
+        compile: See BaseTask.
+        channels_last: See BaseTask.
+
+    Raises:
+        ValueError: If the student's share is not the one asked for, or the teacher's checkpoint does not fit network
+            or data.
+    """
+
+    def __init__(
+        self,
+        facts: ImageFacts,
+        teacher: NetworkCallable,
+        student: NetworkCallable,
+        teacher_ckpt: str,
+        student_share: float | None = None,
+        ema_decay: float | None = None,
+        compile: bool = False,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__(facts, compile, channels_last)
+        self.strict_loading = False  # the teacher is left out of checkpoints
+        self.teacher_ckpt = teacher_ckpt
+        self.student = student(self.num_classes, self.image_shape)
+        self.teacher = FrozenTeacher(teacher(self.num_classes, self.image_shape))
+        self._check_share(student_share)
+        self.average(self.student, ema_decay)
+        self._teacher_loaded = False
+        self.agreement = MulticlassAccuracy(self.num_classes, average="micro", sync_on_compute=False)
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """Student and teacher."""
+        return {"student": self.student, "teacher": self.teacher.network}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (B, C, H, W) to the student's logits (B, num_classes)."""
+        return self.student(x)
+
+    def _check_share(self, wanted: float | None) -> None:
+        student, teacher = count_parameters(self.student), count_parameters(self.teacher.network)
+        share = student / teacher
+        self.run_facts["student_share"] = round(share, 4)
+        said = f"{student:,} parameters, {share:.1%} of the teacher's {teacher:,}"
+        rank_zero_info(f"student: {said}")
+        if wanted is not None and abs(share - wanted) > SHARE_TOLERANCE:
+            raise ValueError(f"student_share: the student has {said}; asked for {wanted:.0%} +- {SHARE_TOLERANCE:.0%}")
+
+    # The teacher
+
+    def prepare_data(self) -> None:
+        """Refuse a teacher that does not fit before anything of the run is written."""
+        if self.trainer.state.fn != "predict":
+            self._load_teacher()
+
+    def setup(self, stage: str) -> None:
+        """Load the teacher, then what every task does."""
+        if stage != "predict":
+            self._load_teacher()
+        super().setup(stage)
+        if self.teacher.fast is not self.teacher.network:
+            self.make_fast(self.teacher.fast, stage)
+
+    def _load_teacher(self) -> None:
+        if not self._teacher_loaded:
+            self.run_facts |= self.teacher.load(self.teacher_ckpt, "teacher_ckpt", self.facts)
+            # The checkpoint names the file, not the folder, in which another may be the newest by then.
+            self.hparams["teacher_ckpt"] = self.run_facts["teacher_ckpt"]
+            self._teacher_loaded = True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the teacher out: `teacher_ckpt` is its home."""
+        super().on_save_checkpoint(checkpoint)
+        weights = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {key: weights[key] for key in weights if not key.startswith("teacher.")}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to go on, or to be compared, with another teacher than the one the student learnt from.
+
+        Raises:
+            ValueError: If the loaded teacher is not the checkpoint's.
+        """
+        theirs = checkpoint.get("run_facts", {})
+        ours = self.run_facts.get("teacher_sha256")
+        if ours and theirs.get("teacher_sha256", ours) != ours:
+            raise ValueError(
+                f"teacher_ckpt: the student learnt from {theirs['teacher_ckpt']}, and"
+                f" {self.run_facts['teacher_ckpt']} is another teacher; name the former"
+            )
+        super().on_load_checkpoint(checkpoint)
+
+    # Evaluation
+
+    def evaluated(self, stage: str) -> dict[str, Any]:
+        """Evaluate the teacher too, once, in the test."""
+        networks = super().evaluated(stage)
+        return {**networks, "_teacher": self.teacher} if stage == "test" else networks
+
+    def _reset(self, stage: str) -> None:
+        super()._reset(stage)
+        self.agreement.reset()
+
+    def _evaluate(self, stage: str, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        logits = super()._evaluate(stage, x, y)
+        logits_t = logits["_teacher"] if "_teacher" in logits else self.teacher(x)
+        self.agreement.update(logits[""], logits_t.argmax(dim=1))
+        return logits
+
+    def _log(self, stage: str) -> None:
+        super()._log(stage)
+        self.log(f"{stage}/agreement", self.agreement.compute(), sync_dist=True)

@@ -1,0 +1,230 @@
+"""What tasks of image classification share: how networks are evaluated, and what their layers give."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from lightning_tasks.base import BaseTask
+from lightning_tasks.losses import CrossEntropyLoss
+from lightning_tasks.networks import undisturbed
+from runs.facts import ImageFacts
+
+
+class Evaluation(nn.Module):
+    """Counts right and wrong answers of one network, and the mean of its cross-entropy.
+
+    A confusion matrix is a count per (true, predicted) pair; accuracy is its diagonal. It stays readable after an
+    evaluation, for pictures. Nothing is summed over devices: each evaluates all samples.
+
+    Args:
+        num_classes: Number of classes.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.confusion = MulticlassConfusionMatrix(num_classes, sync_on_compute=False)
+        self.mean_loss = MeanMetric(sync_on_compute=False)
+        self.loss = CrossEntropyLoss()
+
+    def reset(self) -> None:
+        """Start counting anew."""
+        self.confusion.reset()
+        self.mean_loss.reset()
+
+    def update(self, logits: Tensor, y: Tensor) -> None:
+        """Take in the logits (B, num_classes) of images with labels y (B,)."""
+        self.confusion.update(logits, y)
+        self.mean_loss.update(self.loss(logits, y), len(y))
+
+    def log(self, task: LightningModule, stage: str, suffix: str) -> None:
+        """Log `<stage>/acc<suffix>` and `<stage>/loss<suffix>`."""
+        # sync_dist: where loaders share the samples out, as Lightning's sampler does with a user's own, the mean of
+        # equal parts is that of the whole; where each device has all, it is what it was.
+        shown = stage == "val" and not suffix
+        task.log(f"{stage}/acc{suffix}", accuracy(self.confusion.compute()), prog_bar=shown, sync_dist=True)
+        task.log(f"{stage}/loss{suffix}", self.mean_loss.compute(), sync_dist=True)
+
+
+class ImageTask(BaseTask):
+    """Classification of images: `forward` maps images (B, C, H, W) to logits (B, num_classes).
+
+    Logs `val/acc`, `test/acc` in [0, 1] and `val/loss`, `test/loss`, the cross-entropy in nats; and the same with a
+    suffix for further networks that a subclass adds to `evaluated`, as `test/acc_ema`. Batches are (x, y): x
+    normalised float images (B, C, H, W), y int64 (B,).
+
+    Args:
+        facts: See ImageFacts.
+        compile: See BaseTask.
+        channels_last: See BaseTask.
+
+    Raises:
+        ValueError: If mean, std and image_shape have different numbers of channels.
+    """
+
+    monitor = "val/acc"
+    mode = "max"
+    headline = ("test/acc",)
+
+    def __init__(self, facts: ImageFacts, compile: bool = False, channels_last: bool = False) -> None:
+        super().__init__(facts, compile, channels_last)
+        self.num_classes = facts["num_classes"]
+        self.image_shape = facts["image_shape"]
+        self.mean = tuple(facts["mean"])
+        self.std = tuple(facts["std"])
+        if not len(self.mean) == len(self.std) == self.image_shape[0]:
+            raise ValueError(
+                f"images of {self.image_shape[0]} channels need as many means and stds, got {self.mean} and {self.std}"
+            )
+        self.evaluations = nn.ModuleDict()
+        self.ema: AveragedModel | None = None
+
+    # Averaged weights
+
+    def average(self, network: nn.Module, decay: float | None) -> None:
+        """Keep an exponential moving average of a network's weights and statistics, evaluated as `_ema`.
+
+        After each training step, average = decay * average + (1 - decay) * weights (Polyak and Juditsky 1992, in the
+        exponential form of Tarvainen and Valpola 2017, https://arxiv.org/abs/1703.01780).
+
+        Args:
+            network: That learns.
+            decay: In (0, 1); None keeps no average.
+
+        Raises:
+            ValueError: If the decay is out of range.
+        """
+        if decay is None:
+            return
+        if not 0 < decay < 1:
+            raise ValueError(f"ema_decay must be in (0, 1), got {decay}")
+        self._averaged = [network]  # in a list, since it is no second child
+        self.ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+        self.ema.requires_grad_(False)
+
+    def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
+        """Let the average follow, then what every task does."""
+        if self.ema is not None:
+            self.ema.update_parameters(self._averaged[0])
+        super().on_train_batch_end(outputs, batch, batch_idx)
+
+    # Evaluation
+
+    def evaluated(self, stage: str) -> dict[str, Callable[[Tensor], Tensor]]:
+        """Give what maps images to logits in an evaluation, by the suffix of its metrics; "" is the task itself.
+
+        Args:
+            stage: "val" or "test".
+        """
+        del stage
+        return {"": self} if self.ema is None else {"": self, "_ema": self.ema}
+
+    @property
+    def test_confusion(self) -> MulticlassConfusionMatrix:
+        """Counts of the last test, rows true and columns predicted classes."""
+        return self.evaluations["test"].confusion  # type: ignore[return-value]
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting anew."""
+        self._reset("val")
+
+    def on_test_epoch_start(self) -> None:
+        """Start counting anew."""
+        self._reset("test")
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Evaluate a batch."""
+        self._evaluate("val", *batch)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Evaluate a batch."""
+        self._evaluate("test", *batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log `val/acc` and `val/loss`."""
+        self._log("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log `test/acc` and `test/loss`."""
+        self._log("test")
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> tuple[Tensor, Tensor]:
+        """Return class probabilities (B, num_classes) and the labels (B,) they may be compared with."""
+        x, y = batch
+        return self(x).float().softmax(dim=1), y
+
+    def _reset(self, stage: str) -> None:
+        for suffix in self.evaluated(stage):
+            name = stage + suffix
+            if name not in self.evaluations:
+                self.evaluations[name] = Evaluation(self.num_classes).to(self.device)
+            self.evaluations[name].reset()  # type: ignore[operator]
+
+    def _evaluate(self, stage: str, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Count the answers of each evaluated network; returns their logits by suffix."""
+        logits = {suffix: network(x) for suffix, network in self.evaluated(stage).items()}
+        for suffix, values in logits.items():
+            self.evaluations[stage + suffix].update(values, y)  # type: ignore[operator]
+        return logits
+
+    def _log(self, stage: str) -> None:
+        for suffix in self.evaluated(stage):
+            self.evaluations[stage + suffix].log(self, stage, suffix)  # type: ignore[operator]
+
+    # What pictures ask for
+
+    def answers(self, x: Tensor) -> Tensor:
+        """Say which classes (B,) the task sees in images, in evaluation mode and without gradients.
+
+        Args:
+            x: Images (B, C, H, W), normalised; on any device.
+        """
+        with undisturbed(self):
+            return self(x.to(self.device).to(self.dtype)).argmax(dim=1)
+
+    def layer_outputs(self, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        """Compute what named layers give for images, in evaluation mode and without gradients.
+
+        Args:
+            x: Images (B, C, H, W), normalised; on any device.
+            layers: Keys of `named_modules`.
+
+        Returns:
+            The output of each layer by its name.
+
+        Raises:
+            ValueError: If there is no such layer, or it takes no part in `forward` or gives no tensor.
+        """
+        modules = dict(self.named_modules())
+        require_layers(layers, [name for name in modules if name])
+        outputs: dict[str, Tensor] = {}
+        hooks = [
+            modules[name].register_forward_hook(lambda _, __, output, name=name: outputs.update({name: output}))
+            for name in layers
+        ]
+        try:
+            self.answers(x)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        for name in layers:
+            if not isinstance(outputs.get(name), Tensor):
+                raise ValueError(f"layer {name!r} gives no tensor when the network maps images to scores")
+        return outputs
+
+
+def require_layers(layers: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse names of layers that a network does not have."""
+    for name in layers:
+        if name not in known:
+            more = f" and {len(known) - 40} more" if len(known) > 40 else ""
+            raise ValueError(f"no layer {name!r} in the network; known are {', '.join(known[:40])}{more}")
+
+
+def accuracy(confusion: Tensor) -> Tensor:
+    """Compute the share of right answers from a confusion matrix (num_classes, num_classes) of counts."""
+    return confusion.trace() / confusion.sum()

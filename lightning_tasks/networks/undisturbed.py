@@ -1,0 +1,27 @@
+"""Looking at networks while they learn."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def undisturbed(module: nn.Module) -> Iterator[None]:
+    """Look at a network and leave no trace: in evaluation mode, without gradients; then each part has its mode again.
+
+    Without compilation, too: a compiled network calls no hooks that were added later, and would be compiled once more
+    for this mode.
+
+    Args:
+        module: The network, or the task that it is a part of.
+    """
+    modes = [(each, each.training) for each in module.modules()]
+    module.eval()
+    try:
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+            yield
+    finally:
+        for each, mode in modes:
+            each.training = mode
