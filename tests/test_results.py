@@ -1,72 +1,188 @@
+"""Tables from run cards: every cell computed by hand, on cards whose figures all differ."""
+
+import copy
 import csv
 import json
+import re
+import shutil
 
 import pytest
+import yaml
+from conftest import ROOT
 
-from results.__main__ import benchmark_table, collect, read, replace_section, results_table, write_csv
+from cli import task_parser
+from results.__main__ import section
+from results.cards import collect, group_key, is_current, key, read, read_all, write_csv
+from results.compare import comparison, find_cards
+from results.tables import benchmark_table, fill, overrides, results_table, systems_table
+from runs.identity import config_hash, read_command
 
-
-def card(seed, acc, **more):
-    return {
-        "experiment": "dfad",
-        "seed": seed,
-        "metrics": {"test/acc": acc, "val/acc": acc, "val/acc_last": acc, "val/acc_mean": acc},
-        "seconds": 10.0 * seed,
-        "parameters": {"student": 1000, "teacher": 5000},
-        "student_share": 0.2,
-        "device": "1 x CPU, 2 threads",
-        "precision": "32-true",
-        "commit": 40 * "a",
-        "config_hash": "h",
-        "date": "2026-01-01",
-        "command": f"python cli.py fit --config configs/dfad.yaml --seed_everything {seed} --model.student_steps=3",
-        **more,
-    }
+CONFIG = "configs/mnist_mlp.yaml"
 
 
-def test_cards_become_a_row_each_and_a_mean(tmp_path):
-    cards = [card(1, 0.90), card(2, 0.94), card(3, 0.5, commit=40 * "a" + "-dirty"), card(4, 0.5, commit="None")]
-    for each in cards:
-        folder = tmp_path / f"logs/dfad/version_{each['seed']}"
-        folder.mkdir(parents=True)
-        (folder / "run.json").write_text(json.dumps(each))
-    collect(tmp_path / "logs", tmp_path / "runs")
-    kept = read(tmp_path / "runs")
-    assert [each["seed"] for each in kept] == [1, 2]  # runs of uncommitted code are left out
-    write_csv(kept, tmp_path / "results.csv")
+@pytest.fixture(scope="module")
+def configuration():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        return read_command(task_parser(), ["fit", f"--config={CONFIG}"])
+
+
+@pytest.fixture
+def card(configuration):
+    """Make a card: test 0.80, best 0.90, last 0.70, mean 0.60, all plus 0.01 times the seed."""
+
+    def make(seed, **more):
+        values = {"test/acc": 0.8, "val/acc": 0.9, "val/acc_last": 0.7, "val/acc_mean": 0.6, "test/loss": 0.5}
+        return {
+            "experiment": "mnist_mlp",
+            "seed": seed,
+            "metrics": {name: value + 0.01 * seed for name, value in values.items()},
+            "headline": ["test/acc"],
+            "monitor": "val/acc",
+            "seconds": 10.0 * seed**2,
+            "parameters": {"student": 1000, "teacher": 5000},
+            "student_share": 0.2,
+            "device": "1 x CPU, 2 threads",
+            "precision": "32-true",
+            "commit": 40 * "a",
+            "config_hash": config_hash(configuration),
+            "date": "2026-01-01",
+            "command": f"python cli.py fit --config {CONFIG} --seed_everything {seed}",
+            "configuration": copy.deepcopy(configuration),
+            **more,
+        }
+
+    return make
+
+
+def put(folder, *cards):
+    for index, each in enumerate(cards):
+        place = folder / f"any/version_{index}"
+        place.mkdir(parents=True)
+        (place / "run.json").write_text(json.dumps(each))
+    return folder
+
+
+def test_only_whole_runs_of_one_commit_are_collected(tmp_path, card, capsys):
+    cards = [
+        card(1),
+        card(2),
+        card(3, commit=40 * "a" + " with changes in cli.py"),
+        card(4, commit="None"),
+        card(5, partial={"train": 2}),
+        card(6, commit=f"{40 * 'a'} then {40 * 'b'}"),
+    ]
+    collect(put(tmp_path / "logs", *cards), tmp_path / "runs", task_parser())
+    assert [each["seed"] for each in read_all(tmp_path / "runs", task_parser())] == [1, 2]
+    said = capsys.readouterr().out
+    assert "version_2/run.json" in said
+    assert "with changes in cli.py" in said
+    assert "of a part of the data" in said
+
+
+def test_the_newest_of_one_run_counts_and_devices_teachers_and_seeds_are_apart(tmp_path, card):
+    cards = [
+        card(1, date="2026-02-01"),
+        card(1, date="2026-01-01", seconds=1.0),
+        card(1, date="2026-03-01", device="1 x H100"),
+        card(1, date="2026-03-01", teacher_sha256="a" * 64),
+        card(1, date="2026-03-01", teacher_sha256="b" * 64),
+        card(2),
+    ]
+    runs = tmp_path / "runs"
+    collect(put(tmp_path / "logs", *cards), runs, task_parser())
+    kept = read_all(runs, task_parser())
+    assert len(kept) == 5
+    assert len({group_key(each) for each in kept}) == 4
+    assert all(each["seconds"] != 1.0 for each in kept)
+    newer = put(tmp_path / "later", card(1, date="2026-04-01", seconds=2.0))
+    collect(newer, runs, task_parser())
+    kept = read_all(runs, task_parser())
+    assert len(kept) == 5
+    assert sorted(each["seconds"] for each in kept)[0] == 2.0
+    older = put(tmp_path / "older", card(1, date="2025-04-01", seconds=3.0))
+    collect(older, runs, task_parser())
+    assert read_all(runs, task_parser()) == kept
+
+
+def test_a_card_without_an_option_of_today_has_its_default(tmp_path, card, configuration):
+    old = card(1, config_hash="of another time")
+    old["configuration"]["model"]["init_args"].pop("ema_decay")
+    old["configuration"]["data"]["init_args"].pop("normalise")
+    (tmp_path / "a.json").write_text(json.dumps(old))
+    assert read(tmp_path / "a.json", task_parser())["config_hash"] == config_hash(configuration)
+    old["configuration"]["data"]["init_args"]["normalise"] = False
+    (tmp_path / "a.json").write_text(json.dumps(old))
+    assert read(tmp_path / "a.json", task_parser())["config_hash"] != config_hash(configuration)
+    old["configuration"]["model"]["init_args"]["no_more"] = 1
+    (tmp_path / "a.json").write_text(json.dumps(old))
+    assert read(tmp_path / "a.json", task_parser())["config_hash"] == "of another time"
+
+
+def test_a_card_is_current_while_its_command_means_the_same(card, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert is_current(card(1), task_parser())
+    assert is_current(card(1, command=f"python cli.py fit --config {CONFIG} --pictures false"), task_parser())
+    assert not is_current(card(1, command=f"python cli.py fit --config {CONFIG} --trainer.max_epochs 1"), task_parser())
+    assert not is_current(card(1, command="python cli.py fit --config configs/none.yaml"), task_parser())
+
+
+def test_rows_of_the_csv(tmp_path, card):
+    write_csv([card(1), card(2, metrics={"test/acc": 0.5})], tmp_path / "results.csv")
     rows = list(csv.DictReader((tmp_path / "results.csv").open()))
-    assert [row["test/acc"] for row in rows] == ["0.9000", "0.9400"]
+    assert [row["test/acc"] for row in rows] == ["0.8100", "0.5000"]
+    assert [row["val/acc_last"] for row in rows] == ["0.7100", ""]
     assert rows[0]["parameters_student"] == "1000"
-    table = results_table(kept)
-    config = "[dfad](configs/dfad.yaml) `--model.student_steps=3`"
-    assert f"| {config} | 2 | 1,000 (20.0% of the teacher) | 92.00 ± 2.83 |" in table
-    assert "| 15 | 1 x CPU, 2 threads, 32-true |" in table
+    assert rows[1]["seed"] == "2"
 
 
-def test_the_newest_run_of_a_seed_counts_and_other_options_are_apart(tmp_path):
-    for index, each in enumerate(
-        [card(1, 0.9, date="2026-02-01"), card(1, 0.1, date="2026-01-01"), card(1, 0.3, config_hash="other")]
-    ):
-        folder = tmp_path / f"logs/version_{index}"
-        folder.mkdir(parents=True)
-        (folder / "run.json").write_text(json.dumps(each))
-    collect(tmp_path / "logs", tmp_path / "runs")
-    assert [each["metrics"]["test/acc"] for each in read(tmp_path / "runs")] == [0.9, 0.3]
-    assert len(results_table(read(tmp_path / "runs")).splitlines()) == 2 + 2
+def test_row_of_the_results_table(card):
+    table = results_table([card(1), card(3), card(8)]).splitlines()
+    # Of 1, 3 and 8: mean 4, standard deviation sqrt(13) = 3.61; the median time is that of seed 3.
+    assert table[2] == (
+        "| [mnist_mlp](../configs/mnist_mlp.yaml) | 3 | 1,000 (20.0% of the teacher) | acc 84.00 ± 3.61 | 94.00 ± 3.61"
+        " | 74.00 ± 3.61 | 64.00 ± 3.61 | 90 | 1 x CPU, 2 threads, 32-true |"
+    )
+    assert len(table) == 5
 
 
-def test_a_run_without_validation_has_a_dash():
-    unvalidated = card(1, 0.9)
+def test_results_are_apart_by_device_and_options_and_losses_are_no_percentages(card):
+    words = f"python cli.py fit --config {CONFIG} --data.batch_size 4 --trainer.enable_progress_bar=false"
+    other = card(2, device="1 x H100", headline=["test/acc", "test/loss"], command=words)
+    rows = results_table([card(1), other]).splitlines()[2:4]
+    assert "| 1 | 1,000 (20.0% of the teacher) | acc 81.00 |" in rows[0]
+    assert "[mnist_mlp](../configs/mnist_mlp.yaml) `--data.batch_size=4` | 1 |" in rows[1]
+    assert "| acc 82.00, loss 0.5200 |" in rows[1]
+    unvalidated = card(1)
     unvalidated["metrics"] = {"test/acc": 0.9}
-    assert "| 90.00 | - | - | - |" in results_table([unvalidated])
+    assert "| acc 90.00 | - | - | - | 10 |" in results_table([unvalidated])
 
 
-def test_sections_are_replaced_and_nothing_else():
-    text = "a\n<!-- x: made by python -m results -->\nold\n<!-- end of x -->\nb"
-    new = replace_section(text, "x", "\\1 new")
-    assert new == "a\n<!-- x: made by python -m results -->\n\\1 new\n<!-- end of x -->\nb"
+def test_row_of_the_systems_table(card):
+    row = {"row": "X1", "experiment": "mnist_mlp", "system": "an MLP", "page": "docs/x.md"}
+    row |= {"reported": "50", "public": "60"}
+    apart = card(9, command=f"python cli.py fit --config {CONFIG} --data.batch_size 4", config_hash="other")
+    lines = systems_table([row, row | {"experiment": "absent"}], [card(1), card(3), apart]).splitlines()
+    assert lines[2] == (
+        "| X1 | [an MLP](docs/x.md) | 50 | 60 | 82.00 ± 1.41 | 2 | [`configs/mnist_mlp.yaml`](configs/mnist_mlp.yaml)"
+        " | 50 s, 1 x CPU, 2 threads |"
+    )
+    assert "| not run yet | - | [`configs/absent.yaml`](configs/absent.yaml) | - |" in lines[3]
+
+
+def test_overrides_are_what_changes_the_run(card):
+    words = "--a.b=1 --seed_everything 3 --pictures false --c 2 --trainer.enable_model_summary false --flag"
+    assert overrides({"command": f"python cli.py fit --config x.yaml {words}"}) == ["--a.b=1", "--c=2", "--flag"]
+
+
+def test_sections_are_filled_and_nothing_else():
+    text = "a\n<!-- x y: made by python -m results -->\nold\n<!-- end of x y -->\nb"
+    new = fill(text, lambda name: f"\\1 of {name}")
+    assert new == "a\n<!-- x y: made by python -m results -->\n\\1 of x y\n<!-- end of x y -->\nb"
     with pytest.raises(ValueError, match="no section"):
-        replace_section(text, "y", "")
+        fill(text.replace("end of", "END OF"), str)
+    with pytest.raises(ValueError, match="no section 'y'"):
+        section("y", [])
 
 
 def test_benchmark_table(tmp_path):
@@ -74,3 +190,77 @@ def test_benchmark_table(tmp_path):
     path.write_text("name,other,unit,ours,theirs,ratio,bar,repeats,hardware\nload,PIL,s,1,4,4.123,2,7,x86\n")
     assert "| load | PIL | 1 s | 4 s | **4.12** | 2 |" in benchmark_table(path)
     assert "medians of 7 pairs on x86." in benchmark_table(path)
+
+
+def test_comparison_shows_what_differs_and_all_metrics(tmp_path, card):
+    one, two = card(1), card(2)
+    two["configuration"]["model"]["init_args"]["label_smoothing"] = 0.25
+    two["metrics"].pop("test/loss")
+    place = put(tmp_path / "logs", one, two)
+    cards = find_cards([place / "any"], task_parser())
+    assert [path.rsplit("/", 1)[1] for path in cards] == ["version_0", "version_1"]
+    table = comparison(cards)
+    columns = [list(column.cells) for column in table.columns]
+    assert dict(zip(columns[0], zip(*columns[1:], strict=True), strict=True)) == {
+        "model.label_smoothing": ("0.0", "0.25"),
+        "seed": ("1", "2"),
+        "seconds": ("10.0", "40.0"),
+        "test/acc": ("0.81", "0.82"),
+        "test/loss": ("0.51", "-"),
+        "val/acc": ("0.91", "0.92"),
+        "val/acc_last": ("0.71", "0.72"),
+        "val/acc_mean": ("0.61", "0.62"),
+    }
+    with pytest.raises(ValueError, match="no finished run at nowhere"):
+        find_cards([tmp_path.joinpath("nowhere").relative_to(tmp_path)], task_parser())
+
+
+class TestCommitted:
+    """What this repository shows belongs to the configs beside it."""
+
+    def test_cards_are_of_todays_configs(self, monkeypatch):
+        monkeypatch.chdir(ROOT)
+        cards = read_all(ROOT / "results/runs", task_parser())
+        assert len({key(card) for card in cards}) == len(cards) > 0
+        assert [card["command"] for card in cards if not is_current(card, task_parser())] == []
+
+    def test_pages_show_what_the_cards_say(self, monkeypatch, tmp_path):
+        """Sections made anew are those that stand, but for sweeps, whose tables take longer to read."""
+        monkeypatch.chdir(ROOT)
+        cards = read_all(ROOT / "results/runs", task_parser())
+        for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+            text = page.read_text()
+            kept = dict(
+                re.findall(r"<!-- (sweep .+?): made by python -m results -->\n(.*?)\n<!-- end", text, re.DOTALL)
+            )
+            assert fill(text, lambda name, kept=kept: kept.get(name) or section(name, cards)) == text, page
+
+    def test_every_experiment_is_in_a_table(self):
+        pages = "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
+        listed = {name for names in re.findall(r"<!-- results (.+?): made", pages) for name in names.split(", ")}
+        cards = list((ROOT / "results/runs").glob("*.json"))
+        experiments = {json.loads(path.read_text())["experiment"] for path in cards}
+        systems = {row["experiment"] for row in yaml.safe_load((ROOT / "results/systems.yaml").read_text())}
+        assert experiments | systems <= listed
+
+
+def test_the_whole_command_in_a_copy(tmp_path, card, monkeypatch, capsys):
+    """Cards in, CSV and pages out."""
+    from results import __main__ as command
+
+    for name in ("configs", "cli.py"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "results").mkdir()
+    shutil.copy(ROOT / "results/systems.yaml", tmp_path / "results")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "README.md").write_text("x")
+    page = tmp_path / "docs/a.md"
+    page.write_text("<!-- results mnist_mlp: made by python -m results -->\n<!-- end of results mnist_mlp -->")
+    monkeypatch.setattr(command, "HERE", tmp_path / "results")
+    monkeypatch.setattr(command, "ROOT", tmp_path)
+    stale = card(7, command=f"python cli.py fit --config {CONFIG} --trainer.max_epochs 1")
+    command.write(put(tmp_path / "logs", card(1), stale))
+    assert "acc 81.00 |" in page.read_text()
+    assert "87.00" not in page.read_text()
+    assert "not in the tables, since its config is another by now: mnist_mlp, seed 7" in capsys.readouterr().out
+    assert len((tmp_path / "results/results.csv").read_text().splitlines()) == 3

@@ -1,0 +1,119 @@
+"""Run cards: from the logs into `results/runs`, and back as they read today."""
+
+import csv
+import json
+import re
+import shlex
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from runs.folders import CARD
+from runs.identity import config_hash, read_card, read_command
+
+COLUMNS = (
+    "experiment",
+    "seed",
+    "seconds",
+    "epochs",
+    "peak_memory_mb",
+    "device",
+    "precision",
+    "student_share",
+    "teacher_sha256",
+    "min_class_entropy",
+    "collapsed_epochs",
+    "commit",
+    "date",
+    "config_hash",
+    "command",
+)
+
+Card = dict[str, Any]
+
+
+def key(card: Card) -> tuple[Any, ...]:
+    """Say what a card is of: two of one key are the same run, done twice."""
+    return *group_key(card), card["seed"]
+
+
+def group_key(card: Card) -> tuple[Any, ...]:
+    """Say what seeds are counted together."""
+    return card["experiment"], card["config_hash"], card["device"], card.get("teacher_sha256", "")
+
+
+def read(path: Path, parser: ArgumentParser) -> Card:
+    """Read a card, with the hash that its configuration has today.
+
+    An option that is newer than the card has its default; a card with an option that is no more keeps its old hash.
+    """
+    card = json.loads(path.read_text())
+    try:
+        return card | {"config_hash": config_hash(read_card(parser, card))}
+    except ValueError:
+        return card
+
+
+def read_all(runs: Path, parser: ArgumentParser) -> list[Card]:
+    """Read all cards of a folder, by experiment, configuration, device, teacher and seed."""
+    return sorted((read(path, parser) for path in runs.rglob("*.json")), key=key)
+
+
+def collect(logs: Path, runs: Path, parser: ArgumentParser) -> None:
+    """Copy the cards of whole runs of committed code; the newest of those with one key replaces the others."""
+    known = {key(card): (path, card) for path in runs.rglob("*.json") for card in [read(path, parser)]}
+    for path in sorted(logs.rglob(CARD)):
+        card = read(path, parser)
+        if "partial" in card:
+            print(f"left out, since it is of a part of the data: {path} ({card['partial']})")
+            continue
+        if re.fullmatch("[0-9a-f]{40}", card["commit"]) is None:
+            print(f"left out, since it is not the work of one commit: {path} ({card['commit']})")
+            continue
+        former, its_card = known.get(key(card), (None, None))
+        if its_card is not None and its_card["date"] >= card["date"]:
+            continue
+        if former is not None:
+            former.unlink()
+        device = re.sub(r"[^\w]+", "-", card["device"])
+        teacher = f"-{card['teacher_sha256'][:8]}" if "teacher_sha256" in card else ""
+        name = f"{card['experiment']}-{card['config_hash']}-{card['seed']}-{device}{teacher}.json"
+        target = runs / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(card, indent=2) + "\n")
+        known[key(card)] = target, card
+
+
+def is_current(card: Card, parser: ArgumentParser) -> bool:
+    """Say whether the card's command, with the config files as they are now, would still be the run of the card."""
+    try:
+        return config_hash(read_command(parser, shlex.split(card["command"])[2:])) == card["config_hash"]
+    except ValueError:
+        return False
+
+
+def by_group(cards: list[Card]) -> list[list[Card]]:
+    """Put the seeds of one configuration, device and teacher together."""
+    groups: dict[tuple[Any, ...], list[Card]] = defaultdict(list)
+    for card in cards:
+        groups[group_key(card)].append(card)
+    return list(groups.values())
+
+
+def write_csv(cards: list[Card], path: Path) -> None:
+    """Write one row a run: the columns above, then every metric and every parameter count that any run has."""
+    metrics = sorted({name for card in cards for name in card["metrics"]})
+    networks = sorted({name for card in cards for name in card["parameters"]})
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*COLUMNS, *metrics, *(f"parameters_{name}" for name in networks)])
+        for card in cards:
+            writer.writerow(
+                [
+                    *(card.get(name, "") for name in COLUMNS),
+                    *(f"{card['metrics'][name]:.4f}" if name in card["metrics"] else "" for name in metrics),
+                    *(card["parameters"].get(name, "") for name in networks),
+                ]
+            )

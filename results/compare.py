@@ -1,0 +1,79 @@
+"""Runs side by side: the options in which they differ, and what came of them."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+from rich.table import Table
+
+from results.cards import Card, read
+from runs.folders import CARD
+from runs.identity import differences
+
+SHOWN = (
+    "seed",
+    "epochs",
+    "seconds",
+    "peak_memory_mb",
+    "parameters_trained",
+    "device",
+    "precision",
+    "teacher_ckpt",
+    "commit",
+)
+
+
+def find_cards(places: Iterable[Path], parser: ArgumentParser) -> dict[str, Card]:
+    """Read the cards that are meant, by the name of their run.
+
+    Args:
+        places: Run cards, folders of runs, or folders of experiments for all their finished runs.
+        parser: Of the command line.
+
+    Raises:
+        ValueError: If a place has none.
+    """
+    found = {}
+    for place in places:
+        paths = [place] if place.is_file() else sorted(place.rglob(CARD))
+        if not paths:
+            raise ValueError(f"--compare: no finished run at {place}: it has no {CARD}")
+        for path in paths:
+            name = path.parent if path.name == CARD else path
+            found[str(name)] = read(path, parser)
+    return found
+
+
+def comparison(cards: dict[str, Card]) -> Table:
+    """Build a table with a column for each run: options, cost and facts that differ, and all metrics.
+
+    Args:
+        cards: By the name of the run.
+    """
+    table = Table("", *cards, title="what differs, and all metrics")
+    first = next(iter(cards.values()))
+    options = sorted(
+        {
+            option
+            for card in cards.values()
+            for option in differences(first.get("configuration", {}), card.get("configuration", {}))
+        }
+    )
+    for option in options:
+        table.add_row(option, *(str(value(card, option)) for card in cards.values()))
+    table.add_section()
+    for name in SHOWN:
+        values = [str(card.get(name, "-")) for card in cards.values()]
+        if len(set(values)) > 1:
+            table.add_row(name, *values)
+    table.add_section()
+    for name in sorted({name for card in cards.values() for name in card["metrics"]}):
+        values = [card["metrics"].get(name) for card in cards.values()]
+        table.add_row(name, *("-" if each is None else f"{each:.4g}" for each in values))
+    return table
+
+
+def value(card: Card, option: str) -> object:
+    """Look up an option of a card's configuration, named as the command line does; None where it has none."""
+    there, _ = differences(card.get("configuration", {}), {}).get(option, (None, None))
+    return there

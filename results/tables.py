@@ -1,0 +1,123 @@
+"""The tables of README.md and docs/, as Markdown."""
+
+import csv
+import re
+import shlex
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from results.cards import Card, by_group
+from runs.figures import shown
+
+QUIET = (
+    "--config",
+    "--seed_everything",
+    "--trainer.enable_",
+    "--trainer.default_root_dir",
+    "--data.root",
+    "--pictures",
+)
+
+
+def metric(group: list[Card], name: str) -> str:
+    """Write a metric over the seeds of a group; a dash where a run has none."""
+    values = [card["metrics"][name] for card in group if name in card["metrics"]]
+    return shown(name, values) if len(values) == len(group) else "-"
+
+
+def seconds(group: list[Card]) -> str:
+    """Write the median time of a group."""
+    return f"{statistics.median(card['seconds'] for card in group):.0f}"
+
+
+def overrides(card: Card) -> list[str]:
+    """Pick out what the command line changed of the config file, without seed and what the terminal shows."""
+    words = shlex.split(card["command"])[3:]
+    found = []
+    while words:
+        word = words.pop(0)
+        if "=" not in word and words and not words[0].startswith("--"):
+            word = f"{word}={words.pop(0)}"
+        if not word.startswith(QUIET):
+            found.append(word)
+    return found
+
+
+def results_table(cards: list[Card]) -> str:
+    """Write a row for each configuration, device and teacher: its headline over the seeds, and what it cost."""
+    lines = [
+        "| experiment | seeds | parameters | test | validation, best | last | mean of run | seconds | device |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for group in by_group(cards):
+        card = group[0]
+        size = card["parameters"].get("student", card["parameters"].get("network", 0))
+        share = f" ({card['student_share']:.1%} of the teacher)" if "student_share" in card else ""
+        tested = ", ".join(f"{name.removeprefix('test/')} {metric(group, name)}" for name in card["headline"])
+        watched = [metric(group, card["monitor"] + suffix) for suffix in ("", "_last", "_mean")]
+        options = " ".join(f"`{word}`" for word in overrides(card))
+        config = f"[{card['experiment']}](../configs/{card['experiment']}.yaml) {options}".strip()
+        lines.append(
+            f"| {config} | {len(group)} | {size:,}{share} | {tested} | {' | '.join(watched)} | {seconds(group)}"
+            f" | {card['device']}, {card['precision']} |"
+        )
+    note = "Accuracies in percent, mean ± standard deviation over seeds; seconds of `fit`, median over seeds."
+    return "\n".join([*lines, "", note])
+
+
+def systems_table(systems: list[dict[str, Any]], cards: list[Card]) -> str:
+    """Write a row for each system that the courses ask for: what they and others report, and ours by which command."""
+    lines = [
+        "| | system | reported | best public | ours, test | seeds | command: `python cli.py fit --config` | time |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for system in systems:
+        name = system["experiment"]
+        groups = by_group([card for card in cards if card["experiment"] == name and not overrides(card)])
+        ours, count, time = "not run yet", "-", "-"
+        if groups:
+            group = max(groups, key=len)
+            ours, count = metric(group, group[0]["headline"][0]), str(len(group))
+            time = f"{seconds(group)} s, {group[0]['device']}"
+        lines.append(
+            f"| {system['row']} | [{system['system']}]({system['page']}) | {system['reported']} | {system['public']}"
+            f" | {ours} | {count} | [`configs/{name}.yaml`](configs/{name}.yaml) | {time} |"
+        )
+    return "\n".join(lines)
+
+
+def benchmark_table(path: Path) -> str:
+    """Write the measured ratios beside what was asked for."""
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    lines = ["| what | against | ours | other | ratio | asked |", "|---|---|---|---|---|---|"]
+    notes = set()
+    for row in rows:
+        unit = row["unit"]
+        lines.append(
+            f"| {row['name']} | {row['other']} | {row['ours']} {unit} | {row['theirs']} {unit}"
+            f" | **{float(row['ratio']):.3g}** | {float(row['bar']):.2g} |"
+        )
+        notes.add(f"medians of {row['repeats']} pairs on {row['hardware']}")
+    return "\n".join([*lines, "", f"All are {'; '.join(sorted(notes))}."])
+
+
+def fill(text: str, content: Callable[[str], str]) -> str:
+    """Replace what stands between the markers of each section of a page.
+
+    Args:
+        text: A page with sections `<!-- NAME: made by python -m results -->` ... `<!-- end of NAME -->`.
+        content: Makes the content of a section from its name.
+
+    Raises:
+        ValueError: If a section has no end.
+    """
+    for name in re.findall(r"<!-- (.+?): made by python -m results -->", text):
+        start, end = f"<!-- {name}: made by python -m results -->", f"<!-- end of {name} -->"
+        if text.count(end) != 1:
+            raise ValueError(f"no section between {start!r} and {end!r}")
+        before, _, rest = text.partition(start)
+        text = f"{before}{start}\n{content(name)}\n{end}{rest.partition(end)[2]}"
+    return text
