@@ -1,6 +1,5 @@
 """Command line of all experiments: `python cli.py {fit,validate,test,predict} --config configs/<experiment>.yaml`."""
 
-import functools
 import os
 import re
 import shlex
@@ -12,7 +11,7 @@ from typing import Any, Literal
 # Lightning 2.6 still calls names that jsonargparse 4.53 has deprecated.
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
-from jsonargparse import Namespace, set_parsing_settings
+from jsonargparse import set_parsing_settings
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelSummary
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -26,7 +25,7 @@ from runs import identity
 from runs.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint, read_task_checkpoint
 from runs.errors import OneLineErrorParser, one_line
 from runs.folders import LAST, require_experiment
-from runs.logger import ExperimentLogger, new_folder, place_loggers
+from runs.logger import log_card, place_run
 from runs.quiet import silence_harmless_messages
 from runs.resume import last_run
 
@@ -49,18 +48,10 @@ class TaskCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options that every experiment has."""
         parser.add_argument("--experiment", type=str, default="unnamed", help="Name of the folder under logs/.")
-        parser.add_argument(
-            "--test_after_fit", type=bool, default=True, help="Test the best checkpoint after fit and write run.json."
-        )
+        parser.add_argument("--test_after_fit", type=bool, default=True, help="Test the best weights, write run.json.")
         parser.add_argument("--pictures", type=bool, default=True, help="Whether the callbacks that draw are used.")
-        parser.add_argument(
-            "--checkpoint_best.monitor", type=str | None, help="Metric that chooses; the task's own if not given."
-        )
-        parser.add_argument(
-            "--checkpoint_best.mode",
-            type=Literal["min", "max"] | None,
-            help="What is best; the task's own if not given.",
-        )
+        parser.add_argument("--checkpoint_best.monitor", type=str | None, help="What chooses; else the task's own.")
+        parser.add_argument("--checkpoint_best.mode", type=Literal["min", "max"] | None, help="Which is best.")
         parser.link_arguments("data.facts", "model.init_args.facts", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -94,31 +85,21 @@ class TaskCLI(LightningCLI):
     before_validate = before_test = before_predict = before_fit
 
     def before_instantiate_classes(self) -> None:
-        """Choose the run's folder: Lightning's own logger claims it when it starts, others are put into it."""
-        trainer, experiment = self._get(self.config, "trainer"), self._get(self.config, "experiment")
-        self.logs = Path(trainer.default_root_dir or "logs").resolve()  # Lightning compares folders as text
-        # An evaluation has a folder of its own.
-        self.folder = self.goes_on_with.resolve() if self.goes_on_with and self.subcommand == "fit" else None
-        if trainer.logger not in (None, True):
-            self.folder = self.folder or new_folder(self.logs / experiment)
-            place_loggers(trainer.logger, self.logs, self.folder)
+        """Choose the run's folder; an evaluation of a run has one of its own."""
+        folder = self.goes_on_with if self.subcommand == "fit" else None
+        self.place = place_run(self._get(self.config, "trainer"), self._get(self.config, "experiment"), folder)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer with the experiment's log folder, checkpoints and run card."""
-        trainer, experiment = self._get(self.config_init, "trainer"), self._get(self.config_init, "experiment")
-        if trainer.logger in (None, True):
-            version = self.folder.name if self.folder else None
-            kwargs["logger"] = ExperimentLogger(self.logs, name=experiment, version=version, default_hp_metric=False)
-        else:
-            kwargs["default_root_dir"] = str(self.folder)
-        best = self._get(self.config_init, "checkpoint_best")
+        config = self.config_init.get(str(self.subcommand), self.config_init)
+        best = config.checkpoint_best
         self.best = BestCheckpoint(best.monitor or self.model.monitor, best.mode or self.model.mode)
-        self.run_card = RunCard(experiment, self.command, self.configuration, self.best.monitor)
-        callbacks = standard_callbacks(trainer, self.subcommand, self._get(self.config_init, "pictures"))
+        self.run_card = RunCard(config.experiment, self.command, self.configuration, self.best.monitor)
+        callbacks = standard_callbacks(config.trainer, self.subcommand, config.pictures)
         callbacks += [self.run_card, self.best, LastCheckpoint()]
-        plugins = [*(trainer.plugins or []), AtomicCheckpointIO()]
+        plugins = [*(config.trainer.plugins or []), AtomicCheckpointIO()]
         kwargs["enable_model_summary"] = any(isinstance(each, ModelSummary) for each in callbacks)  # else it is ours
-        return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
+        return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **self.place, **kwargs)
 
     def after_fit(self) -> None:
         """Test the checkpoint that validation chose, once, and write the run card."""
@@ -128,30 +109,8 @@ class TaskCLI(LightningCLI):
         self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best or None)
         path = self.run_card.write(self.trainer, Path(best) if best else None)
         if self.trainer.is_global_zero:
-            print(f"run card: {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
-
-
-class ParserOnly(TaskCLI):
-    """The command line before it has read a word."""
-
-    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Read nothing."""
-        self.config = Namespace(subcommand=None)
-
-    def _set_seed(self) -> None:
-        pass
-
-    def before_instantiate_classes(self) -> None:
-        """Choose no folder."""
-
-    def instantiate_classes(self) -> None:
-        """Build nothing."""
-
-
-@functools.cache
-def task_parser() -> LightningArgumentParser:
-    """Give the parser of the command line, for `runs.identity` to read commands, runs and run cards with."""
-    return main([], cli_class=ParserOnly).parser
+            log_card(self.trainer.loggers, path)
+            print(f"run card: {os.path.relpath(path)}")
 
 
 def main(args: ArgsType = None, run: bool = True, cli_class: type[TaskCLI] = TaskCLI) -> TaskCLI:

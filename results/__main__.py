@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
-from cli import task_parser
+from parsing import task_parser
 from results import cards as run_cards
 from results.compare import comparison, find_cards
 from results.tables import benchmark_table, fill, results_table, systems_table

@@ -1,15 +1,21 @@
 """Loggers: TensorBoard as this project uses it, and any other in the same folder."""
 
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from runs.folders import claim_version
+from runs.identity import differences
 
 
 class ExperimentLogger(TensorBoardLogger):
-    """TensorBoard logger that claims its version folder when first asked, so that two runs never share one."""
+    """TensorBoard logger whose x axis counts epochs, from 1.
+
+    It claims its version folder when first asked, so that two runs never share one.
+    """
 
     @property
     def version(self) -> int | str:
@@ -18,24 +24,55 @@ class ExperimentLogger(TensorBoardLogger):
             self._version = claim_version(Path(self.root_dir))
         return self._version
 
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log values; those that come with the number of finished epochs, as Lightning gives it, at their epoch."""
+        values = dict(metrics)
+        if (finished := values.pop("epoch", None)) is not None:
+            # An epoch is finished after its validation and its last log; a test comes later.
+            step = int(finished) + (not all(name.startswith("test/") for name in values))
+        super().log_metrics(values, step)
 
-def new_folder(experiment: Path) -> Path:
-    """Make the folder of a new run of an experiment."""
-    return experiment / f"version_{claim_version(experiment)}"
 
+def log_card(loggers: Iterable[Logger], card: Path) -> None:
+    """Fill TensorBoard's table of hyper-parameters: the options of a run, and its final metrics as `card/<metric>`.
 
-def place_loggers(loggers: Any, logs: Path, folder: Path) -> None:
-    """Let the loggers that a config names write into the run's folder.
+    The metrics have names of their own, since `val/acc` is a curve already, whose last point is not the tested epoch.
 
     Args:
-        loggers: Config of a logger with `class_path` and `init_args`, or a list of them, or False; changed in place.
-        logs: The log folder.
-        folder: The run's, below it.
+        loggers: Of the run; those that are not TensorBoard's are left alone.
+        card: The run card.
     """
-    for each in loggers if isinstance(loggers, list) else [loggers] if loggers else []:
+    facts = json.loads(card.read_text())
+    options = {name: value for name, (_, value) in differences({}, facts["configuration"]).items() if value is not None}
+    metrics = {f"card/{name}": value for name, value in facts["metrics"].items()}
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams({"seed": facts["seed"], **options}, metrics, step=facts["epochs"])
+            logger.save()
+
+
+def place_run(trainer: Any, experiment: str, folder: Path | None) -> dict[str, Any]:
+    """Say where a run is kept: TensorBoard claims the folder when it starts, other loggers are put into it.
+
+    Args:
+        trainer: The trainer's options, in which the loggers that a config names are changed.
+        experiment: Name of the experiment.
+        folder: Of the run that is gone on with; None for a new one.
+
+    Returns:
+        Options that the trainer is to have besides.
+    """
+    logs = Path(trainer.default_root_dir or "logs").resolve()  # Lightning compares folders as text
+    if trainer.logger in (None, True):
+        version = folder.name if folder else None
+        return {"logger": ExperimentLogger(logs, name=experiment, version=version, default_hp_metric=False)}
+    folder = folder.resolve() if folder else logs / experiment / f"version_{claim_version(logs / experiment)}"
+    for each in trainer.logger if isinstance(trainer.logger, list) else [trainer.logger] if trainer.logger else []:
         options = each.init_args
-        if each.class_path.endswith((".CSVLogger", ".TensorBoardLogger")):
-            name = str(folder.parent.relative_to(logs))
-            options.save_dir, options.name, options.version = str(logs), name, folder.name
+        if each.class_path.endswith(".TensorBoardLogger"):
+            each.class_path, options.default_hp_metric = "runs.logger.ExperimentLogger", False
+        if each.class_path.endswith((".CSVLogger", ".ExperimentLogger")):
+            options.save_dir, options.name, options.version = str(logs), experiment, folder.name
         elif "save_dir" in options:
             options.save_dir = str(folder)
+    return {"default_root_dir": str(folder)}

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from cli import task_parser
+from parsing import task_parser
 from runs.folders import CARD, LAST, versions
 from runs.identity import config_hash, read_command, read_run
 from sweeps import report

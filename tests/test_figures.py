@@ -15,7 +15,8 @@ from conftest import ROOT, TINY_TRAINER, run_card, run_cli
 from pytorch_lightning import Callback
 from scripted import ANSWERS, PROBABILITIES, right
 
-from cli import main, task_parser
+from cli import main
+from parsing import task_parser
 from results.tables import results_table
 from runs.identity import config_hash, read_command
 from sweeps import report

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from cli import task_parser
+from parsing import task_parser
 from results.__main__ import section
 from results.cards import collect, group_key, is_current, key, read, read_all, write_csv
 from results.compare import comparison, find_cards

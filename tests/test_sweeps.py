@@ -17,7 +17,8 @@ from conftest import ROOT, TINY_BY_HAND, TINY_DATA, TINY_TRAINER
 from filelock import FileLock
 from matplotlib.image import imread
 
-from cli import main, task_parser
+from cli import main
+from parsing import task_parser
 from runs.identity import config_hash, read_command
 from sweeps import __main__ as command
 from sweeps import report

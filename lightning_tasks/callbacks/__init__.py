@@ -4,7 +4,9 @@ from lightning_tasks.callbacks.activations import ActivationPicture
 from lightning_tasks.callbacks.confusion import ConfusionPicture
 from lightning_tasks.callbacks.curves import CurvesPicture
 from lightning_tasks.callbacks.generated import GeneratedPicture
-from lightning_tasks.callbacks.pictures import Picture
+from lightning_tasks.callbacks.graph import NetworkGraph
+from lightning_tasks.callbacks.learning_rates import LearningRates
+from lightning_tasks.callbacks.pictures import Picture, SeriesPicture
 from lightning_tasks.callbacks.predictions import PredictionWriter
 from lightning_tasks.callbacks.progress import CompactProgressBar
 from lightning_tasks.callbacks.run_card import RunCard
@@ -19,10 +21,13 @@ __all__ = [
     "ConfusionPicture",
     "CurvesPicture",
     "GeneratedPicture",
+    "LearningRates",
+    "NetworkGraph",
     "NetworkSummary",
     "Picture",
     "PredictionWriter",
     "RunCard",
+    "SeriesPicture",
     "TSNEPicture",
     "TestCurve",
     "standard_callbacks",

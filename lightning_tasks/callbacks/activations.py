@@ -2,22 +2,22 @@
 
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
 from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_tasks.callbacks.pictures import Picture, save_figure
+from lightning_tasks.callbacks.pictures import SeriesPicture, save_figure
 
 if TYPE_CHECKING:
     from lightning_tasks import ImageTask
 
 
-class ActivationPicture(Picture):
+class ActivationPicture(SeriesPicture):
     """Draws the output of each channel of named layers for a few test images, as `figures/activations_<epoch>.png`.
 
-    A row an image, the first test image of each class; on the left the image itself. Black is the smallest and white
-    the largest value of a channel among the drawn images, so that rows can be compared.
+    A row an image, the first test image of each class, with its class and the one that the task sees; on the left the
+    image itself. Black is the smallest and white the largest value of a channel among the drawn images, so that rows
+    can be compared.
 
     Args:
         layers: Names of layers that give maps (channels, height, width): keys of the task's `named_modules`, or
@@ -43,26 +43,23 @@ class ActivationPicture(Picture):
         x, y = trainer.datamodule.test_samples(1000)  # type: ignore[attr-defined]
         labels = y.tolist()
         first = [labels.index(label) for label in sorted(set(labels))][: self.num_images]
-        self.images = x[first]
+        self.images, self.labels = x[first], [labels[index] for index in first]
         self._maps(pl_module)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw, if it is time."""
-        epoch = trainer.current_epoch + 1
-        if epoch % self.every_n_epochs == 0:
-            self._draw(trainer, pl_module, epoch)
+    def is_due(self, epoch: int) -> bool:
+        """Say whether the epoch is an n-th."""
+        return epoch % self.every_n_epochs == 0
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the last epoch, whichever it was."""
-        if trainer.current_epoch % self.every_n_epochs:
-            self._draw(trainer, pl_module, trainer.current_epoch)
-
-    def _draw(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
-        figure = draw_activations(self.images, self._maps(pl_module), f"after epoch {epoch}")
+    def draw(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
+        """Draw what the layers see now."""
+        names = trainer.datamodule.class_names  # type: ignore[attr-defined]
+        predicted = cast("ImageTask", pl_module).answers(self.images).tolist()
+        answers = [(names[label], names[answer]) for label, answer in zip(self.labels, predicted, strict=True)]
+        figure = draw_activations(self.images, answers, self._maps(pl_module), f"after epoch {epoch}")
         save_figure(trainer, figure, "activations", epoch)
 
     def _maps(self, pl_module: LightningModule) -> dict[str, Tensor]:
-        outputs = cast("ImageTask", pl_module).layer_outputs(self.images.to(pl_module.device), self.layers)
+        outputs = cast("ImageTask", pl_module).layer_outputs(self.images, self.layers)
         for name, output in outputs.items():
             if output.ndim != 4:
                 shape = tuple(output.shape[1:])
@@ -70,26 +67,36 @@ class ActivationPicture(Picture):
         return {name: output[:, : self.num_channels].float().cpu() for name, output in outputs.items()}
 
 
-def draw_activations(images: Tensor, maps: dict[str, Tensor], title: str) -> Figure:
+def draw_activations(images: Tensor, answers: list[tuple[str, str]], maps: dict[str, Tensor], title: str) -> Figure:
     """Draw images in the first column and a column for each channel of each layer.
 
     Args:
         images: Shape (N, C, H, W); drawn from their smallest to their largest value.
+        answers: Names of the true and of the predicted class of each image.
         maps: Output of each layer. Shapes (N, channels, height, width).
         title: Above all.
     """
     low, high = images.min(), images.max()
-    columns = [("input", ((images - low) / (high - low + 1e-12)).permute(0, 2, 3, 1).squeeze(-1).cpu().numpy())]
+    shown = ((images - low) / (high - low + 1e-12)).permute(0, 2, 3, 1).squeeze(-1)
+    columns = [("input", "", shown)]
     for name, output in maps.items():
-        columns += [(f"{name}, {channel}", output[:, channel].numpy()) for channel in range(output.shape[1])]
-    rows = len(images)
-    figure = Figure(figsize=(1 + 1.15 * len(columns), 0.7 + 1.15 * rows), layout="constrained")
-    figure.suptitle(title)
-    grid = figure.subplots(rows, len(columns), squeeze=False)
-    for column, (name, pictures) in enumerate(columns):
-        limits = (0.0, 1.0) if column == 0 else (float(np.min(pictures)), float(np.max(pictures)) + 1e-12)
-        grid[0, column].set_title(name, fontsize=8)
-        for row in range(rows):
-            grid[row, column].imshow(pictures[row], cmap="gray", vmin=limits[0], vmax=limits[1])
-            grid[row, column].axis("off")
+        columns += [(name if index == 0 else "", str(index), output[:, index]) for index in range(output.shape[1])]
+    named = max(len(f"predicted {predicted}") for _, predicted in answers) * 9 / 115
+    figure = Figure(figsize=(named + 0.7 * len(columns), 1 + 0.7 * len(images)), layout="constrained")
+    figure.suptitle(title, size=11)
+    grid = figure.subplots(len(images), len(columns), squeeze=False)
+    for column, (name, channel, pictures) in enumerate(columns):
+        least, greatest = pictures.min().item(), pictures.max().item()
+        for row, picture in enumerate(pictures):
+            axes = grid[row, column]
+            axes.imshow(picture.cpu().numpy(), cmap="gray", vmin=least, vmax=greatest + 1e-12)
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+        # A layer's name is longer than its first channel is wide, so it stands above all of them.
+        grid[0, column].set_title(f"\n{channel}", fontsize=9)
+        grid[0, column].set_title(f"{name}\n", fontsize=9, loc="left").set_in_layout(False)
+    for row, (true, predicted) in enumerate(answers):
+        color = "black" if predicted == true else "red"
+        label = grid[row, 0].set_ylabel(f"true {true}\npredicted {predicted}", size=9, color=color, rotation=0)
+        label.set(ha="right", va="center")
     return figure

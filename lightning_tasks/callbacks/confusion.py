@@ -11,12 +11,14 @@ from lightning_tasks.callbacks.pictures import Picture, save_figure
 if TYPE_CHECKING:
     from lightning_tasks import ImageTask
 
+FEW = 20
+
 
 class ConfusionPicture(Picture):
     """Draws the confusion matrix of the test as `figures/confusion.png`, and lists the pairs confused most often.
 
-    Works with every task that has `test_confusion`. Rows are true classes and sum to 1. Up to 20 classes are named and
-    the shares are written in; more are drawn as a map, with the worst pairs beside it.
+    Works with every task that has `test_confusion`. Rows are true classes and sum to 1. Of up to 20 classes the shares
+    are written in; more are a map, in an order that brings together what is confused.
     """
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -33,28 +35,69 @@ def draw_confusion(counts: np.ndarray, names: list[str]) -> Figure:
         counts: Number of samples of each true (row) and predicted (column) class. Shape (C, C).
         names: Names of the C classes.
     """
+    few = len(names) <= FEW
+    order = np.arange(len(names)) if few else confusion_order(counts)
+    counts, names = counts[np.ix_(order, order)], [names[index] for index in order]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    num_classes = len(names)
-    figure = Figure(figsize=(11, 6.5), layout="constrained")
-    axes, side = figure.subplots(1, 2, width_ratios=[2.2, 1])
+    # All in inches: the matrix, so that a name of `size` points is no higher than its row; names beside it; the list.
+    side, size = (max(5.0, 0.34 * len(names)), 9.0) if few else (0.105 * len(names), 6.5)
+    lines = ["most confused", "(true -> predicted)", "", *worst_pairs(counts, names, int(4 * side))]
+    beside = 0.7 + max(map(len, names)) * size / 115
+    width, height = beside + side + 0.3 + max(map(len, lines)) * 8 / 115, beside + side + 0.4
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((beside / width, beside / height, side / width, side / height))
     # The square root makes rare confusions visible beside the diagonal.
     image = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
-    ticks = np.array([0, 0.01, 0.05, 0.2, 0.5, 1])
-    bar = figure.colorbar(image, ax=axes, ticks=np.sqrt(ticks), shrink=0.8)
-    bar.ax.set_yticklabels([f"{tick:.0%}" for tick in ticks])
-    if num_classes <= 20:
-        axes.set_xticks(range(num_classes), names, rotation=45, ha="right")
-        axes.set_yticks(range(num_classes), names)
+    axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 2 else 0, size=size)
+    axes.set_yticks(range(len(names)), names, size=size)
+    cells = "cells in %" if few else "classes that are confused stand together"
+    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {np.trace(counts) / counts.sum():.2%} ({cells})")
+    right = (beside + side + 0.2) / width
+    figure.text(right, (beside + side) / height, "\n".join(lines), va="top", family="monospace", size=8)
+    if few:
         for row, column in np.argwhere(counts):
             color = "white" if shares[row, column] > 0.35 else "black"
-            axes.text(column, row, f"{100 * shares[row, column]:.0f}", ha="center", va="center", color=color, size=8)
-    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {np.trace(counts) / counts.sum():.2%} (cells in %)")
-    wrong = counts * (1 - np.eye(num_classes, dtype=counts.dtype))
-    lines = ["most confused (true -> predicted)", ""]
-    for index in np.argsort(wrong, axis=None, kind="stable")[::-1][:20]:
-        row, column = np.unravel_index(index, wrong.shape)
-        if wrong[row, column]:
-            lines.append(f"{int(wrong[row, column]):4d}  {names[row]} -> {names[column]}")
-    side.axis("off")
-    side.text(0, 1, "\n".join(lines), va="top", family="monospace", size=8)
+            axes.text(column, row, f"{100 * shares[row, column]:.0f}", ha="center", va="center", color=color, size=9)
+    else:
+        ticks = np.array([0, 0.05, 0.2, 0.5, 1])
+        bar_axes = figure.add_axes((right, beside / height, 1.9 / width, 0.2 / height))
+        bar = figure.colorbar(image, cax=bar_axes, orientation="horizontal", ticks=np.sqrt(ticks))
+        bar.ax.set_xticklabels([f"{tick:.0%}" for tick in ticks], size=8)
+        bar.set_label("share of the row", size=8)
     return figure
+
+
+def worst_pairs(counts: np.ndarray, names: list[str], most: int) -> list[str]:
+    """List the pairs of classes that are confused most often, the worst first.
+
+    Args:
+        counts: Number of samples of each true (row) and predicted (column) class. Shape (C, C).
+        names: Names of the C classes.
+        most: Length of the list at most.
+
+    Returns:
+        Lines "<count>  <true class> -> <predicted class>".
+    """
+    wrong = counts * (1 - np.eye(len(names), dtype=counts.dtype))
+    pairs = [np.unravel_index(index, wrong.shape) for index in np.argsort(-wrong, axis=None, kind="stable")[:most]]
+    return [f"{int(wrong[pair]):4d}  {names[pair[0]]} -> {names[pair[1]]}" for pair in pairs if wrong[pair]]
+
+
+def confusion_order(counts: np.ndarray) -> np.ndarray:
+    """Order classes so that those confused with each other stand together, by hierarchical clustering.
+
+    Two classes are the nearer, the greater the shares of each that are taken for the other.
+
+    Args:
+        counts: Number of samples of each true (row) and predicted (column) class. Shape (C, C).
+
+    Returns:
+        The classes in order. Shape (C,).
+    """
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    distances = 1 - (shares + shares.T) / 2
+    np.fill_diagonal(distances, 0)
+    return leaves_list(linkage(squareform(distances), "average", optimal_ordering=True))

@@ -1,12 +1,18 @@
 """The course of a training run in one picture."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from pytorch_lightning import LightningModule, Trainer
 
 from lightning_tasks.callbacks.pictures import Picture, save_figure
+from lightning_tasks.callbacks.run_card import RunCard
+from runs.checkpoints import BestCheckpoint
+
+if TYPE_CHECKING:
+    from lightning_tasks import BaseTask
 
 History = dict[str, list[tuple[int, float]]]
 
@@ -14,7 +20,8 @@ History = dict[str, list[tuple[int, float]]]
 class CurvesPicture(Picture):
     """Collects what is logged as `train/...`, `val/...` and `test_curve/...`, and draws it as `figures/curves.png`.
 
-    The values are kept in checkpoints, so the picture of a resumed run shows the whole of it.
+    The values are kept in checkpoints, so the picture of a resumed run shows the whole of it. A line marks the epoch
+    whose checkpoint is tested.
     """
 
     def __init__(self) -> None:
@@ -31,8 +38,13 @@ class CurvesPicture(Picture):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw."""
-        if self.history:
-            save_figure(trainer, draw_curves(self.history), "curves")
+        if not self.history:
+            return
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        title = next((each.experiment for each in callbacks if isinstance(each, RunCard)), "")
+        tested = next((each.best_epoch for each in callbacks if isinstance(each, BestCheckpoint)), None)
+        units = cast("BaseTask", pl_module).units
+        save_figure(trainer, draw_curves(self.history, title, tested, units), "curves")
 
     def _collect(self, trainer: Trainer, stages: tuple[str, ...]) -> None:
         for name, value in trainer.callback_metrics.items():
@@ -48,29 +60,43 @@ class CurvesPicture(Picture):
         self.history = state_dict["history"]
 
 
-def draw_curves(history: History) -> Figure:
-    """Draw one panel of losses and one of accuracies and other shares.
+def draw_curves(history: History, title: str, tested: int | None, units: Mapping[str, str]) -> Figure:
+    """Draw panels with one axis of epochs: losses by their units, accuracies and other shares, the class entropy.
 
     Args:
-        history: Points (epoch from 0, value) of each metric; those with "loss" in their name go into the first panel.
+        history: Points (epoch from 0, value) of each metric `<stage>/<quantity>`.
+        title: Above all.
+        tested: The epoch, from 0, whose checkpoint is tested, if there is one.
+        units: Of quantities whose name has "loss" in it and that are not in nats.
     """
-    groups = [
-        {name: points for name, points in history.items() if points and ("loss" in name) is is_loss}
-        for is_loss in (True, False)
-    ]
-    panels = [group for group in groups if group]
-    figure = Figure(figsize=(5.5 * len(panels), 4), layout="constrained")
-    for axes, group in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    panels: dict[str, History] = {}
+    for name, points in sorted(history.items(), key=lambda item: _panel(item[0], units)[0]):
+        if points:
+            panels.setdefault(_panel(name, units)[1], {})[name] = points
+    figure = Figure(figsize=(6.4, 0.8 + 1.9 * len(panels)), layout="constrained")
+    figure.suptitle(title)
+    grid = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
+    for axes, (label, group) in zip(grid, panels.items(), strict=True):
         for name, points in sorted(group.items()):
             epochs, values = zip(*points, strict=True)
-            axes.plot(
-                [epoch + 1 for epoch in epochs],
-                values,
-                marker="." if len(points) < 60 else None,
-                label=f"{name} (last {values[-1]:.3g})",
-            )
-        axes.set(xlabel="epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            marker = "." if len(points) < 60 else None
+            axes.plot([epoch + 1 for epoch in epochs], values, marker=marker, label=f"{name} (last {values[-1]:.3g})")
+        if tested is not None:
+            axes.axvline(tested + 1, color="black", linewidth=1, linestyle="--", label=f"tested: epoch {tested + 1}")
+        axes.set(ylabel=label)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    grid[-1].set(xlabel="epoch")
+    grid[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
+
+
+def _panel(name: str, units: Mapping[str, str]) -> tuple[tuple[int, str], str]:
+    """Give the place of a metric's panel among the others, and what stands at its axis."""
+    quantity = name.partition("/")[2]
+    if "loss" in quantity:
+        unit = units.get(quantity, "nats")
+        return (0, unit), f"loss ({unit})"
+    if "entropy" in quantity:
+        return (2, ""), "class entropy (1: all equal)"
+    return (1, ""), "share"

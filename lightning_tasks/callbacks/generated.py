@@ -1,72 +1,103 @@
 """What the generator of a data-free distillation invents."""
 
-import math
 from typing import TYPE_CHECKING, cast
 
-import torch
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_tasks.callbacks.pictures import Picture, save_figure
+from lightning_tasks.callbacks.pictures import SeriesPicture, save_figure
 
 if TYPE_CHECKING:
     from lightning_tasks import DFADTask
 
+ROWS = 25  # of one block, at most
 
-class GeneratedPicture(Picture):
-    """Draws invented images and the classes that the teacher sees in an epoch's images.
+
+class GeneratedPicture(SeriesPicture):
+    """Draws invented images, a row for each class that the teacher sees, and how often it saw each in the epoch.
 
     The noise is the same each time, so the pictures can be laid side by side. One PNG a time, as
     `figures/generated_<epoch>.png`. Works with tasks that have `sample` and `fake_class_counts`.
 
     Args:
         every_n_epochs: Draw after each n-th epoch, and after the last.
-        num_images: How many images.
+        num_images: How many images are invented; the first of each class are shown.
     """
 
-    def __init__(self, every_n_epochs: int = 10, num_images: int = 64) -> None:
+    def __init__(self, every_n_epochs: int = 10, num_images: int = 512) -> None:
         if every_n_epochs < 1 or num_images < 1:
             raise ValueError(f"every_n_epochs and num_images must be at least 1, got {every_n_epochs}, {num_images}")
         self.every_n_epochs = every_n_epochs
         self.num_images = num_images
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw, if it is time."""
-        epoch = trainer.current_epoch + 1
-        if epoch % self.every_n_epochs and epoch != trainer.max_epochs:
-            return
+    def is_due(self, epoch: int) -> bool:
+        """Say whether the epoch is an n-th."""
+        return epoch % self.every_n_epochs == 0
+
+    def draw(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
+        """Draw what the generator makes of the noise now."""
         task = cast("DFADTask", pl_module)
-        images = task.sample(self.num_images).float().cpu()
-        figure = draw_generated(images, task.fake_class_counts.cpu(), f"generated after epoch {epoch}")
+        images, seen = task.sample(self.num_images)
+        names = trainer.datamodule.class_names  # type: ignore[attr-defined]
+        title = f"after epoch {epoch}\nthe first of {len(images)} images by the class that the teacher sees"
+        figure = draw_generated(images.float().cpu(), seen.cpu(), task.fake_class_counts.cpu(), names, title)
         save_figure(trainer, figure, "generated", epoch)
 
 
-def draw_generated(images: Tensor, counts: Tensor, title: str) -> Figure:
-    """Draw a square grid of images beside a histogram of classes.
+def draw_generated(images: Tensor, seen: Tensor, counts: Tensor, names: list[str], title: str) -> Figure:
+    """Draw a row of images for each class, and beside it the share of the class in an epoch's images.
 
     Args:
         images: Shape (N, C, H, W), in [0, 1], with C 1 or 3.
+        seen: Class of each image. Shape (N,).
         counts: Number of images of each class in an epoch. Shape (num_classes,).
-        title: Above the grid.
+        names: Names of the classes.
+        title: Above all.
     """
-    side = math.isqrt(len(images) - 1) + 1
-    missing = side * side - len(images)
-    tiles = torch.cat([images, images.new_ones(missing, *images.shape[1:])])
-    tiles = torch.nn.functional.pad(tiles, (1, 1, 1, 1), value=1.0)
-    channels, height, width = tiles.shape[1:]
-    grid = tiles.view(side, side, channels, height, width).permute(0, 3, 1, 4, 2)
-    grid = grid.reshape(side * height, side * width, channels)
-    figure = Figure(figsize=(11, 6), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=[1.3, 1])
-    left.imshow(grid.squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    left.set_title(title)
-    left.axis("off")
-    shares = counts / counts.sum().clamp(min=1)
-    right.bar(range(len(counts)), shares.tolist(), width=0.9)
-    right.axhline(1 / len(counts), color="black", linewidth=0.8, linestyle="--", label="all classes equally frequent")
-    right.xaxis.set_major_locator(MaxNLocator(nbins=20, integer=True))
-    right.set(xlabel="class, as the teacher sees it", ylabel="share of the epoch's images")
-    right.legend(fontsize=8)
+    num_blocks = -(-len(names) // ROWS)
+    rows = -(-len(names) // num_blocks)
+    columns, side, size = (8, 0.45, 10.0) if num_blocks == 1 else (4, 0.36, 8.0)
+    shares = (counts / counts.sum().clamp(min=1)).tolist()
+    # In inches: names, images, bars.
+    width = max(map(len, names)) * size / 115 + columns * side + 1.6
+    figure = Figure(figsize=(num_blocks * width, rows * side + 1.4), layout="constrained")
+    figure.suptitle(title, size=11)
+    for block, axes in enumerate(figure.subplots(1, num_blocks, squeeze=False)[0]):
+        classes = range(block * rows, min((block + 1) * rows, len(names)))
+        tiles = [images[seen == label][:columns] for label in classes]
+        _draw_rows(axes, tiles, rows, columns)
+        axes.set_yticks(range(len(classes)), [names[label] for label in classes], size=size)
+        _draw_shares(axes, [shares[label] for label in classes], max(shares), 1 / len(names))
     return figure
+
+
+def _draw_rows(axes: Axes, tiles: list[Tensor], rows: int, columns: int) -> None:
+    """Draw the images (n, C, H, W) of each class, n at most `columns`, in a row; a class has height 1."""
+    channels, height, width = tiles[0].shape[1:]
+    grid = np.ones((rows, height + 2, columns, width + 2, channels))
+    for row, images in enumerate(tiles):
+        for column, image in enumerate(images):
+            grid[row, 1:-1, column, 1:-1] = image.permute(1, 2, 0).numpy()
+        if not len(images):
+            axes.text(0.1, row, "none", va="center", color="grey", size=8)
+    picture = grid.reshape(rows * (height + 2), columns * (width + 2), channels)
+    extent = (0.0, columns * (width + 2) / (height + 2), rows - 0.5, -0.5)
+    axes.imshow(picture.squeeze(-1) if channels == 1 else picture, cmap="gray", vmin=0, vmax=1, extent=extent)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def _draw_shares(axes: Axes, shares: list[float], greatest: float, equal: float) -> None:
+    """Draw the share of each row's class as a bar beside it, and a line where all would be if they were equal."""
+    bars = axes.inset_axes((1.02, 0, 0.35, 1), sharey=axes)
+    bars.barh(range(len(shares)), shares, height=0.7)
+    bars.axvline(equal, color="black", linewidth=0.8, linestyle="--")
+    bars.set_xlim(0, 1.05 * max(greatest, equal))
+    bars.set_xticks([equal], [f"{equal:.2g}"], size=8)
+    bars.set_xlabel("share of the epoch\n(line: all equal)", size=8)
+    bars.tick_params(left=False, labelleft=False)
+    bars.spines[["top", "right"]].set_visible(False)

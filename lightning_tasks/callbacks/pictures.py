@@ -1,7 +1,7 @@
-"""What pictures share: one switch, and where they go: a PNG in the run's figures folder, and TensorBoard."""
+"""What pictures share: one switch, when they are drawn, and where they go: a PNG, TensorBoard, other loggers."""
 
 from matplotlib.figure import Figure
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from runs.folders import run_folder
@@ -13,8 +13,33 @@ class Picture(Callback):
     only_watches = True
 
 
+class SeriesPicture(Picture):
+    """A picture that is drawn after some epochs, and once after the last, whichever that comes to be."""
+
+    draws_last = True
+
+    def is_due(self, epoch: int) -> bool:
+        """Say whether to draw after an epoch, counted from 1."""
+        raise NotImplementedError
+
+    def draw(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
+        """Draw the state after an epoch, counted from 1."""
+        raise NotImplementedError
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw, if it is time."""
+        epoch = trainer.current_epoch + 1
+        if self.is_due(epoch):
+            self.draw(trainer, pl_module, epoch)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the last epoch, unless that has been done."""
+        if self.draws_last and not self.is_due(trainer.current_epoch):
+            self.draw(trainer, pl_module, trainer.current_epoch)
+
+
 def save_figure(trainer: Trainer, figure: Figure, name: str, epoch: int | None = None) -> None:
-    """Write a figure to `<run folder>/figures/<name>.png` and show it in TensorBoard under the same name.
+    """Write a figure to `<run folder>/figures/<name>.png`, and show it in loggers that hold images by the same name.
 
     A series over epochs has a file an epoch, `<name>_<epoch>.png`, and one card with a slider in TensorBoard.
 
@@ -30,8 +55,11 @@ def save_figure(trainer: Trainer, figure: Figure, name: str, epoch: int | None =
     if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
         return
     folder.mkdir(parents=True, exist_ok=True)
-    file = name if epoch is None else f"{name}_{epoch:04d}"
-    figure.savefig(folder / f"{file}.png", dpi=120, bbox_inches="tight")
+    path = folder / (f"{name}.png" if epoch is None else f"{name}_{epoch:04d}.png")
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+    step = trainer.current_epoch if epoch is None else epoch
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_figure(name, figure, trainer.current_epoch if epoch is None else epoch)
+            logger.experiment.add_figure(name, figure, step)
+        elif hasattr(logger, "log_image"):  # as Weights & Biases has
+            logger.log_image(key=name, images=[str(path)], step=step)

@@ -3,8 +3,10 @@
 from typing import Any
 
 from pytorch_lightning import Callback
-from pytorch_lightning.callbacks import LearningRateMonitor, ModelSummary
+from pytorch_lightning.callbacks import ModelSummary
 
+from lightning_tasks.callbacks.graph import NetworkGraph
+from lightning_tasks.callbacks.learning_rates import LearningRates
 from lightning_tasks.callbacks.pictures import Picture
 from lightning_tasks.callbacks.predictions import PredictionWriter
 from lightning_tasks.callbacks.progress import CompactProgressBar
@@ -21,14 +23,15 @@ def standard_callbacks(trainer: Any, subcommand: str | None, pictures: bool) -> 
     """
     given = trainer.callbacks or []
     callbacks = [*given] if isinstance(given, list) else [given]
-    if not pictures:
+    if pictures:
+        callbacks.append(NetworkGraph())
+    else:
         callbacks = [callback for callback in callbacks if not isinstance(callback, Picture)]
     if trainer.enable_progress_bar is not False:
         callbacks.append(CompactProgressBar())
     if trainer.enable_model_summary is not False and not any(isinstance(each, ModelSummary) for each in callbacks):
         callbacks.append(NetworkSummary())
-    if trainer.logger is not False:
-        callbacks.append(LearningRateMonitor())
+    callbacks.append(LearningRates())
     if subcommand == "predict":
         callbacks.append(PredictionWriter())
     return callbacks

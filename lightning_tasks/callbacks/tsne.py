@@ -3,18 +3,20 @@
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, patheffects
 from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 from sklearn.manifold import TSNE
 
-from lightning_tasks.callbacks.pictures import Picture, save_figure
+from lightning_tasks.callbacks.pictures import SeriesPicture, save_figure
 
 if TYPE_CHECKING:
     from lightning_tasks import ImageTask
 
+FEW = 20
 
-class TSNEPicture(Picture):
+
+class TSNEPicture(SeriesPicture):
     """Draws the features that a layer has of test images with t-SNE, as `figures/tsne_<layer>_<epoch>.png`.
 
     Neighbours in the picture are neighbours in the layer's output; distances between far groups mean nothing (van der
@@ -36,6 +38,7 @@ class TSNEPicture(Picture):
             raise ValueError(f"num_images must be at least 4 and perplexity above 0, got {num_images}, {perplexity}")
         self.layer = layer
         self.epochs = epochs
+        self.draws_last = -1 in epochs
         self.num_images = num_images
         self.perplexity = perplexity
 
@@ -46,22 +49,12 @@ class TSNEPicture(Picture):
         if count < 4 or width < 2:
             raise ValueError(f"t-SNE of {self.layer} needs at least 4 images and 2 features, got {count} and {width}")
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw, if this is one of the epochs."""
-        if trainer.current_epoch + 1 in self.epochs:
-            self._draw(trainer, pl_module, trainer.current_epoch + 1)
+    def is_due(self, epoch: int) -> bool:
+        """Say whether the epoch is one of those asked for."""
+        return epoch in self.epochs
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the last epoch, whichever it was."""
-        if -1 in self.epochs and trainer.current_epoch not in self.epochs:
-            self._draw(trainer, pl_module, trainer.current_epoch)
-
-    def _features(self, pl_module: LightningModule) -> np.ndarray:
-        task = cast("ImageTask", pl_module)
-        output = task.layer_outputs(self.images.to(pl_module.device), [self.layer])[self.layer]
-        return output.flatten(1).float().cpu().numpy()
-
-    def _draw(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
+    def draw(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
+        """Draw the features that the layer has now."""
         features = self._features(pl_module)
         perplexity = min(self.perplexity, (len(features) - 1) / 3)
         points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features)
@@ -70,9 +63,13 @@ class TSNEPicture(Picture):
         figure = draw_points(points, self.labels.numpy(), names, title)
         save_figure(trainer, figure, f"tsne_{self.layer}", epoch)
 
+    def _features(self, pl_module: LightningModule) -> np.ndarray:
+        output = cast("ImageTask", pl_module).layer_outputs(self.images, [self.layer])[self.layer]
+        return output.flatten(1).float().cpu().numpy()
+
 
 def draw_points(points: np.ndarray, labels: np.ndarray, names: list[str], title: str) -> Figure:
-    """Draw points in the colour of their class; up to 20 classes are listed.
+    """Draw points in the colour of their class; up to 20 classes are listed, more are named where they are.
 
     Args:
         points: Shape (N, 2).
@@ -80,14 +77,45 @@ def draw_points(points: np.ndarray, labels: np.ndarray, names: list[str], title:
         names: Names of the classes.
         title: Above all.
     """
-    figure = Figure(figsize=(7.5, 6), layout="constrained")
-    axes = figure.subplots()
     classes = len(names)
-    colours = colormaps["tab10" if classes <= 10 else "tab20" if classes <= 20 else "turbo"].resampled(classes)
+    few = classes <= FEW
+    figure = Figure(figsize=(6.8, 5.2) if few else (12, 11), layout="constrained")
+    axes = figure.subplots()
+    colours = colormaps["tab10" if classes <= 10 else "tab20" if few else "turbo"].resampled(classes)
     for label in range(classes):
-        chosen = labels == label
-        axes.scatter(points[chosen, 0], points[chosen, 1], s=14, color=colours(label), label=names[label])
-    axes.set(title=title, xticks=[], yticks=[])
-    if classes <= 20:
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9, markerscale=1.5, frameon=False)
+        chosen = points[labels == label]
+        axes.scatter(chosen[:, 0], chosen[:, 1], s=14, color=colours(label), label=names[label])
+    if not few:
+        outline = [patheffects.withStroke(linewidth=2, foreground="white")]
+        for label, (x, y) in name_places(points, labels).items():
+            axes.text(x, y, names[label], ha="center", va="center", size=8, path_effects=outline)
+        title += "\na class has one colour, and its name on a point near its middle"
+    axes.set_title(title, size=11)
+    axes.set(xticks=[], yticks=[])
+    if few:
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=10, markerscale=1.5, frameon=False)
     return figure
+
+
+def name_places(points: np.ndarray, labels: np.ndarray) -> dict[int, np.ndarray]:
+    """Choose a point of each class for its name.
+
+    Of the half of them that is nearest to all of the class, the one that is farthest from the names placed before.
+
+    Args:
+        points: Shape (N, 2).
+        labels: Class of each point. Shape (N,).
+
+    Returns:
+        The place (2,) of each class that has points.
+    """
+    places: dict[int, np.ndarray] = {}
+    for label in np.unique(labels).tolist():
+        chosen = points[labels == label]
+        ways = np.linalg.norm(chosen[:, None] - chosen, axis=2).sum(axis=1)
+        inner = chosen[np.argsort(ways, kind="stable")[: (len(chosen) + 1) // 2]]
+        others = np.array([*places.values()]).reshape(-1, 2)
+        # A name is some five times as wide as it is high.
+        apart = np.linalg.norm((inner[:, None] - others) * (1, 5), axis=2).min(axis=1, initial=np.inf)
+        places[label] = inner[apart.argmax()]
+    return places
