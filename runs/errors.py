@@ -22,6 +22,8 @@ class OneLineErrorParser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message, with the place of a key that is not accepted, and exit with status 2."""
+        if unknown := re.match(r"unrecognized arguments: --(\w+)", message):
+            message = f"Option '{unknown[1]}' is not accepted"
         if key := re.search(r"Option '(\w+)' is not accepted", message):
             message += f"{find_key(key[1])}; --model.help CLASS and --data.help CLASS list what is"
         unknown_class = rf'Parser key "({"|".join(self.classes)})":.*Expected a dot import path string: (\S+)'
@@ -37,7 +39,7 @@ def find_key(key: str) -> str:
     """Say where a key stands on the command line or in its config files, as " (file:line)"."""
     for word in sys.argv:
         option, _, value = word.partition("=")
-        if option.startswith("--") and key in option.split("."):
+        if option.startswith("--") and key in option[2:].split("."):
             return f" ({option})"
         path = Path(value or word)
         if path.suffix in (".yaml", ".yml") and path.is_file():

@@ -1,8 +1,11 @@
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -111,6 +114,44 @@ def make_trainer(*callbacks, **options):
         callbacks=list(callbacks),
         **{"max_epochs": 1, "limit_val_batches": 0, **options},
     )
+
+
+def files(folder):
+    """What is in a folder: path and content of each file."""
+    return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file() and path.suffix != ".lock"}
+
+
+def refusal(folder, *words, status=1, **env):
+    """Run a command that must fail, as the shell does but in process; returns its one line."""
+    import cli
+
+    said = io.StringIO()
+    with (
+        mock.patch.dict(os.environ, env),
+        mock.patch.object(sys, "argv", ["cli.py", *map(str, words)]),
+        contextlib.chdir(folder),
+        contextlib.redirect_stderr(said),
+        pytest.raises(SystemExit) as stop,
+    ):
+        cli.command()
+    code = stop.value.code
+    if isinstance(code, str):  # what the interpreter does with it
+        said.write(f"{code}\n")
+        code = 1
+    assert code == status, said.getvalue()
+    lines = [line for line in said.getvalue().splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, said.getvalue()
+    assert "Traceback" not in said.getvalue()
+    assert said.getvalue().rstrip().splitlines()[-1] == lines[0]
+    return lines[0]
+
+
+def refused(folder, *words, **options):
+    """Run a command that must fail and change nothing; returns its one line."""
+    before = files(folder)
+    line = refusal(folder, *words, **options)
+    assert files(folder) == before
+    return line
 
 
 def run_process(*words, cwd, timeout=300, **env):

@@ -1,52 +1,16 @@
 """Bad input: one clear line, a non-zero exit status, and nothing else changed."""
 
-import contextlib
-import io
 import os
 import pickle
 import shutil
-import sys
 from pathlib import Path
-from unittest import mock
 
 import pytest
 import torch
-from conftest import ROOT, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_cli, run_process
-
-import cli
+from conftest import ROOT, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, refused, run_cli, run_process
 
 DFAD = ["fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1"]
 TEACHER = ["fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1"]
-
-
-def files(folder):
-    """What is in a folder: path and content of each file."""
-    return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file() and path.suffix != ".lock"}
-
-
-def refused(folder, *words, status=1, **env):
-    """Run a command that must fail; returns its one line."""
-    before = files(folder)
-    said = io.StringIO()
-    with (
-        mock.patch.dict(os.environ, env),
-        mock.patch.object(sys, "argv", ["cli.py", *map(str, words)]),
-        contextlib.chdir(folder),
-        contextlib.redirect_stderr(said),
-        pytest.raises(SystemExit) as stop,
-    ):
-        cli.command()
-    code = stop.value.code
-    if isinstance(code, str):  # what the interpreter does with it
-        said.write(f"{code}\n")
-        code = 1
-    assert code == status, said.getvalue()
-    lines = [line for line in said.getvalue().splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, said.getvalue()
-    assert "Traceback" not in said.getvalue()
-    assert said.getvalue().rstrip().splitlines()[-1] == lines[0]
-    assert files(folder) == before
-    return lines[0]
 
 
 class TestTeacher:

@@ -1,0 +1,196 @@
+"""Options of every run: precision, averaged weights, trainer pieces, what is refused and in which words."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from conftest import (
+    ROOT,
+    TINY_BY_HAND,
+    TINY_DATA,
+    TINY_DFAD,
+    TINY_TEACHER,
+    TINY_TRAINER,
+    make_trainer,
+    refusal,
+    refused,
+    run_card,
+    run_cli,
+)
+
+from datamodules import DigitsDataModule
+from lightning_tasks import MLP, ClassificationTask
+
+TEACHER = ["fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2"]
+DFAD = ["fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1"]
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+def test_precisions(precision, teacher_ckpt):
+    run_cli(*TEACHER, f"--trainer.precision={precision}")
+    assert run_card("teacher")["precision"] == precision
+    run_cli(*DFAD, f"--trainer.precision={precision}", f"--model.teacher_ckpt={teacher_ckpt}")
+    assert 0 <= run_card()["metrics"]["test/acc"] <= 1
+    dtype = {"bf16-mixed": torch.float32, "bf16-true": torch.bfloat16, "64-true": torch.float64}[precision]
+    weights = torch.load("logs/teacher/version_0/checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    assert weights["network.classifier.weight"].dtype == dtype
+
+
+def test_no_log_every_n_steps_logs_at_the_end_of_the_epoch():
+    cli = run_cli(*TEACHER, "--trainer.log_every_n_steps=0")
+    assert cli.trainer.current_epoch == 2
+    assert "val/acc" in run_card("teacher")["metrics"]
+
+
+@pytest.mark.parametrize("config", ["dfad_digits", "teacher_digits"])
+def test_the_debug_piece_debugs_every_task(config, teacher_ckpt, monkeypatch):
+    """A card, of a part of the data, in seconds; no teacher of the right size is at hand, so the config gets ours."""
+    words = ["fit", f"--config={ROOT}/configs/{config}.yaml", "--trainer", f"{ROOT}/configs/trainer/debug.yaml"]
+    if config == "dfad_digits":
+        words += [f"--model.teacher_ckpt={teacher_ckpt}", "--model.teacher.width=4", "--model.student_share=null"]
+    cli = run_cli(*words)
+    card = run_card(config)
+    assert card["partial"] == {"train": 2, "val": 2, "test": 2}
+    assert card["epochs"] == 2
+    assert cli.trainer.num_test_batches == [1]  # the digits' test set is one batch
+
+
+class TestEMA:
+    def test_follows_the_formula_and_is_evaluated_beside_the_weights(self):
+        decay = 0.9
+        run_cli(*TEACHER, f"--model.ema_decay={decay}", "--data.train_per_class=5")
+        card = run_card("teacher")
+        assert {"test/acc_ema", "test/loss_ema", "val/acc_ema", "val/acc_ema_last", "test/acc"} <= set(card["metrics"])
+        assert card["parameters_trained"] == card["parameters"]["network"]
+
+    def test_by_hand(self):
+        pl.seed_everything(1)
+        data = DigitsDataModule(image_size=8, batch_size=25, train_per_class=10)
+        task = ClassificationTask(data.facts, network=lambda c, s: MLP(c, s, (8,)), ema_decay=0.8)
+        seen = []
+
+        class Watch(pl.Callback):
+            def on_train_batch_end(self, trainer, pl_module, *_):
+                seen.append(pl_module.network.layers[1].weight.detach().clone())
+
+        make_trainer(Watch(), limit_val_batches=1.0, num_sanity_val_steps=0).fit(task, data)
+        average = seen[0].clone()  # the first step starts the average
+        for weight in seen[1:]:
+            average = 0.8 * average + 0.2 * weight
+        torch.testing.assert_close(task.ema.module.layers[1].weight, average)
+        x = torch.randn(4, 1, 8, 8)
+        assert not torch.equal(task.ema(x), task(x))
+        tested = make_trainer().test(task, data, verbose=False)[0]
+        images, labels = data.test_set.images, data.test_set.labels
+        right = task.ema(data.normalise(images.float() / 255)).argmax(dim=1) == labels
+        assert tested["test/acc_ema"] == pytest.approx(right.float().mean().item())
+
+    def test_of_a_student_resumes_to_the_bit(self, teacher_ckpt):
+        words = [*DFAD, f"--model.teacher_ckpt={teacher_ckpt}", "--model.ema_decay=0.9", "--trainer.max_epochs=2"]
+        run_cli(*words, "--experiment=whole")
+        run_cli(*words, "--experiment=parts", "--trainer.max_epochs=1")
+        run_cli(*words, "--experiment=parts", "--ckpt_path=last")
+        whole, parts = (
+            torch.load(f"logs/{name}/version_0/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+            for name in ("whole", "parts")
+        )
+        assert any(name.startswith("ema.") for name in whole)
+        assert all(torch.equal(whole[name], parts[name]) for name in whole)
+        assert run_card("whole")["metrics"] == run_card("parts")["metrics"]
+
+    @pytest.mark.parametrize("words", [TEACHER, DFAD], ids=["classification", "dfad"])
+    def test_lightnings_own_is_refused_since_it_tests_other_weights_than_it_validates(self, words, teacher_ckpt):
+        own = "--trainer.callbacks=[EMAWeightAveraging]"
+        teacher = [f"--model.teacher_ckpt={teacher_ckpt}"] if words is DFAD else []
+        with pytest.raises(ValueError, match=r"validates other weights than are tested; use --model\.ema_decay"):
+            run_cli(*words, *teacher, own)
+
+    def test_decay_out_of_range(self):
+        with pytest.raises(ValueError, match=r"ema_decay must be in \(0, 1\), got 1.0"):
+            run_cli(*TEACHER, "--model.ema_decay=1.0")
+
+
+class TestOneLine:
+    """No traceback for anything that a user typed, also where Lightning refuses it."""
+
+    def test_metric_that_nobody_logs(self, tmp_path):
+        line = refusal(tmp_path, *TEACHER, "--checkpoint_best.monitor=val/accuracy")
+        assert line == "error: monitor: no metric 'val/accuracy' in validation; there are val/acc, val/loss"
+
+    def test_metric_of_a_callback_or_a_schedule(self, tmp_path):
+        own = "--trainer.callbacks=[{class_path: EarlyStopping, init_args: {monitor: val/los}}]"
+        assert "no metric 'val/los' in validation" in refusal(tmp_path, *TEACHER, own)
+        words = ["--model.scheduler=pytorch_lightning.cli.ReduceLROnPlateau", "--model.scheduler.monitor=val/ac"]
+        assert "no metric 'val/ac' in validation" in refusal(tmp_path, *TEACHER, *words)
+
+    def test_options_that_manual_optimisation_has_not(self, tmp_path, teacher_ckpt):
+        words = [*DFAD, f"--model.teacher_ckpt={teacher_ckpt}", "--trainer.gradient_clip_val=1"]
+        assert "gradient_clip_val" in refusal(tmp_path, *words)
+
+    def test_hardware_that_is_not_there(self, tmp_path):
+        if torch.cuda.is_available():
+            pytest.skip("there is a GPU")
+        line = refusal(tmp_path, *TEACHER, "--trainer.accelerator=gpu")
+        assert line.startswith("error: MisconfigurationException: ")
+
+    def test_module_that_is_not_there(self, tmp_path):
+        line = refused(tmp_path, *TEACHER, "--model.network=nothing.Network", status=2)
+        assert "nothing.Network" in line
+
+    def test_layers_that_do_not_fit_the_images(self, tmp_path):
+        words = ["fit", *TINY_DATA, *TINY_BY_HAND, *TINY_TRAINER, "--data.image_size=9"]
+        assert "linear_1 does not fit behind flatten_1: it expects a sample of shape (64,)" in refused(tmp_path, *words)
+
+    @pytest.mark.parametrize(
+        ("option", "key"),
+        [
+            ("--model.optimiser.lr", "optimiser"),
+            ("--model.network.widht", "widht"),
+            ("--data.batchsize", "batchsize"),
+            ("--trainr.max_epochs", "trainr"),
+        ],
+    )
+    def test_misspelt_option_is_named_with_its_place(self, tmp_path, option, key):
+        line = refused(tmp_path, *TEACHER, f"{option}=3", status=2)
+        assert f"Option '{key}' is not accepted ({option})" in line
+
+    def test_validation_that_is_never_run(self, tmp_path):
+        run_cli(*TEACHER, "--trainer.limit_val_batches=0")
+        assert set(run_card("teacher")["metrics"]) == {"test/acc", "test/loss"}
+
+
+def write_module(folder):
+    """A module that says so when it is imported."""
+    (folder / "evil.py").write_text("from pathlib import Path\nPath('ran').touch()\nclass Network: ...\n")
+
+
+def test_a_checkpoint_imports_nothing_that_it_names(tmp_path, teacher_ckpt, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    write_module(tmp_path)
+    checkpoint = torch.load(teacher_ckpt, weights_only=True)
+    checkpoint["hyper_parameters"]["network"] = {"class_path": "evil.Network"}
+    torch.save(checkpoint, "evil.ckpt")
+    words = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--ckpt_path=evil.ckpt"]
+    for subcommand in ("fit", "test", "predict"):
+        line = refused(tmp_path, subcommand, *words)
+        assert "evil.ckpt names evil.Network (network.class_path), which is no part of this project" in line
+    assert not Path("ran").exists()
+    assert "evil" not in sys.modules
+
+
+def test_data_of_another_kind_than_the_checkpoint_are_refused(tmp_path, teacher_ckpt):
+    words = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, f"--ckpt_path={teacher_ckpt}", "--data.normalise=false"]
+    for subcommand in ("test", "predict", "validate"):
+        line = refusal(tmp_path, subcommand, *words)
+        assert (
+            "ckpt_path: the checkpoint was trained with mean [0.3053], std [0.3186]; this run has [0.0], [1.0]" in line
+        )
+
+
+def test_a_task_built_for_other_data_is_refused():
+    data = DigitsDataModule(image_size=8)
+    task = ClassificationTask(data.facts | {"mean": (0.5,)}, network=MLP)
+    with pytest.raises(ValueError, match=r"the data are with mean \[0.3053\]; this run has \[0.5\]"):
+        make_trainer().fit(task, data)

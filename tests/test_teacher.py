@@ -1,0 +1,194 @@
+"""The frozen teacher: where it comes from, what is said of it, and that it only answers."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TINY_DATA, TINY_DFAD, TINY_TRAINER, run_card, run_cli
+from torch import nn
+
+from lightning_tasks import ResNet
+from lightning_tasks.networks import ImageNetwork, count_parameters
+from lightning_tasks.teacher import FrozenTeacher
+from runs.checkpoints import file_hash, find_checkpoint
+
+FACTS = {"dataset": "digits", "num_classes": 10, "image_shape": (1, 16, 16), "mean": (0.3053,), "std": (0.3186,)}
+DFAD = ["fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1"]
+
+
+def teacher(**options):
+    return FrozenTeacher(ResNet(10, (1, 16, 16), depth=10, width=4, **options))
+
+
+def test_it_is_said_which_teacher_was_loaded(teacher_ckpt, capsys, caplog):
+    caplog.set_level("INFO")
+    teacher().load(str(teacher_ckpt), "teacher_ckpt", FACTS)
+    accuracy = json.loads((teacher_ckpt.parents[1] / "run.json").read_text())["metrics"]["val/acc"]
+    assert f"teacher: {teacher_ckpt} (teacher, val/acc {accuracy:.2%})" in caplog.text
+
+
+def test_facts_of_the_teacher_are_kept(teacher_ckpt):
+    assert teacher().load(str(teacher_ckpt), "teacher_ckpt", FACTS) == {
+        "teacher_ckpt": str(teacher_ckpt),
+        "teacher_sha256": file_hash(teacher_ckpt),
+    }
+
+
+def test_a_plain_state_dict_is_a_teacher(teacher_ckpt):
+    source = teacher()
+    source.load(str(teacher_ckpt), "teacher_ckpt", FACTS)
+    torch.save(source.network.state_dict(), "plain.pt")
+    other = teacher()
+    other.load("plain.pt", "teacher_ckpt", FACTS)
+    x = torch.randn(3, 1, 16, 16)
+    assert torch.equal(other(x), source(x))
+
+
+class TestPlaces:
+    """Which file a path means."""
+
+    @pytest.fixture
+    def runs(self, teacher_ckpt):
+        """Three finished runs, the third on a part of the data, and a fourth that is under way."""
+        for version in range(4):
+            folder = Path(f"logs/t/version_{version}")
+            (folder / "checkpoints").mkdir(parents=True)
+            (folder / "checkpoints/best.ckpt").write_text(str(version))
+            if version < 3:
+                (folder / "run.json").write_text(json.dumps({"partial": {"train": 1}} if version == 2 else {}))
+        return Path("logs/t")
+
+    def test_the_newest_whole_finished_run(self, runs):
+        assert find_checkpoint(str(runs), "x").read_text() == "1"
+
+    def test_a_partial_run_only_if_there_is_no_other(self, runs):
+        for version in (0, 1):
+            shutil.rmtree(runs / f"version_{version}")
+        assert find_checkpoint(str(runs), "x").read_text() == "2"
+
+    def test_a_named_run_or_file(self, runs):
+        assert find_checkpoint(str(runs / "version_0"), "x").read_text() == "0"
+        assert find_checkpoint(str(runs / "version_3"), "x").read_text() == "3"
+        file = runs / "version_3/checkpoints/best.ckpt"
+        assert find_checkpoint(str(file), "x") == file
+
+    def test_none(self, runs):
+        (runs / "version_10").mkdir()
+        with pytest.raises(FileNotFoundError, match="x: no checkpoint at logs/t/version_10"):
+            find_checkpoint(str(runs / "version_10"), "x")
+
+    def test_ten_is_newer_than_nine(self, runs):
+        for version in (9, 10):
+            shutil.copytree(runs / "version_1", runs / f"version_{version}")
+            (runs / f"version_{version}/checkpoints/best.ckpt").write_text(str(version))
+        assert find_checkpoint(str(runs), "x").read_text() == "10"
+
+
+def test_a_student_is_tested_with_the_teacher_of_its_checkpoint(teacher_ckpt, capsys):
+    """Another teacher has become the newest since."""
+    run = Path("logs/teacher/version_0")
+    (run / "checkpoints").mkdir(parents=True)
+    shutil.copy(teacher_ckpt, run / "checkpoints/best.ckpt")
+    (run / "run.json").write_text("{}")
+    run_cli(*DFAD, "--model.teacher_ckpt=logs/teacher")
+    card = run_card()
+    newer = Path("logs/teacher/version_1")
+    shutil.copytree(run, newer)
+    checkpoint = torch.load(teacher_ckpt, weights_only=True)
+    checkpoint["state_dict"]["network.classifier.bias"] += torch.arange(10)
+    torch.save(checkpoint, newer / "checkpoints/best.ckpt")
+    best = "--ckpt_path=logs/dfad/version_0/checkpoints/best.ckpt"
+    words = [*TINY_DFAD, *TINY_DATA, *TINY_TRAINER, "--model.teacher_ckpt=logs/teacher", best]
+    metrics = run_cli("test", *words).trainer.callback_metrics
+    assert metrics["test/acc_teacher"].item() == card["metrics"]["test/acc_teacher"]
+    assert metrics["test/agreement"].item() == card["metrics"]["test/agreement"]
+    Path("logs/teacher").rename("logs/away")
+    run_cli("predict", *words)  # needs no teacher at all
+    Path("logs/away").rename("logs/teacher")
+    # A run goes on with the teacher that it has started with.
+    run_cli(*DFAD, "--model.teacher_ckpt=logs/teacher", "--trainer.max_epochs=2", "--ckpt_path=last")
+    assert run_card()["teacher_sha256"] == card["teacher_sha256"]
+    assert run_card()["epochs"] == 2
+
+
+class Deciding(ImageNetwork):
+    """A network that torch.fx cannot trace: it branches on a value."""
+
+    def __init__(self, num_classes, image_shape):
+        super().__init__(num_classes, image_shape)
+        self.conv = nn.Conv2d(1, 2, 1)
+        self.bn = nn.BatchNorm2d(2)
+        self.classifier = nn.Linear(2, num_classes)
+
+    def forward(self, x):
+        y = self.bn(self.conv(x)).mean((2, 3))
+        return self.classifier(y if y.sum() > 0 else -y)
+
+
+def test_a_network_with_a_branch_can_teach(caplog):
+    caplog.set_level("INFO")
+    network = Deciding(10, (1, 16, 16))
+    torch.save(network.state_dict(), "plain.pt")
+    frozen = FrozenTeacher(Deciding(10, (1, 16, 16)))
+    frozen.load("plain.pt", "teacher_ckpt", FACTS)
+    assert "used as it is, since its BatchNorm cannot be folded" in caplog.text
+    x = torch.randn(3, 1, 16, 16, requires_grad=True)
+    assert torch.equal(frozen(x), network.eval()(x))
+    assert torch.autograd.grad(frozen(x).sum(), x)[0].abs().sum() > 0
+
+
+class Halving(ImageNetwork):
+    """A network of which tracing keeps one branch only: what is folded would answer otherwise than the network."""
+
+    def __init__(self, num_classes, image_shape):
+        super().__init__(num_classes, image_shape)
+        self.conv = nn.Conv2d(1, 2, 1)
+        self.bn = nn.BatchNorm2d(2)
+        self.classifier = nn.Linear(2, num_classes)
+
+    def forward(self, x):
+        scale = 1.0 if isinstance(x, torch.fx.Proxy) else 0.5
+        return self.classifier(scale * self.bn(self.conv(x)).mean((2, 3)))
+
+
+def test_folding_that_changes_the_answers_is_not_used(caplog):
+    caplog.set_level("INFO")
+    network = Halving(10, (1, 16, 16))
+    torch.save(network.state_dict(), "plain.pt")
+    frozen = FrozenTeacher(Halving(10, (1, 16, 16)))
+    frozen.load("plain.pt", "teacher_ckpt", FACTS)
+    assert "cannot be folded" in caplog.text
+    x = torch.randn(3, 1, 16, 16)
+    assert torch.equal(frozen(x), network.eval()(x))
+
+
+def test_it_is_folded_for_speed_and_whole_at_hand(teacher_ckpt):
+    frozen = teacher()
+    frozen.load(str(teacher_ckpt), "teacher_ckpt", FACTS)
+    norms = [sum(isinstance(m, nn.BatchNorm2d) for m in net.modules()) for net in (frozen.network, frozen.fast)]
+    assert norms[0] > 0 == norms[1]
+    x = torch.randn(5, 1, 16, 16)
+    torch.testing.assert_close(frozen(x), frozen.network(x), atol=1e-4, rtol=1e-4)
+    frozen.train()
+    assert not any(module.training for module in frozen.modules())
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
+
+
+def test_the_card_counts_the_networks_as_their_config_made_them(teacher_ckpt):
+    run_cli(*DFAD, f"--model.teacher_ckpt={teacher_ckpt}")
+    card = run_card()
+    assert card["parameters"]["teacher"] == count_parameters(ResNet(10, (1, 16, 16), depth=10, width=4))
+    assert card["parameters_trained"] == card["parameters"]["student"] + card["parameters"]["generator"]
+
+
+def test_a_teacher_of_other_data_is_refused(teacher_ckpt):
+    with pytest.raises(ValueError, match=r"teacher_ckpt: .* was trained with dataset digits; this run has letters"):
+        teacher().load(str(teacher_ckpt), "teacher_ckpt", FACTS | {"dataset": "letters"})
+
+
+def test_weights_that_do_not_fit_are_refused(teacher_ckpt):
+    frozen = FrozenTeacher(ResNet(10, (1, 16, 16), depth=10, width=8))
+    with pytest.raises(ValueError, match="do not fit the network"):
+        frozen.load(str(teacher_ckpt), "teacher_ckpt", FACTS)
