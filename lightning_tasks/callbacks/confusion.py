@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 
-from lightning_tasks.callbacks.pictures import Picture, save_figure
+from lightning_tasks.callbacks.pictures import Picture, add_axes, save_figure
 
 if TYPE_CHECKING:
     from lightning_tasks import ImageTask
@@ -45,22 +45,22 @@ def draw_confusion(counts: np.ndarray, names: list[str]) -> Figure:
     beside = 0.7 + max(map(len, names)) * size / 115
     width, height = beside + side + 0.3 + max(map(len, lines)) * 8 / 115, beside + side + 0.4
     figure = Figure(figsize=(width, height))
-    axes = figure.add_axes((beside / width, beside / height, side / width, side / height))
+    axes = add_axes(figure, beside, beside, side, side)
     # The square root makes rare confusions visible beside the diagonal.
     image = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 2 else 0, size=size)
     axes.set_yticks(range(len(names)), names, size=size)
     cells = "cells in %" if few else "classes that are confused stand together"
     axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {np.trace(counts) / counts.sum():.2%} ({cells})")
-    right = (beside + side + 0.2) / width
-    figure.text(right, (beside + side) / height, "\n".join(lines), va="top", family="monospace", size=8)
+    place = (beside + side + 0.2) / width, (beside + side) / height
+    figure.text(*place, "\n".join(lines), va="top", family="monospace", size=8)
     if few:
         for row, column in np.argwhere(counts):
             color = "white" if shares[row, column] > 0.35 else "black"
             axes.text(column, row, f"{100 * shares[row, column]:.0f}", ha="center", va="center", color=color, size=9)
     else:
         ticks = np.array([0, 0.05, 0.2, 0.5, 1])
-        bar_axes = figure.add_axes((right, beside / height, 1.9 / width, 0.2 / height))
+        bar_axes = add_axes(figure, beside + side + 0.2, beside, 1.9, 0.2)
         bar = figure.colorbar(image, cax=bar_axes, orientation="horizontal", ticks=np.sqrt(ticks))
         bar.ax.set_xticklabels([f"{tick:.0%}" for tick in ticks], size=8)
         bar.set_label("share of the row", size=8)

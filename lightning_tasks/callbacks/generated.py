@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_tasks.callbacks.pictures import SeriesPicture, save_figure
+from lightning_tasks.callbacks.pictures import SeriesPicture, add_axes, save_figure
 
 if TYPE_CHECKING:
     from lightning_tasks import DFADTask
@@ -61,16 +61,20 @@ def draw_generated(images: Tensor, seen: Tensor, counts: Tensor, names: list[str
     rows = -(-len(names) // num_blocks)
     columns, side, size = (8, 0.45, 10.0) if num_blocks == 1 else (4, 0.36, 8.0)
     shares = (counts / counts.sum().clamp(min=1)).tolist()
-    # In inches: names, images, bars.
-    width = max(map(len, names)) * size / 115 + columns * side + 1.6
-    figure = Figure(figsize=(num_blocks * width, rows * side + 1.4), layout="constrained")
+    # All in inches: of a block the names, the images and the bars; the title above.
+    named = 0.2 + max(map(len, names)) * size / 115
+    shown, high = columns * side * (images.shape[3] + 2) / (images.shape[2] + 2), rows * side
+    block_width, height = named + shown + 1.6, high + 1.3
+    figure = Figure(figsize=(num_blocks * block_width, height))
     figure.suptitle(title, size=11)
-    for block, axes in enumerate(figure.subplots(1, num_blocks, squeeze=False)[0]):
-        classes = range(block * rows, min((block + 1) * rows, len(names)))
-        tiles = [images[seen == label][:columns] for label in classes]
-        _draw_rows(axes, tiles, rows, columns)
-        axes.set_yticks(range(len(classes)), [names[label] for label in classes], size=size)
-        _draw_shares(axes, [shares[label] for label in classes], max(shares), 1 / len(names))
+    for block in range(num_blocks):
+        labels = range(block * rows, min((block + 1) * rows, len(names)))
+        left = block * block_width + named
+        axes = add_axes(figure, left, 0.7, shown, high)
+        _draw_rows(axes, [images[seen == label][:columns] for label in labels], rows, columns)
+        axes.set_yticks(range(len(labels)), [names[label] for label in labels], size=size)
+        bars = add_axes(figure, left + shown + 0.1, 0.7, 1.2, high, sharey=axes)
+        _draw_shares(bars, [shares[label] for label in labels], max(shares), 1 / len(names))
     return figure
 
 
@@ -84,16 +88,15 @@ def _draw_rows(axes: Axes, tiles: list[Tensor], rows: int, columns: int) -> None
         if not len(images):
             axes.text(0.1, row, "none", va="center", color="grey", size=8)
     picture = grid.reshape(rows * (height + 2), columns * (width + 2), channels)
-    extent = (0.0, columns * (width + 2) / (height + 2), rows - 0.5, -0.5)
-    axes.imshow(picture.squeeze(-1) if channels == 1 else picture, cmap="gray", vmin=0, vmax=1, extent=extent)
+    picture = picture.squeeze(-1) if channels == 1 else picture
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=(0.0, columns, rows - 0.5, -0.5), aspect="auto")
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
 
-def _draw_shares(axes: Axes, shares: list[float], greatest: float, equal: float) -> None:
+def _draw_shares(bars: Axes, shares: list[float], greatest: float, equal: float) -> None:
     """Draw the share of each row's class as a bar beside it, and a line where all would be if they were equal."""
-    bars = axes.inset_axes((1.02, 0, 0.35, 1), sharey=axes)
     bars.barh(range(len(shares)), shares, height=0.7)
     bars.axvline(equal, color="black", linewidth=0.8, linestyle="--")
     bars.set_xlim(0, 1.05 * max(greatest, equal))

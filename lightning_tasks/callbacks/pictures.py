@@ -1,5 +1,8 @@
 """What pictures share: one switch, when they are drawn, and where they go: a PNG, TensorBoard, other loggers."""
 
+from typing import Any
+
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -36,6 +39,13 @@ class SeriesPicture(Picture):
         """Draw the last epoch, unless that has been done."""
         if self.draws_last and not self.is_due(trainer.current_epoch):
             self.draw(trainer, pl_module, trainer.current_epoch)
+
+
+def add_axes(figure: Figure, left: float, bottom: float, width: float, height: float, **options: Any) -> Axes:
+    """Add axes whose place and size are given in inches, where sizes of letters decide on the layout."""
+    whole_width, whole_height = figure.get_size_inches()
+    place = left / whole_width, bottom / whole_height, width / whole_width, height / whole_height
+    return figure.add_axes(place, **options)
 
 
 def save_figure(trainer: Trainer, figure: Figure, name: str, epoch: int | None = None) -> None:

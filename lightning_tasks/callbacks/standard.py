@@ -22,10 +22,8 @@ def standard_callbacks(trainer: Any, subcommand: str | None, pictures: bool) -> 
         pictures: Whether callbacks that draw are kept.
     """
     given = trainer.callbacks or []
-    callbacks = [*given] if isinstance(given, list) else [given]
-    if pictures:
-        callbacks.append(NetworkGraph())
-    else:
+    callbacks = [*(given if isinstance(given, list) else [given]), NetworkGraph()]
+    if not pictures:
         callbacks = [callback for callback in callbacks if not isinstance(callback, Picture)]
     if trainer.enable_progress_bar is not False:
         callbacks.append(CompactProgressBar())

@@ -1,0 +1,254 @@
+"""What stands in the figures: each value in its place, each name where a reader finds it, nothing cut off."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+
+from lightning_tasks.callbacks.activations import draw_activations
+from lightning_tasks.callbacks.confusion import confusion_order, draw_confusion, worst_pairs
+from lightning_tasks.callbacks.curves import draw_curves
+from lightning_tasks.callbacks.generated import draw_generated
+from lightning_tasks.callbacks.tsne import draw_points, name_places
+
+CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+MANY = [f"{'class' if number % 9 else 'large_omnivore'}_{number}" for number in range(100)]
+
+
+def require_readable(figure, card=400, least=5.0):
+    """Nothing leaves the page, and on a card of TensorBoard letters are some pixels high."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    width, height = figure.bbox.size
+    texts = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
+    page = figure.get_tightbbox().transformed(figure.dpi_scale_trans)
+    for box in [page, *(text.get_window_extent() for text in texts if not text.get_in_layout())]:
+        assert -1 <= box.x0 <= box.x1 <= width + 1
+        assert -1 <= box.y0 <= box.y1 <= height + 1
+    assert min(text.get_size() for text in texts) * figure.dpi / 72 * card / width >= least
+
+
+def labels(axis):
+    return [label.get_text() for label in axis.get_ticklabels()]
+
+
+def confused(names, seed=0):
+    """Counts in which no two cells are equal, so that each has one place only."""
+    return np.random.default_rng(seed).permutation(len(names) ** 2).reshape(len(names), -1)
+
+
+class TestConfusion:
+    def test_few_classes_keep_their_order_and_have_their_shares_written_in(self):
+        counts = np.array([[8, 2, 0], [1, 3, 0], [0, 0, 0]])
+        figure = draw_confusion(counts, ["cat", "dog", "eel"])
+        axes = figure.axes[0]
+        shares = np.array([[0.8, 0.2, 0], [0.25, 0.75, 0], [0, 0, 0]])
+        assert np.allclose(axes.images[0].get_array(), np.sqrt(shares))
+        assert labels(axes.xaxis) == labels(axes.yaxis) == ["cat", "dog", "eel"]
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+        cells = {tuple(map(int, text.get_position())): text.get_text() for text in axes.texts}  # (column, row)
+        assert cells == {(0, 0): "80", (1, 0): "20", (0, 1): "25", (1, 1): "75"}
+        assert axes.get_title() == "accuracy 78.57% (cells in %)"
+        listed = figure.texts[0].get_text()
+        assert listed.splitlines()[3:] == ["   2  cat -> dog", "   1  dog -> cat"]
+
+    def test_many_classes_have_their_names_on_both_axes_of_their_cells(self):
+        counts = confused(MANY)
+        figure = draw_confusion(counts, MANY)
+        axes = figure.axes[0]
+        rows, columns = labels(axes.yaxis), labels(axes.xaxis)
+        assert rows == columns
+        assert sorted(rows) == sorted(MANY)
+        shares = counts / counts.sum(axis=1, keepdims=True)
+        index = [MANY.index(name) for name in rows]
+        assert np.allclose(axes.images[0].get_array(), np.sqrt(shares[np.ix_(index, index)]))
+        assert figure.texts[0].get_text().splitlines()[3:] == worst_pairs(counts, MANY, 42)
+
+    def test_order_brings_together_what_is_confused(self):
+        counts = 20 * np.eye(6, dtype=int)
+        for true, predicted in ((0, 4), (3, 1), (5, 2)):
+            counts[true, predicted] = 9  # in one direction only
+        order = confusion_order(counts).tolist()
+        assert sorted(order) == [0, 1, 2, 3, 4, 5]
+        assert sorted(sorted(order[at : at + 2]) for at in (0, 2, 4)) == [[0, 4], [1, 3], [2, 5]]
+
+    def test_worst_pairs(self):
+        counts = np.array([[90, 3, 0], [7, 90, 3], [0, 1, 90]])
+        assert worst_pairs(counts, ["a", "b", "c"], 3) == ["   7  b -> a", "   3  a -> b", "   3  b -> c"]
+        assert len(worst_pairs(counts, ["a", "b", "c"], 9)) == 4  # as many as there are
+
+    @pytest.mark.parametrize("names", [["0", "1", "2"], CIFAR10, MANY[:20], MANY], ids=len)
+    def test_names_and_list_fit(self, names):
+        figure = draw_confusion(confused(names), names)
+        require_readable(figure, *(() if len(names) <= 10 else (1200, 5)))
+        axes = figure.axes[0]
+        boxes = [label.get_window_extent() for label in axes.get_yticklabels()]
+        assert all(upper.y0 >= lower.y1 - 1 for upper, lower in pairwise(boxes))
+        assert figure.texts[0].get_window_extent().x0 > axes.get_window_extent().x1
+
+
+HISTORY = {
+    "train/loss": [(0, 1.0), (1, 0.5), (2, 0.25)],
+    "val/loss": [(1, 0.75)],
+    "train/loss_student": [(0, 7.0), (1, 6.0), (2, 5.0)],
+    "train/class_entropy": [(0, 0.9), (1, 0.8), (2, 0.7)],
+    "val/acc": [(0, 0.1), (1, 0.4), (2, 0.3)],
+    "val/agreement": [(0, 0.2), (1, 0.6), (2, 0.5)],
+    "val/nothing": [],
+}
+
+
+class TestCurves:
+    def test_panels(self):
+        figure = draw_curves(HISTORY, "dfad_digits", 1, {"loss_student": "logits"})
+        assert figure.get_suptitle() == "dfad_digits"
+        panels = {axes.get_ylabel(): axes for axes in figure.axes}
+        assert list(panels) == ["loss (logits)", "loss (nats)", "share", "class entropy (1: all equal)"]
+        assert figure.axes[-1].get_xlabel() == "epoch"
+        drawn = {}
+        for label, axes in panels.items():
+            *curves, line = axes.get_lines()
+            assert line.get_xdata() == [2, 2]  # epochs are counted from 1
+            assert line.get_label() == "tested: epoch 2"
+            assert axes.get_legend().get_texts()[-1].get_text() == "tested: epoch 2"
+            drawn[label] = {
+                curve.get_label(): list(zip(curve.get_xdata(), curve.get_ydata(), strict=True)) for curve in curves
+            }
+        assert drawn == {
+            "loss (logits)": {"train/loss_student (last 5)": [(1, 7.0), (2, 6.0), (3, 5.0)]},
+            "loss (nats)": {
+                "train/loss (last 0.25)": [(1, 1.0), (2, 0.5), (3, 0.25)],
+                "val/loss (last 0.75)": [(2, 0.75)],
+            },
+            "share": {
+                "val/acc (last 0.3)": [(1, 0.1), (2, 0.4), (3, 0.3)],
+                "val/agreement (last 0.5)": [(1, 0.2), (2, 0.6), (3, 0.5)],
+            },
+            "class entropy (1: all equal)": {"train/class_entropy (last 0.7)": [(1, 0.9), (2, 0.8), (3, 0.7)]},
+        }
+        require_readable(figure)
+
+    def test_no_line_where_no_epoch_was_chosen(self):
+        figure = draw_curves({"train/loss": [(0, 1.0), (1, 0.5)]}, "a", None, {})
+        assert [line.get_label() for line in figure.axes[0].get_lines()] == ["train/loss (last 0.5)"]
+
+
+class TestGenerated:
+    @staticmethod
+    def rows_of(figure):
+        """Brightness of each image in each row, by the name beside the row; white where there is none."""
+        found = {}
+        for axes in figure.axes[::2]:  # beside each its bars
+            picture = np.asarray(axes.images[0].get_array())
+            names, centres = labels(axes.yaxis), axes.get_yticks()
+            bottom, top = axes.images[0].get_extent()[2:]
+            assert axes.get_ylim() == (bottom, top)
+            height = len(picture) / (bottom - top)
+            for name, centre in zip(names, centres, strict=True):
+                line = picture[round((centre - top) * height)]
+                assert len(line) % 7 == 0  # images of 5 pixels width, and a pixel on each side
+                found[name] = line[3::7].round(4).tolist()
+        return found
+
+    @pytest.mark.parametrize(("num_classes", "blocks", "columns"), [(3, 1, 8), (30, 2, 4)])
+    def test_an_image_is_in_the_row_of_its_class(self, num_classes, blocks, columns):
+        values = torch.arange(12) / 16
+        images = values.view(12, 1, 1, 1).expand(12, 1, 3, 5)
+        seen = torch.tensor([0, 2, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0])  # ten of class 0, none of class 1, two of class 2
+        seen[seen == 2] = num_classes - 1
+        counts = (torch.arange(num_classes) * 7 + 5) % 31  # neither in order nor equal
+        names = [f"name {label}" for label in range(num_classes)]
+        figure = draw_generated(images, seen, counts, names, "a title")
+        assert len(figure.axes) == 2 * blocks
+        rows = self.rows_of(figure)
+        assert list(rows) == names
+        for label, name in enumerate(names):
+            shown = values[seen == label][:columns].tolist()
+            assert rows[name] == shown + [1.0] * (columns - len(shown))
+        said = [text.get_position()[1] for axes in figure.axes for text in axes.texts if text.get_text() == "none"]
+        assert len(said) == num_classes - 2
+        bars = [bar.get_width() for axes in figure.axes[1::2] for bar in axes.patches]
+        assert bars == pytest.approx((counts / counts.sum()).tolist())
+        assert figure.get_suptitle() == "a title"
+
+    @pytest.mark.parametrize("names", [CIFAR10, MANY], ids=len)
+    def test_colours_and_size(self, names):
+        images = torch.rand(20, 3, 32, 32)
+        seen = torch.arange(20) % 7
+        title = "after epoch 500\nthe first of 512 images by the class that the teacher sees"
+        figure = draw_generated(images, seen, torch.zeros(len(names), dtype=torch.long), names, title)
+        require_readable(figure, *(() if len(names) <= 10 else (1200, 5)))
+        tile = np.asarray(figure.axes[0].images[0].get_array())[1:33, 1:33]
+        assert np.allclose(tile, images[0].permute(1, 2, 0))
+
+
+class TestActivations:
+    def test_rows_and_columns(self):
+        images = torch.tensor([0.0, 2.0, 4.0]).view(3, 1, 1, 1).expand(3, 1, 2, 3)
+        maps = {"first": torch.arange(36.0).view(3, 2, 2, 3), "second": -torch.arange(12.0).view(3, 1, 2, 2)}
+        answers = [("ant", "ant"), ("bee", "cat"), ("cat", "cat")]
+        figure = draw_activations(images, answers, maps, "after epoch 7")
+        grid = np.array(figure.axes).reshape(3, 4)
+        columns = [images[:, 0] / 4, maps["first"][:, 0], maps["first"][:, 1], maps["second"][:, 0]]
+        for column, pictures in enumerate(columns):
+            for row in range(3):
+                shown = grid[row, column].images[0]
+                assert np.allclose(shown.get_array(), pictures[row])
+                assert shown.get_clim() == pytest.approx((pictures.min().item(), pictures.max().item()))
+        assert [axes.get_title(loc="left").strip() for axes in grid[0]] == ["input", "first", "", "second"]
+        assert [axes.get_title().strip() for axes in grid[0]] == ["", "0", "1", "0"]
+        said = [(axes.get_ylabel(), axes.yaxis.label.get_color()) for axes in grid[:, 0]]
+        assert said == [
+            ("true ant\npredicted ant", "black"),
+            ("true bee\npredicted cat", "red"),
+            ("true cat\npredicted cat", "black"),
+        ]
+        assert figure.get_suptitle() == "after epoch 7"
+        require_readable(figure)
+
+    def test_colour_images_and_long_names(self):
+        images = torch.rand(5, 3, 8, 8)
+        maps = {"network.stages.0": torch.rand(5, 4, 8, 8), "network.stages.1": torch.rand(5, 4, 4, 4)}
+        figure = draw_activations(images, [("sweet_pepper", "aquarium_fish")] * 5, maps, "after epoch 100")
+        require_readable(figure, 600)
+        assert np.asarray(figure.axes[0].images[0].get_array()).shape == (8, 8, 3)
+
+
+class TestPoints:
+    def test_a_class_has_its_colour_and_its_name(self):
+        points = np.arange(14.0).reshape(7, 2)
+        labels_of = np.array([2, 0, 0, 1, 2, 0, 2])
+        figure = draw_points(points, labels_of, ["ant", "bee", "cat"], "a title")
+        axes = figure.axes[0]
+        colours = set()
+        for label, (name, cloud) in enumerate(zip(["ant", "bee", "cat"], axes.collections, strict=True)):
+            assert cloud.get_label() == name
+            assert cloud.get_offsets().tolist() == points[labels_of == label].tolist()
+            colours.add(tuple(cloud.get_facecolor()[0]))
+        assert len(colours) == 3
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == ["ant", "bee", "cat"]
+        assert axes.get_title() == "a title"
+        require_readable(figure)
+
+    def test_many_classes_are_named_where_they_are(self):
+        random = np.random.default_rng(0)
+        labels_of = random.permutation(np.repeat(np.arange(1, 100), 10))  # none of the first class
+        points = 9 * np.stack([labels_of % 10, labels_of // 10], axis=1) + random.normal(size=(990, 2))
+        figure = draw_points(points, labels_of, MANY, "a title")
+        axes = figure.axes[0]
+        assert axes.get_legend() is None
+        assert "its name on a point" in axes.get_title()
+        assert [text.get_text() for text in axes.texts] == MANY[1:]
+        for label, text in enumerate(axes.texts, start=1):
+            assert list(text.get_position()) in points[labels_of == label].tolist()
+        assert len({tuple(cloud.get_facecolor()[0]) for cloud in axes.collections[1:]}) == 99
+        require_readable(figure, 1200, 6)
+
+    def test_names_keep_away_from_each_other_and_from_outliers(self):
+        points = np.array([[0.0, 0], [0, 1], [0, 2], [0, 90], [0, 0.1], [0, 1.1], [0, 2.1], [0, 99]])
+        places = name_places(points, np.array([0, 0, 0, 0, 1, 1, 1, 1]))
+        assert places[0].tolist() == [0, 1]  # the middle
+        assert places[1].tolist() == [0, 2.1]  # of the two nearest to the middle, the one farther from the other name
