@@ -156,14 +156,24 @@ def test_runs_get_folders_of_their_own():
     assert claim_version(folder) == 10
 
 
-def test_readme_names_every_config_and_only_commands_that_parse(capsys):
-    text = (ROOT / "README.md").read_text()
-    for config in CONFIGS:
-        assert f"configs/{config.name}" in text, f"{config.name} is not in README.md"
-    commands = re.findall(r"^python cli\.py (fit .*)$", text, flags=re.MULTILINE)
-    assert commands
-    for command in commands:
-        words = command.split("#")[0].replace("configs/", f"{ROOT}/configs/").split()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_pages_name_every_config():
+    text = "".join(page.read_text() for page in PAGES)
+    assert [config.name for config in CONFIGS if f"configs/{config.name}" not in text] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_of_a_page_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_of_a_page_parse(page, capsys):
+    for command in re.findall(r"^python cli\.py (fit .*)$", page.read_text(), flags=re.MULTILINE):
+        words = command.split("#")[0].replace("configs/", f"{ROOT}/configs/").replace("--ckpt_path last", "").split()
         if "--model.help" in words:
             with pytest.raises(SystemExit) as stop:
                 run_cli(*words)
