@@ -25,6 +25,7 @@ HEAVY = (
     "hypothesis jsonargparse jsonschema kornia.augmentation matplotlib.figure pytorch_lightning.cli rich.table"
     " scipy.stats sklearn.manifold tensorboard torch.utils.tensorboard torchmetrics.classification torchvision.datasets"
 )
+PATIENCE = 60  # seconds that a child may take beyond three times those of its tests
 MEMORY = 16 * 2**30  # bytes a child may allocate, so that a fault cannot take the machine down
 TEST = "FAULTS_TEST"  # environment variable: the test under way, for processes that it starts
 PROCESS = "process "  # begins the coverage context of such a process
@@ -62,7 +63,8 @@ class Project:
         watched = [f"{self.unchanged / path}{end}" for path in paths for end in ("", "/*")]
         result = self._in_child(self.unchanged, tests, _Measure(self.folder, watched), limit=None)
         if not isinstance(result, tuple):
-            raise RuntimeError(f"the tests did not run to their end: {result}; see {self.folder}/output.txt")
+            output = (self.folder / "output.txt").read_text()
+            raise RuntimeError(f"the tests did not run to their end: {result}\n{output[-5000:]}")
         self.seconds, self.left_out = result
         measured = coverage.Coverage(data_file=str(self.folder / "coverage"), config_file=False)
         measured.combine([str(self.folder)])
@@ -127,7 +129,7 @@ class Project:
                 compiled.unlink()
             file.write_text(fault.text())
         files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
-        limit = 60 + 3 * sum(self.seconds[test] for test in tests)
+        limit = PATIENCE + 3 * sum(self.seconds[test] for test in tests)
         return self._in_child(copy, files, _Choose(tests), limit)
 
     def _in_child(self, copy: Path, tests: list[str], plugin: "_Measure | _Choose", limit: float | None) -> Any:
@@ -213,7 +215,8 @@ class _Choose:
 
     def run(self, words: list[str]) -> str | None:
         status = pytest.main([*words, "--exitfirst", "--tb=no"], plugins=[self])
-        return self.failed or (None if status == 0 else f"exit status {status}")
+        unharmed = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+        return self.failed or (None if status in unharmed else f"exit status {status}")
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
