@@ -141,7 +141,7 @@ def _changes(
     """Give each slip at a node: its kind, what replaces the node, and the node whose lines it changes."""
     if isinstance(node, ast.stmt):
         yield from _statement_changes(node, trail[-1])
-    elif not any(isinstance(each, ast.Call) and MESSAGES.fullmatch(_name(each.func)) for each in trail):
+    elif not any(isinstance(each, ast.Call) and MESSAGES.fullmatch(_name(each.func)) for each in (*trail, node)):
         for operator, new in (*_expression_changes(node, trail[-1]), *_word_changes(node, trail[-1], names)):
             yield operator, new, node
 
