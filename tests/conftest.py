@@ -206,3 +206,32 @@ def mnist_root(tmp_path, monkeypatch):
         MNISTDataModule, "checksums", {file.name: md5(file.read_bytes()).hexdigest() for file in raw.iterdir()}
     )
     return tmp_path / "root"
+
+
+@pytest.fixture
+def cifar100_root(tmp_path, monkeypatch):
+    """A small CIFAR-100 in the official file format, beside `mnist_root`: 4 training and 2 test images of each class.
+
+    Pixels are 90 * channel + 2 * row + column % 2, so that channels, rows and columns cannot be taken for each other.
+    """
+    import pickle
+    from hashlib import md5
+
+    import numpy as np
+
+    from datamodules import CIFAR100DataModule
+
+    base = tmp_path / "root/cifar-100-python"
+    base.mkdir(parents=True)
+    channel, row, column = np.mgrid[:3, :32, :32]
+    image = (90 * channel + 2 * row + column % 2).astype(np.uint8).reshape(-1)
+    for name, count in (("train", 4), ("test", 2)):
+        labels = list(range(100)) * count
+        (base / name).write_bytes(pickle.dumps({"data": np.tile(image, (len(labels), 1)), "fine_labels": labels}))
+    (base / "meta").write_bytes(pickle.dumps({"fine_label_names": [f"class {index}" for index in range(100)]}))
+    sums = {file.name: md5(file.read_bytes()).hexdigest() for file in base.iterdir()}
+    dataset = CIFAR100DataModule.dataset
+    monkeypatch.setattr(dataset, "train_list", [["train", sums["train"]]])
+    monkeypatch.setattr(dataset, "test_list", [["test", sums["test"]]])
+    monkeypatch.setattr(dataset, "meta", dataset.meta | {"md5": sums["meta"]})
+    return tmp_path / "root"

@@ -9,7 +9,6 @@ from jsonschema import Draft202012Validator
 from schema import config_schema
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
-FAST = ["--trainer.accelerator=cpu", "--trainer.fast_dev_run=1", "--trainer.enable_model_summary=false"]
 
 
 def printed(capsys, *words):
@@ -30,27 +29,26 @@ def test_config_is_read_back_as_it_was_printed(config, capsys, tmp_path):
     assert "Unable to serialize" not in first
 
 
-@pytest.mark.parametrize("config", [path for path in CONFIGS if "digits" in path.stem], ids=lambda path: path.stem)
-def test_config_runs_on_digits(config, tmp_path):
-    run_one_batch(config, tmp_path, "data")
-
-
-@pytest.mark.real_data
-@pytest.mark.parametrize("config", [path for path in CONFIGS if "digits" not in path.stem], ids=lambda path: path.stem)
-def test_config_runs_on_real_data(config, tmp_path, real_data):
-    run_one_batch(config, tmp_path, real_data)
-
-
-def run_one_batch(config, tmp_path, root):
-    """One batch of everything; a teacher has random weights."""
-    words = ["fit", f"--config={config}", *FAST, f"--data.root={root}", "--data.eval_batch_size=8"]
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_config_is_fitted_tested_and_predicted(config, tmp_path, mnist_root, cifar100_root):
+    """A batch of everything, on small sets in the official file formats; a teacher has random weights."""
+    limits = [f"--trainer.limit_{part}_batches=1" for part in ("train", "val", "test", "predict")]
+    words = [f"--config={config}", f"--data.root={mnist_root}", "--data.eval_batch_size=8", *limits]
+    words += ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.max_epochs=1"]
+    words += ["--pictures=false", "--data.val_fraction=0.25", "--data.batch_size=8"]
+    words += ["--data.train_per_class=null", "--data.test_per_class=null"]
     options = yaml.safe_load(config.read_text())["model"]["init_args"]
     if "teacher_ckpt" in options:
         words += [f"--model.teacher_ckpt={untrained_teacher(tmp_path, options, config)}", "--model.batch_size=4"]
-    else:
-        words += ["--data.batch_size=8"]
-    cli = run_cli(*words)
-    assert cli.trainer.global_step > 0
+        words += ["--trainer.check_val_every_n_epoch=1"]
+    run_cli("fit", *words)
+    card = run_card(config.stem)
+    assert card["partial"] == {"train": 1, "val": 1, "test": 1}
+    best = f"--ckpt_path=logs/{config.stem}/version_0/checkpoints/best.ckpt"
+    tested = run_cli("test", *words, best)
+    assert tested.trainer.callback_metrics["test/acc"].item() == card["metrics"]["test/acc"]
+    predicted = run_cli("predict", *words, best)
+    assert len(Path(predicted.trainer.log_dir, "predictions.csv").read_text().splitlines()) == 1 + 8
 
 
 def untrained_teacher(folder, options, config):

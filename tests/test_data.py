@@ -244,6 +244,14 @@ def test_cifar_is_downloaded_verified_and_read(module, tmp_path, monkeypatch):
     assert module.mean != (CIFAR100DataModule if module is CIFAR10DataModule else CIFAR10DataModule).mean
 
 
+def test_channels_rows_and_columns_of_cifar(cifar100_root):
+    data = CIFAR100DataModule(root=str(cifar100_root), val_fraction=0.25)
+    data.prepare_data()
+    image = data.test_set.images[0]
+    for channel, row, column in ((0, 0, 1), (0, 5, 0), (1, 0, 0), (2, 31, 31), (1, 7, 8)):
+        assert image[channel, row, column] == 90 * channel + 2 * row + column % 2
+
+
 def prepare(root):
     torch.set_num_threads(1)
     data = CIFAR10DataModule(root=root, val_fraction=0.25)

@@ -103,3 +103,32 @@ def test_network_by_hand_averages_its_gradients(update_every):
     alone = run_cli("fit", *words, "--data.batch_size=50", "--experiment=one").trainer.lightning_module
     for name, parameter in alone.named_parameters():
         assert ranks[0]["weights"][name] == pytest.approx(parameter.double().sum().item(), rel=1e-3, abs=1e-4)
+
+
+PYTHON = """
+import json, sys
+for folder in {folders!r}:
+    sys.path.insert(0, folder)
+import pytorch_lightning as pl, torch
+from scripted import ScriptedDataModule, ScriptedNetwork
+from lightning_tasks import ClassificationTask
+
+torch.set_num_threads(1)
+data = ScriptedDataModule(eval_batch_size=4)
+task = ClassificationTask(data.facts, network=ScriptedNetwork)
+trainer = pl.Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False, enable_progress_bar=False)
+metrics = trainer.test(task, data, verbose=False)[0]
+with open(f"{{trainer.global_rank}}.json", "w") as file:
+    json.dump([metrics, int(task.test_confusion.compute().sum())], file)
+"""
+
+
+def test_lightnings_own_sampler_from_python_leaves_the_figures_alone():
+    """Each rank tests all ten images, of which the script has one right."""
+    Path("mine.py").write_text(PYTHON.format(folders=[str(ROOT), str(Path(__file__).parent)]))
+    done = subprocess.run([sys.executable, "mine.py"], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    for rank in (0, 1):
+        metrics, tested = json.loads(Path(f"{rank}.json").read_text())
+        assert metrics["test/acc"] == pytest.approx(0.1)
+        assert tested == 10
