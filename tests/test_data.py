@@ -294,3 +294,50 @@ class TestRealData:
         assert [len(part) for part in (data.train_set, data.val_set, data.test_set)] == [45000, 5000, 10000]
         assert torch.bincount(data.test_set.labels).tolist() == [100] * 100
         assert data.class_names[:2] == ["apple", "aquarium_fish"]
+
+
+class TestContentOfMNIST:
+    """What is read is what the official files hold."""
+
+    def test_a_flipped_bit_is_noticed(self, mnist_root):
+        file = mnist_root / "MNIST/raw/train-images-idx3-ubyte"
+        content = bytearray(file.read_bytes())
+        content[1000] ^= 1
+        file.write_bytes(content)
+        with pytest.raises(OSError, match="train-images-idx3-ubyte is not the official file"):
+            MNISTDataModule(root=str(mnist_root), val_fraction=0.2).prepare_data()
+
+    def test_test_images_in_the_place_of_training_images_are_noticed(self, mnist_root):
+        raw = mnist_root / "MNIST/raw"
+        (raw / "train-images-idx3-ubyte").write_bytes((raw / "t10k-images-idx3-ubyte").read_bytes())
+        with pytest.raises(OSError, match="is not the official file"):
+            MNISTDataModule(root=str(mnist_root), val_fraction=0.2).prepare_data()
+
+    def test_processed_files_of_old_torchvision_are_not_read(self, mnist_root):
+        folder = mnist_root / "MNIST/processed"
+        folder.mkdir()
+        for name in ("training.pt", "test.pt"):
+            torch.save((torch.zeros(50, 28, 28, dtype=torch.uint8), torch.arange(50) % 10), folder / name)
+        data = MNISTDataModule(root=str(mnist_root), val_fraction=0.2)
+        data.prepare_data()
+        assert len(data.train_set) == 160
+        assert data.train_set.images.float().std() > 0
+
+    def test_pixels_are_in_their_place(self, mnist_root):
+        data = MNISTDataModule(root=str(mnist_root), val_fraction=0.2)
+        data.prepare_data()
+        content = (mnist_root / "MNIST/raw/t10k-images-idx3-ubyte").read_bytes()[16:]
+        assert data.test_set.images[3, 0, 5, 9] == content[3 * 784 + 5 * 28 + 9]
+        assert data.test_set.labels[:12].tolist() == [*range(10), 0, 1]
+
+
+def test_subsets_are_indices_of_the_same_images():
+    data = DigitsDataModule(train_per_class=5)
+    data.setup("fit")
+    assert data.train_set._images.data_ptr() == data.val_set._images.data_ptr() == data.test_set._images.data_ptr()
+    part = TensorImages(torch.arange(6, dtype=torch.uint8).view(6, 1, 1, 1), torch.arange(6) + 10)
+    part = part.subset(torch.tensor([5, 3, 1])).subset(torch.tensor([2, 0]))
+    assert part.labels.tolist() == [11, 15]
+    assert part[1][0].item() == 5
+    assert part.__getitems__([1, 0])[1].tolist() == [15, 11]
+    assert torch.equal(part.copy().images, part.images)
