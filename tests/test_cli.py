@@ -1,9 +1,11 @@
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, TINY_DATA, TINY_TEACHER, TINY_TRAINER, run_card, run_cli, run_process
+from conftest import ROOT, TINY_DATA, TINY_TEACHER, TINY_TRAINER, run_card, run_cli
 from jsonschema import Draft202012Validator
 
 from schema import config_schema
@@ -66,8 +68,9 @@ def untrained_teacher(folder, options, config):
     return path
 
 
-def test_help_names_the_commands(tmp_path):
-    done = run_process("--help", cwd=tmp_path)
+def test_help_of_the_installed_command_in_another_folder(tmp_path):
+    command = Path(sys.executable).with_name("lightning-tasks")
+    done = subprocess.run([command, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0
     assert all(name in done.stdout for name in ("fit", "validate", "test", "predict"))
 

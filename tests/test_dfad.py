@@ -152,13 +152,17 @@ def test_training_reads_no_real_image(teacher_ckpt, monkeypatch):
 
 
 def test_student_approaches_its_teacher(teacher_ckpt):
-    pl.seed_everything(0)
-    task, data = make_task(teacher_ckpt, student_width=4, generator_width=8, batch_size=32)
-    data.steps_per_epoch = 30
-    trainer = make_trainer(limit_val_batches=1.0, num_sanity_val_steps=0, check_val_every_n_epoch=4, max_epochs=4)
-    before = make_trainer(limit_val_batches=1.0).validate(task, data, verbose=False)[0]["val/agreement"]
-    trainer.fit(task, data)
-    assert trainer.callback_metrics["val/agreement"] > before + 0.2
+    """On the mean of three seeds, which gain 0.26 to 0.38 each; one alone may come near to the bound."""
+    gains = []
+    for seed in range(3):
+        pl.seed_everything(seed)
+        task, data = make_task(teacher_ckpt, student_width=4, generator_width=8, batch_size=32)
+        data.steps_per_epoch = 30
+        trainer = make_trainer(limit_val_batches=1.0, num_sanity_val_steps=0, check_val_every_n_epoch=4, max_epochs=4)
+        before = make_trainer(limit_val_batches=1.0).validate(task, data, verbose=False)[0]["val/agreement"]
+        trainer.fit(task, data)
+        gains.append(float(trainer.callback_metrics["val/agreement"]) - before)
+    assert sum(gains) / 3 > 0.2
 
 
 def test_gradients_are_clipped(teacher_ckpt):
