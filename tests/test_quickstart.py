@@ -16,6 +16,9 @@ def test_runs_what_is_missing_and_prints_the_table(monkeypatch, tmp_path, capsys
         run = tmp_path / "logs" / experiment / "version_0"
         run.mkdir(parents=True)
         card = {"parameters": {name: size}, "metrics": {"test/acc": 0.98}, "seconds": 3.0}
+        if experiment == "dfad_digits":
+            teacher = next(word for word in words if word.startswith("--model.teacher_ckpt=")).split("=")[1]
+            card["teacher_ckpt"] = f"{teacher}/checkpoints/best.ckpt"
         (run / "run.json").write_text(json.dumps(card))
 
     monkeypatch.setattr(quickstart, "main", fake_main)
@@ -26,5 +29,11 @@ def test_runs_what_is_missing_and_prints_the_table(monkeypatch, tmp_path, capsys
     assert "20.0%" in out
     assert "98.00%" in out
     assert "logs/dfad_digits/version_0/figures" in out
+    newer = tmp_path / "logs/teacher_digits/version_1"
+    newer.mkdir()
+    (newer / "run.json").write_text(
+        json.dumps({"parameters": {"network": 1}, "metrics": {"test/acc": 0.11}, "seconds": 1})
+    )
     quickstart.quickstart()
     assert len(commands) == 2  # nothing is trained twice
+    assert "11.00%" not in capsys.readouterr().out  # the student's own teacher is shown, not the newest
