@@ -54,7 +54,10 @@ def test_students_have_their_share_of_the_teacher(width, share):
 @pytest.mark.parametrize("side", [16, 32, 64])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_generator_makes_normalised_images(side, channels):
-    x = ImageGenerator((channels, side, side), latent_dim=10, width=8)(torch.randn(32, 10))
+    generator = ImageGenerator((channels, side, side), latent_dim=10, width=8)
+    doublings = sum(isinstance(module, torch.nn.Upsample) for module in generator.modules())
+    assert doublings == {16: 2, 32: 2, 64: 3}[side]
+    x = generator(torch.randn(32, 10))
     assert x.shape == (32, channels, side, side)
     torch.testing.assert_close(x.mean((0, 2, 3)), torch.zeros(channels), atol=1e-4, rtol=0)
     torch.testing.assert_close(x.std((0, 2, 3)), torch.ones(channels), atol=1e-2, rtol=0)
