@@ -120,7 +120,9 @@ def _places(node: ast.AST, trail: tuple[ast.AST, ...]) -> Iterator[tuple[tuple[a
 def _untouched(node: ast.AST) -> bool:
     """Tell what is no code that runs: documentation, checks for ourselves, types, the words of messages."""
     match node:
-        case ast.Import() | ast.ImportFrom() | ast.Assert() | ast.Expr(value=ast.Constant()):
+        case (
+            ast.Import() | ast.ImportFrom() | ast.Assert() | ast.Expr(value=ast.Constant()) | ast.AnnAssign(value=None)
+        ):
             return True
         case ast.Assign(targets=[ast.Name(id="__all__")]) | ast.Raise(exc=ast.Name(id="NotImplementedError")):
             return True

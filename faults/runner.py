@@ -28,7 +28,8 @@ HEAVY = (
 PATIENCE = 60  # seconds that a child may take beyond three times those of its tests
 MEMORY = 16 * 2**30  # bytes a child may allocate, so that a fault cannot take the machine down
 TEST = "FAULTS_TEST"  # environment variable: the test under way, for processes that it starts
-PROCESS = "process "  # begins the coverage context of such a process
+PROCESS = "process "  # begins the coverage context of such a process, before the test that started it
+IMPORT = "import "  # begins the coverage context of the import of a file of tests, before its name
 
 
 class Project:
@@ -41,7 +42,7 @@ class Project:
         unchanged: The copy that never gets a fault. What others change in `root` meanwhile has no effect.
         seconds: How long each test that passed there took.
         left_out: Tests that did not pass there.
-        ran: For each file and line the tests that executed it; "" is the import of the file.
+        ran: For each file and line the coverage contexts that executed it: tests, processes and imports.
     """
 
     def __init__(self, root: Path) -> None:
@@ -72,7 +73,7 @@ class Project:
         self.ran: dict[str, dict[int, set[str]]] = defaultdict(dict)
         for file in data.measured_files():
             lines = data.contexts_by_lineno(file)
-            self.ran[str(Path(file).relative_to(self.unchanged))] = {line: set(tests) for line, tests in lines.items()}
+            self.ran[str(Path(file).relative_to(self.unchanged))] = {line: set(those) for line, those in lines.items()}
 
     def close(self) -> None:
         """Remove the copies."""
@@ -81,7 +82,8 @@ class Project:
     def tests_of(self, fault: Fault, budget: float) -> list[str]:
         """Choose the tests that execute the changed statement, the shortest first, as many as fit in a time.
 
-        What runs when the file is imported, such as a default, is noticed by tests of the scope around it, if at all.
+        What runs when a file of tests is imported may be noticed by any of its tests; that may be an object which they
+        share, or a default, which is noticed by tests of the scope around it, if at all.
 
         Args:
             fault: The fault to be noticed.
@@ -89,15 +91,18 @@ class Project:
         """
         chosen: set[str] = set()
         for first, last in fault.ranges:
-            found = {test for line, tests in self.ran[fault.path].items() if first <= line <= last for test in tests}
-            chosen |= {test.removeprefix(PROCESS) for test in found}
-            if "" not in found or any(test and not test.startswith(PROCESS) for test in found):
+            found = {each for line, those in self.ran[fault.path].items() if first <= line <= last for each in those}
+            for test in self.seconds:
+                if not found.isdisjoint((test, PROCESS + test, IMPORT + test.partition("::")[0])):
+                    chosen.add(test)
+            imports = {each for each in found if not each or each.startswith(IMPORT)}
+            if not imports or any(not each.startswith(PROCESS) for each in found - imports):
                 break
         else:
             chosen = set(self.seconds)
         tests: list[str] = []
         total = 0.0
-        for test in sorted(chosen & self.seconds.keys(), key=lambda test: (self.seconds[test], test)):
+        for test in sorted(chosen, key=lambda test: (self.seconds[test], test)):
             total += self.seconds[test]
             if tests and total > budget:
                 break
@@ -189,6 +194,10 @@ class _Measure:
         self.coverage.stop()
         self.coverage.save()
         return {test: time for test, time in self.seconds.items() if test not in self.left_out}, sorted(self.left_out)
+
+    def pytest_collectstart(self, collector: pytest.Collector) -> None:
+        if isinstance(collector, pytest.Module):
+            self.coverage.switch_context(IMPORT + collector.nodeid)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:

@@ -92,6 +92,7 @@ def test_expressions(code, after):
     ("code", "after"),
     {
         "self.a = b": ["pass"],
+        "test: int": [],
         "a = b": [],
         "a += b": ["pass", "a = b", "a -= b"],
         "f()": ["pass"],
@@ -142,14 +143,20 @@ def settle():
 def label():
     return "new"
 
+def bag():
+    return paper
+
 def unused():
     return 5
+
+paper = 0
 """
 TESTS = """
 import subprocess, sys, time
 import shop
 
 seen = []
+bag = shop.bag()
 
 def test_price():
     time.sleep(0.2)
@@ -159,7 +166,11 @@ def test_price():
 def test_price_is_wrong():
     assert shop.price(4) == 8
 
+def test_bag():
+    assert bag == 0
+
 def test_needs_the_next():
+    time.sleep(0.1)
     seen.append(1)
 
 def test_needs_the_last():
@@ -169,6 +180,12 @@ def test_label():
     show = "import shop; print(shop.label())"
     assert subprocess.check_output([sys.executable, "-c", show], text=True, cwd="/") == "new\\n"
 """
+FIRST = """
+import shop
+
+def test_is_there():
+    assert shop.price
+"""
 
 
 @pytest.fixture
@@ -177,6 +194,7 @@ def shop(tmp_path, monkeypatch):
     for name, text in {
         "shop.py": SHOP,
         "rates.py": "RATE = 2",
+        "tests/test_first.py": FIRST,
         "tests/test_shop.py": TESTS,
         ".gitignore": "*.json",
     }.items():
@@ -199,6 +217,8 @@ def test_who_noticed(shop, capsys):
         "while True: -> while False:": None,
         "break -> pass": "time limit",
         "return 'new' -> return None": "tests/test_shop.py::test_label",
+        "return paper -> return None": "tests/test_shop.py::test_bag",  # made when the tests are imported
+        "paper = 0 -> paper = 1": "tests/test_shop.py::test_bag",
         "return 5 -> return None": None,
         "return 5 -> return 6": None,
         "RATE = 2 -> RATE = 3": "tests/test_shop.py::test_price",  # no test runs a line of the file: all are asked
@@ -207,7 +227,7 @@ def test_who_noticed(shop, capsys):
     assert report["left_out"] == [f"tests/test_shop.py::test_{name}" for name in ("price_is_wrong", "needs_the_last")]
     said = capsys.readouterr().out.splitlines()
     assert said[1] == "    tests/test_shop.py::test_price_is_wrong"
-    assert said[-1].split() == ["all", "10", "10", "7", "3", "30.0%"]
+    assert said[-1].split() == ["all", "12", "12", "9", "3", "25.0%"]
     assert sum(line.startswith("SURVIVED: nothing runs it") for line in said) == 2
     assert (shop / "shop.py").read_text() == SHOP
 
@@ -223,7 +243,7 @@ def test_sample_and_survivors(shop, capsys):
     main(["shop.py", "--list", "--sample", "4", "--seed", "1"], root=shop)
     assert capsys.readouterr().out.splitlines() != drawn
     keys = [each.key for each in faults_of("shop.py", SHOP)]
-    former = [{"key": key, "by": None if index in (2, 8) else "a test"} for index, key in enumerate(keys)]
+    former = [{"key": key, "by": None if index in (2, 9) else "a test"} for index, key in enumerate(keys)]
     (shop / "former.json").write_text(json.dumps({"faults": former}))
     (shop / "shop.py").write_text("# a line more\n" + SHOP.replace("return 5", "return 7"))
     main(["shop.py", "--list", "--from", "former.json"], root=shop)
