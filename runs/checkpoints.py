@@ -161,11 +161,12 @@ def read_task_checkpoint(path: Path) -> dict[str, Any]:
     """Read the checkpoint that --ckpt_path names, before any of its options is parsed.
 
     Parsing an option that names a class imports, and so runs, its module. So it may only name modules that are loaded:
-    those of this project, and what a config of the command line has named.
+    those of this project, and what a config of the command line has named. A file that an option names is parsed too,
+    so it may name none but checkpoints.
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If it is damaged, not of a task, or names another module.
+        ValueError: If it is damaged, not of a task, or names another module or a file.
     """
     if not path.is_file():
         raise FileNotFoundError(f"ckpt_path: no checkpoint at {path}")
@@ -173,7 +174,13 @@ def read_task_checkpoint(path: Path) -> dict[str, Any]:
     if "pytorch-lightning_version" not in checkpoint:
         raise ValueError(f"ckpt_path: {path} holds weights only, not the state of a task")
     for option, value in _strings(checkpoint.get("hyper_parameters", {})):
-        if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value) or option.endswith("_ckpt"):
+        if option.endswith("_ckpt"):
+            continue
+        if os.path.isfile(value):
+            raise ValueError(
+                f"ckpt_path: {path} names the file {value} ({option}), which is not read from a checkpoint"
+            )
+        if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value):
             continue
         module = value.rpartition(".")[0]
         if module not in sys.modules and _could_be_imported(module):

@@ -180,6 +180,20 @@ def test_a_checkpoint_imports_nothing_that_it_names(tmp_path, teacher_ckpt, monk
     assert "evil" not in sys.modules
 
 
+def test_a_checkpoint_reads_no_file_that_it_names(tmp_path, teacher_ckpt, monkeypatch):
+    """The parser would take the file for options, and import the classes in it."""
+    monkeypatch.syspath_prepend(tmp_path)
+    write_module(tmp_path)
+    (tmp_path / "more.yaml").write_text("class_path: evil.Network\n")
+    checkpoint = torch.load(teacher_ckpt, weights_only=True)
+    for name in (f"{tmp_path}/more.yaml", "./more.yaml", "more.yaml"):
+        checkpoint["hyper_parameters"]["network"] = name
+        torch.save(checkpoint, "evil.ckpt")
+        line = refused(tmp_path, "test", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--ckpt_path=evil.ckpt")
+        assert f"evil.ckpt names the file {name} (network)" in line
+        assert not Path("ran").exists()
+
+
 def test_data_of_another_kind_than_the_checkpoint_are_refused(tmp_path, teacher_ckpt):
     words = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, f"--ckpt_path={teacher_ckpt}", "--data.normalise=false"]
     for subcommand in ("test", "predict", "validate"):
