@@ -113,14 +113,18 @@ def test_a_student_is_tested_with_the_teacher_of_its_checkpoint(teacher_ckpt, ca
     assert run_card()["epochs"] == 2
 
 
-class Deciding(ImageNetwork):
-    """A network that torch.fx cannot trace: it branches on a value."""
+class Small(ImageNetwork):
+    """A convolution with BatchNorm and a classifier."""
 
     def __init__(self, num_classes, image_shape):
         super().__init__(num_classes, image_shape)
         self.conv = nn.Conv2d(1, 2, 1)
         self.bn = nn.BatchNorm2d(2)
         self.classifier = nn.Linear(2, num_classes)
+
+
+class Deciding(Small):
+    """A network that torch.fx cannot trace: it branches on a value."""
 
     def forward(self, x):
         y = self.bn(self.conv(x)).mean((2, 3))
@@ -139,14 +143,8 @@ def test_a_network_with_a_branch_can_teach(caplog):
     assert torch.autograd.grad(frozen(x).sum(), x)[0].abs().sum() > 0
 
 
-class Halving(ImageNetwork):
+class Halving(Small):
     """A network of which tracing keeps one branch only: what is folded would answer otherwise than the network."""
-
-    def __init__(self, num_classes, image_shape):
-        super().__init__(num_classes, image_shape)
-        self.conv = nn.Conv2d(1, 2, 1)
-        self.bn = nn.BatchNorm2d(2)
-        self.classifier = nn.Linear(2, num_classes)
 
     def forward(self, x):
         scale = 1.0 if isinstance(x, torch.fx.Proxy) else 0.5
