@@ -9,6 +9,7 @@ from typing import ClassVar, NoReturn
 
 from pytorch_lightning.cli import LightningArgumentParser
 from pytorch_lightning.utilities.exceptions import SIGTERMException
+from torch import distributed
 
 
 class OneLineErrorParser(LightningArgumentParser):
@@ -57,6 +58,10 @@ def one_line(command: Callable[[], object]) -> None:
     """
     try:
         command()
+        if distributed.is_available() and distributed.is_initialized():
+            # A process that ends without is now and then aborted by gloo's threads, with status -6:
+            # https://github.com/pytorch/pytorch/pull/179291
+            distributed.destroy_process_group()
     except SIGTERMException:
         go_on = "; the same command with --ckpt_path last goes on from the last epoch" if "fit" in sys.argv[1:] else ""
         print(f"stopped by SIGTERM{go_on}", file=sys.stderr)

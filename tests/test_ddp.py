@@ -46,6 +46,7 @@ if hasattr(task, "fake_class_counts"):
 seen["tested"] = int(task.test_confusion.compute().sum())
 with open(f"{{run.trainer.global_rank}}.json", "w") as file:
     json.dump(seen, file)
+torch.distributed.destroy_process_group()
 """
 TWO = ["--trainer.devices=2", "--trainer.strategy=ddp_find_unused_parameters_true"]
 
@@ -120,6 +121,7 @@ trainer = pl.Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False,
 metrics = trainer.test(task, data, verbose=False)[0]
 with open(f"{{trainer.global_rank}}.json", "w") as file:
     json.dump([metrics, int(task.test_confusion.compute().sum())], file)
+torch.distributed.destroy_process_group()  # else gloo's threads may abort the process as it ends
 """
 
 
