@@ -9,7 +9,7 @@ quickstart: $(VENV)/installed
 	$(BIN)/python quickstart.py
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .
