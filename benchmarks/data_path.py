@@ -26,7 +26,8 @@ def _drain(batches: Iterable[Any], data: ImageDataModule | None = None) -> int:
 def _rates(data: ImageDataModule, dataset: Dataset) -> tuple[list[float], list[float]]:
     data.prepare_data()
     loader = data.train_dataloader()
-    data.trainer = SimpleNamespace(training=True)  # type: ignore[assignment]
+    task = SimpleNamespace(dtype=torch.float32)
+    data.trainer = SimpleNamespace(training=True, lightning_module=task)  # type: ignore[assignment]
     their_loader = DataLoader(
         Subset(dataset, range(THEIR_IMAGES)), BATCH_SIZE, shuffle=True, num_workers=2, persistent_workers=True
     )

@@ -306,3 +306,8 @@ def test_layers_that_do_not_fit(layers, shape, message):
 def test_options_out_of_range(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_defaults_are_those_of_the_course():
+    assert Momentum(0.1).momentum == 0.9
+    assert RMSProp(0.1).decay == 0.9

@@ -223,6 +223,35 @@ def test_collapse_is_told_and_recorded(teacher_ckpt):
     assert 0 <= run_card()["min_class_entropy"] <= 1
 
 
+def test_the_least_class_entropy_of_all_epochs_is_kept(teacher_ckpt, monkeypatch):
+    entropies = iter([0.7, 0.6, 0.9])
+    monkeypatch.setattr("lightning_tasks.dfad.class_entropy", lambda counts: next(entropies))
+    run_cli(
+        "fit",
+        *TINY_DFAD,
+        *TINY_DATA,
+        *TINY_TRAINER,
+        f"--model.teacher_ckpt={teacher_ckpt}",
+        "--trainer.max_epochs=3",
+    )
+    assert run_card()["min_class_entropy"] == 0.6
+    assert run_card()["collapsed_epochs"] == 0
+
+
+def test_defaults_are_the_authors(teacher_ckpt):
+    """Fang et al.'s code for CIFAR: SGD 0.1, 0.9, 5e-4 and Adam 1e-3, 256 images, five steps to one."""
+    facts = DigitsDataModule().facts
+    network = lambda classes, shape: ResNet(classes, shape, depth=10, width=4)  # noqa: E731
+    task = DFADTask(facts, network, network, str(teacher_ckpt))
+    student, generator = (each["optimizer"] for each in task.configure_optimizers())
+    assert type(student) is torch.optim.SGD
+    assert type(generator) is torch.optim.Adam
+    names = ("lr", "momentum", "weight_decay")
+    assert [student.defaults[name] for name in names] == [0.1, 0.9, 5e-4]
+    assert [generator.defaults[name] for name in ("lr", "betas", "weight_decay")] == [1e-3, (0.9, 0.999), 0]
+    assert (task.batch_size, task.student_steps, task.generator_steps) == (256, 5, 1)
+
+
 def test_class_entropy():
     assert class_entropy(torch.tensor([5, 5, 5, 5])) == pytest.approx(1)
     assert class_entropy(torch.tensor([7, 0, 0, 0])) == 0

@@ -172,6 +172,10 @@ class TestGenerated:
         assert len(said) == num_classes - 2
         bars = [bar.get_width() for axes in figure.axes[1::2] for bar in axes.patches]
         assert bars == pytest.approx((counts / counts.sum()).tolist())
+        for axes in figure.axes[1::2]:
+            (line,) = axes.lines  # where all classes would be equally frequent
+            assert list(line.get_xdata()) == pytest.approx([1 / num_classes] * 2)
+            assert axes.get_xlim()[1] >= max(bars)
         assert figure.get_suptitle() == "a title"
 
     @pytest.mark.parametrize("names", [CIFAR10, MANY], ids=len)
@@ -211,7 +215,7 @@ class TestActivations:
 
     def test_colour_images_and_long_names(self):
         images = torch.rand(5, 3, 8, 8)
-        maps = {"network.stages.0": torch.rand(5, 4, 8, 8), "network.stages.1": torch.rand(5, 4, 4, 4)}
+        maps = {"network.layer1": torch.rand(5, 4, 8, 8), "network.layer2": torch.rand(5, 4, 4, 4)}
         figure = draw_activations(images, [("sweet_pepper", "aquarium_fish")] * 5, maps, "after epoch 100")
         require_readable(figure, 600)
         assert np.asarray(figure.axes[0].images[0].get_array()).shape == (8, 8, 3)
@@ -244,6 +248,7 @@ class TestPoints:
         assert [text.get_text() for text in axes.texts] == MANY[1:]
         for label, text in enumerate(axes.texts, start=1):
             assert list(text.get_position()) in points[labels_of == label].tolist()
+            assert text.get_path_effects()[0]._gc == {"linewidth": 2, "foreground": "white"}  # readable on any colour
         assert len({tuple(cloud.get_facecolor()[0]) for cloud in axes.collections[1:]}) == 99
         require_readable(figure, 1200, 6)
 

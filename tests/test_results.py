@@ -5,13 +5,14 @@ import csv
 import json
 import re
 import shutil
+import sys
 
 import pytest
 import yaml
 from conftest import ROOT
 
 from parsing import task_parser
-from results.__main__ import section
+from results.__main__ import main, section
 from results.cards import collect, group_key, is_current, key, read, read_all, write_csv
 from results.compare import comparison, find_cards
 from results.tables import benchmark_table, fill, overrides, results_table, systems_table
@@ -192,7 +193,7 @@ def test_benchmark_table(tmp_path):
     assert "medians of 7 pairs on x86." in benchmark_table(path)
 
 
-def test_comparison_shows_what_differs_and_all_metrics(tmp_path, card):
+def test_comparison_shows_what_differs_and_all_metrics(tmp_path, card, monkeypatch, capsys):
     one, two = card(1), card(2)
     two["configuration"]["model"]["init_args"]["label_smoothing"] = 0.25
     two["metrics"].pop("test/loss")
@@ -211,6 +212,11 @@ def test_comparison_shows_what_differs_and_all_metrics(tmp_path, card):
         "val/acc_last": ("0.71", "0.72"),
         "val/acc_mean": ("0.61", "0.62"),
     }
+    monkeypatch.setattr(sys, "argv", ["results", "--compare", *list(cards)])
+    main()
+    said = capsys.readouterr().out
+    assert "0.61" in said
+    assert "0.62" in said
     with pytest.raises(ValueError, match="no finished run at nowhere"):
         find_cards([tmp_path.joinpath("nowhere").relative_to(tmp_path)], task_parser())
 

@@ -85,6 +85,24 @@ def test_every_choice_of_a_sweep_is_a_valid_command(path, monkeypatch):
     assert len(folders) == math.prod(map(len, sweep.axes.values()))
 
 
+def test_a_sweep_without_seeds_has_that_of_the_command_line(sweep_file):
+    sweep_file.write_text(yaml.safe_dump({name: FILE[name] for name in ("config", "axes")}))
+    assert read(sweep_file).seeds == [42]
+
+
+@pytest.mark.parametrize("reported", [[], FILE["reported"]], ids=len)
+def test_picture_names_what_others_report_if_they_do(sweep_file, reported):
+    sweep_file.write_text(yaml.safe_dump(FILE | {"reported": reported}, sort_keys=False))
+    sweep = read(sweep_file)
+    table = [
+        {**cell.values, "mean": 0.25, "std": None, "reported": sweep.reported_value({"rule": cell.values["rule"]})}
+        for cell in sweep.cells()
+    ]
+    axes = report.draw(sweep, table).axes[0]
+    said = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert said == [*(["reported"] if reported else []), "L2 off", "L2 on"]
+
+
 def test_runs_what_is_missing_and_nothing_twice(sweep_file, calls, monkeypatch, capsys):
     assert run(monkeypatch, sweep_file, "--seeds", 1) == 0
     assert len(calls) == 4
