@@ -1,6 +1,6 @@
 """Datamodules: data sets as tensors, split, augmented and normalised. They know no task."""
 
-from datamodules.augment import BatchRandomCrop, BatchRandomFlip
+from datamodules.augment import BatchCutMix, BatchMixUp, BatchRandomCrop, BatchRandomFlip, InGroups
 from datamodules.base import BaseDataModule
 from datamodules.cifar import CIFAR10DataModule, CIFAR100DataModule
 from datamodules.digits import DigitsDataModule
@@ -9,6 +9,8 @@ from datamodules.mnist import FashionMNISTDataModule, MNISTDataModule
 
 __all__ = [
     "BaseDataModule",
+    "BatchCutMix",
+    "BatchMixUp",
     "BatchRandomCrop",
     "BatchRandomFlip",
     "CIFAR10DataModule",
@@ -16,5 +18,6 @@ __all__ = [
     "DigitsDataModule",
     "FashionMNISTDataModule",
     "ImageDataModule",
+    "InGroups",
     "MNISTDataModule",
 ]

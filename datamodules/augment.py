@@ -1,15 +1,23 @@
 """Random transforms of whole batches, another one for each image, on the device that holds the batch.
 
 Crop and flip, which every CIFAR recipe needs, are here. For all else name a transform of kornia in the config, which
-works on batches in the same way:
+works on batches in the same way; policies of torchvision go in groups:
 
     augment:
       - {class_path: datamodules.BatchRandomCrop, init_args: {padding: 4}}
       - {class_path: kornia.augmentation.ColorJitter, init_args: {brightness: 0.2}}
+      - class_path: datamodules.InGroups
+        init_args: {transform: {class_path: torchvision.transforms.v2.TrivialAugmentWide}}
+      - {class_path: datamodules.BatchMixUp, init_args: {alpha: 0.2}}
+
+MixUp and CutMix, which make labels soft, are here too: kornia's have no alpha and take some ten times as long.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Beta
 from torch.nn import functional as F
 
 
@@ -56,3 +64,87 @@ class BatchRandomFlip(nn.Module):
         """Flip some of the images (B, C, H, W), any dtype."""
         flipped = torch.rand(len(x), 1, 1, 1, device=x.device) < self.p
         return torch.where(flipped, x.flip(-1), x)
+
+
+class InGroups(nn.Module):
+    """Apply a transform to a few images at a time, with new random choices for each group.
+
+    For transforms that choose once for a whole batch, as torchvision's RandAugment and TrivialAugment. Batches are
+    shuffled, so the images of a group are other ones in each epoch.
+
+    Args:
+        transform: Maps images (G, C, H, W) to the same shape.
+        size: Images in a group. 1 chooses for each image, at some six times the time of 8.
+    """
+
+    def __init__(self, transform: Callable, size: int = 8) -> None:
+        super().__init__()
+        if size < 1:
+            raise ValueError(f"size must be at least 1, got {size}")
+        self.transform = transform
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform images (B, C, H, W)."""
+        return torch.cat([self.transform(group) for group in x.split(self.size)])
+
+
+class Mixing(nn.Module):
+    """What MixUp and CutMix share: each image gets a partner from its batch and a share lambda ~ Beta(alpha, alpha).
+
+    Args:
+        alpha: Above 0; 1 makes all shares equally likely, less makes most images nearly unmixed.
+        p: Probability with which an image is mixed, in [0, 1].
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    def __init__(self, alpha: float = 1.0, p: float = 1.0) -> None:
+        super().__init__()
+        if alpha <= 0:
+            raise ValueError(f"alpha must be above 0, got {alpha}")
+        if not 0 <= p <= 1:
+            raise ValueError(f"p must be in [0, 1], got {p}")
+        self.alpha = alpha
+        self.p = p
+
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Mix images (B, C, H, W), and their soft labels (B, num_classes) by the same shares."""
+        share = Beta(x.new_tensor(self.alpha), x.new_tensor(self.alpha)).sample((len(x),))
+        share = torch.where(torch.rand(len(x), device=x.device) < self.p, share, 1)
+        partner = torch.randperm(len(x), device=x.device)
+        x, share = self.mix(x, x[partner], share)
+        return x, torch.lerp(y[partner], y, share[:, None])
+
+    def mix(self, x: Tensor, other: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Mix images with their partners (B, C, H, W), and give the shares (B,) that are left of the former."""
+        raise NotImplementedError
+
+
+class BatchMixUp(Mixing):
+    """x = lambda x_i + (1 - lambda) x_j, and so the labels (Zhang et al. 2018, https://arxiv.org/abs/1710.09412)."""
+
+    def mix(self, x: Tensor, other: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Mix pixel by pixel."""
+        return torch.lerp(other, x, share.view(-1, 1, 1, 1)), share
+
+
+class BatchCutMix(Mixing):
+    """A box of the partner, of area 1 - lambda, in each image (Yun et al. 2019, https://arxiv.org/abs/1905.04899).
+
+    The box has the image's shape and any centre; what lies outside is cut off, and the labels go by what is left.
+    """
+
+    def mix(self, x: Tensor, other: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Paste the boxes."""
+        inside = [self._interval(size, (1 - share).sqrt()) for size in x.shape[2:]]
+        box = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+        return torch.where(box, other, x), 1 - box.to(x.dtype).mean(dim=(1, 2, 3))
+
+    @staticmethod
+    def _interval(size: int, length: Tensor) -> Tensor:
+        """Say which of `size` pixels lie in an interval of random centre. Shape (B, size)."""
+        centre = torch.rand_like(length) * size
+        pixels = torch.arange(size, device=length.device) + 0.5
+        return (pixels - centre[:, None]).abs() < length[:, None] * size / 2

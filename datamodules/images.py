@@ -5,7 +5,9 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from datamodules.augment import Mixing
 from datamodules.base import BaseDataModule
 from datamodules.splits import RATIOS, per_class_subset, stratified_split
 from datamodules.tensors import Batch, TensorImages
@@ -33,7 +35,7 @@ class ImageDataModule(BaseDataModule):
         balanced_sampling: See BaseDataModule.
         normalise: Subtract the set's mean and divide by its standard deviation; else images stay in [0, 1].
         augment: Transforms of training batches, applied in order to float images (B, C, H, W) in [0, 1]; those of
-            `datamodules.augment`, or any from kornia.augmentation.
+            `datamodules.augment`, or any from kornia.augmentation. After BatchMixUp or BatchCutMix labels are soft.
         steps_per_epoch: See BaseDataModule; the training images are not kept.
         num_workers: See BaseDataModule.
 
@@ -135,7 +137,10 @@ class ImageDataModule(BaseDataModule):
             return self.normalise(x), y
         if self.trainer.training:
             for transform in self.augment:
-                x = transform(x)
+                if isinstance(transform, Mixing):
+                    x, y = transform(x, y if y.ndim == 2 else F.one_hot(y, self.num_classes).to(x.dtype))
+                else:
+                    x = transform(x)
         return self.normalise(x).to(self.trainer.lightning_module.dtype), y
 
     def normalise(self, x: Tensor) -> Tensor:

@@ -7,9 +7,10 @@ from lightning_tasks.dfad import DFADTask
 from lightning_tasks.distillation import DistillationTask
 from lightning_tasks.image_task import ImageTask
 from lightning_tasks.losses import ClassBalanceLoss
-from lightning_tasks.networks import MLP, ImageGenerator, ResNet, WideResNet
+from lightning_tasks.networks import CNN, MLP, ImageGenerator, ResNet, WideResNet
 
 __all__ = [
+    "CNN",
     "MLP",
     "BaseTask",
     "ByHandTask",

@@ -203,6 +203,8 @@ class ByHandTask(ImageTask):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Learn from one batch of the loader."""
         images, y = batch
+        if y.ndim == 2:
+            raise ValueError("data.augment: MixUp and CutMix make labels soft, and networks by hand learn from classes")
         x = self._array(images)
         t = one_hot(self._array(y), self.num_classes, like=x)
         if self.update_every == "sample":

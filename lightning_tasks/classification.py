@@ -1,5 +1,8 @@
 """Supervised classification: teachers, and every classifier that learns from labels."""
 
+from collections.abc import Callable
+from typing import Any, Literal
+
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
@@ -7,36 +10,49 @@ from torch import Tensor, nn
 
 from lightning_tasks.image_task import ImageTask
 from lightning_tasks.losses import CrossEntropyLoss
-from lightning_tasks.networks import NetworkCallable
+from lightning_tasks.networks import Initialisation, NetworkCallable, initialise
 from runs.facts import ImageFacts
 
 
 class ClassificationTask(ImageTask):
     """Trains one network with cross-entropy.
 
-    Logs `train/loss` (nats) and `train/acc` on top of ImageTask's metrics.
+    Logs `train/loss` (nats) and `train/acc` on top of ImageTask's metrics. Labels may be soft, as MixUp and CutMix make
+    them: `train/acc` then counts the class of the greatest share as right.
 
     Args:
         facts: See ImageFacts.
         network: The network; number of classes and image shape are given to it by the task.
+        initialisation: Draw the network's weights anew, by this rule; else they start as its class says.
         optimizer: Optimizer of the network's parameters. Default: SGD with the learning rate, momentum and weight
             decay of the usual CIFAR recipe (He et al. 2016; weight decay 5e-4 as in Zagoruyko and Komodakis 2016).
-        scheduler: Learning rate schedule, stepped once an epoch.
+        scheduler: Learning rate schedule.
+        scheduler_interval: Step the schedule once an epoch, or at each step of the optimizer; then it gets the
+            number of steps of the whole training as `total_steps`, as torch's OneCycleLR takes it.
         label_smoothing: See CrossEntropyLoss.
+        class_weights: See CrossEntropyLoss; validation and test are not weighted.
+        test_time_flip: In evaluations, take the mean of the logits of an image and its mirror image.
         ema_decay: Keep and evaluate an average of the weights with this decay, see ImageTask.average.
         compile: See BaseTask.
         channels_last: See BaseTask.
+
+    Raises:
+        ValueError: If an option is out of range.
     """
 
     def __init__(
         self,
         facts: ImageFacts,
         network: NetworkCallable,
+        initialisation: Initialisation | None = None,
         optimizer: OptimizerCallable = lambda params: torch.optim.SGD(
             params, lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True
         ),
         scheduler: LRSchedulerCallable | None = None,
+        scheduler_interval: Literal["epoch", "step"] = "epoch",
         label_smoothing: float = 0.0,
+        class_weights: list[float] | None = None,
+        test_time_flip: bool = False,
         ema_decay: float | None = None,
         compile: bool = False,
         channels_last: bool = False,
@@ -45,10 +61,16 @@ class ClassificationTask(ImageTask):
         self.save_hyperparameters()
         self.keep_plain_hyperparameters()
         self.network = network(self.num_classes, self.image_shape)
+        if initialisation is not None:
+            initialise(self.network, initialisation)
         self.average(self.network, ema_decay)
         self.optimizer = optimizer
         self.scheduler = scheduler
-        self.loss = CrossEntropyLoss(label_smoothing)
+        self.scheduler_interval = scheduler_interval
+        if class_weights is not None and len(class_weights) != self.num_classes:
+            raise ValueError(f"class_weights: {len(class_weights)} of them for {self.num_classes} classes")
+        self.loss = CrossEntropyLoss(label_smoothing, class_weights)
+        self.test_time_flip = test_time_flip
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -64,15 +86,28 @@ class ClassificationTask(ImageTask):
         x, y = batch
         logits = self(x)
         loss = self.loss(logits, y)
+        hard = y.argmax(dim=1) if y.ndim == 2 else y
         self.track("loss", loss, len(y))
-        self.track("acc", (logits.detach().argmax(dim=1) == y).float().mean(), len(y))
+        self.track("acc", (logits.detach().argmax(dim=1) == hard).float().mean(), len(y))
         return loss
+
+    def evaluated(self, stage: str) -> dict[str, Callable[[Tensor], Tensor]]:
+        """Evaluate each network on mirrored images too, if that is asked for."""
+        networks = super().evaluated(stage)
+        return {suffix: _flipped_too(each) for suffix, each in networks.items()} if self.test_time_flip else networks
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimizer, and the schedule under the name `lr`."""
         optimizer = self.optimizer(self.network.parameters())
         if self.scheduler is None:
             return optimizer
-        scheduler = self.scheduler(optimizer)
+        per_step = self.scheduler_interval == "step"
+        total = {"total_steps": int(self.trainer.estimated_stepping_batches)} if per_step else {}
+        scheduler = self.scheduler(optimizer, **total)
         monitor = getattr(scheduler, "monitor", None)  # of Lightning's ReduceLROnPlateau
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "name": "lr", "monitor": monitor}}
+        plan: Any = {"scheduler": scheduler, "name": "lr", "monitor": monitor, "interval": self.scheduler_interval}
+        return {"optimizer": optimizer, "lr_scheduler": plan}
+
+
+def _flipped_too(network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda x: (network(x) + network(x.flip(-1))) / 2

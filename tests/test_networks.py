@@ -3,13 +3,16 @@ import torch
 import torchvision
 
 from lightning_tasks.networks import (
+    CNN,
     MLP,
     ImageGenerator,
     ResNet,
     WideResNet,
     count_parameters,
     fold_batchnorm,
+    initialise,
 )
+from lightning_tasks.networks.resnet import BasicBlock
 
 CIFAR = (3, 32, 32)
 
@@ -32,13 +35,20 @@ def test_resnet_equals_torchvisions_with_its_weights():
 @pytest.mark.parametrize(
     ("network", "parameters"),
     [
-        (ResNet(100, CIFAR, depth=34), 21_328_292),  # figures of TARGETS' section 1.3, and published ones
+        (ResNet(100, CIFAR, depth=34), 21_328_292),  # published figures, as those below
         (ResNet(100, CIFAR, depth=18), 11_220_132),
         (WideResNet(100, CIFAR, depth=40, width=2), 2_255_156),
         (WideResNet(100, CIFAR, depth=16, width=1), 180_916),
+        (ResNet(100, CIFAR, depth=20, width=16), 278_324),  # He et al.'s CIFAR networks, with 1 x 1 shortcuts
+        (ResNet(100, CIFAR, depth=56, width=16), 861_620),
+        (
+            CNN(10, (1, 28, 28), ((4, 6),), (5,)),
+            (9 * 4 + 8) + (9 * 4 * 6 + 12) + (6 * 14 * 14 * 5 + 10) + (5 * 10 + 10),
+        ),
+        (CNN(10, (1, 28, 28), ((4,),), (), average=True, batch_normalisation=False), (9 * 4 + 4) + (4 * 10 + 10)),
+        (MLP(10, (1, 2, 2), (3,), normalisation="layer"), 4 * 3 + 6 + 3 * 10 + 10),
         (MLP(10, (1, 28, 28), (128, 64)), 784 * 128 + 128 + 128 * 64 + 64 + 64 * 10 + 10),
     ],
-    ids=["resnet34", "resnet18", "wrn-40-2", "wrn-16-1", "mlp"],
 )
 def test_parameter_counts(network, parameters):
     assert count_parameters(network) == parameters
@@ -101,6 +111,17 @@ def test_folding_refuses_training_mode():
         (lambda: WideResNet(10, CIFAR, depth=18), "6 n \\+ 4"),
         (lambda: WideResNet(10, (3, 2, 2)), "at least 4 x 4"),
         (lambda: MLP(10, CIFAR, (0,)), "hidden_sizes"),
+        (lambda: MLP(10, CIFAR, dropout=1), r"^dropout must be in \[0, 1\), got 1"),
+        (lambda: MLP(10, CIFAR, input_dropout=-0.1), r"input_dropout must be in \[0, 1\)"),
+        (lambda: MLP(10, CIFAR, activation="sigmoid"), "no activation 'sigmoid'; known are relu, leaky_relu"),
+        (lambda: CNN(10, CIFAR, ((4,), ())), "stages needs one or more"),
+        (lambda: CNN(10, CIFAR, (), ()), "stages needs one or more"),
+        (lambda: CNN(10, CIFAR, hidden_sizes=(8, 0)), "hidden_sizes must be at least 1"),
+        (lambda: CNN(10, (1, 7, 9), ((4,),) * 3), "at least 8 x 8 pixels, got 7 x 9"),
+        (lambda: CNN(10, CIFAR, dropout=1.0), "dropout must be"),
+        (lambda: ResNet(10, CIFAR, dropout=1.0), "dropout must be"),
+        (lambda: ResNet(10, CIFAR, enlarge=0), "enlarge must be at least 1, got 0"),
+        (lambda: initialise(MLP(10, CIFAR), "zeros"), "no initialisation 'zeros'"),
         (lambda: ImageGenerator((3, 32, 16), 8), "got 32 x 16"),
         (lambda: ImageGenerator(CIFAR, 0), "latent_dim must be at least 1, got 0"),
         (lambda: ImageGenerator(CIFAR, 8, 0), "width must be at least 1, got 0"),
@@ -109,3 +130,82 @@ def test_folding_refuses_training_mode():
 def test_what_does_not_fit_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_mlp_by_hand():
+    """One hidden unit of two is stopped by the ReLU, and the other is the sum of the pixels."""
+    network = MLP(2, (1, 1, 3), (2,))
+    with torch.no_grad():
+        network.layers[1].weight.copy_(torch.tensor([[1.0, 1, 1], [-1, -1, -1]]))
+        network.layers[1].bias.zero_()
+        network.layers[3].weight.copy_(torch.tensor([[2.0, 100], [3, 100]]))
+        network.layers[3].bias.copy_(torch.tensor([0.5, 0]))
+    assert network(torch.tensor([[[[1.0, 2, 4]]]])).tolist() == [[14.5, 21]]
+
+
+def kinds(network):
+    return [type(part).__name__ for part in network.parts()]
+
+
+def test_layers_of_an_mlp_and_a_cnn_come_in_order():
+    mlp = MLP(10, CIFAR, (5, 4), activation="tanh", normalisation="batch", dropout=0.2, input_dropout=0.1)
+    hidden = ["Linear", "BatchNorm1d", "Tanh", "Dropout"]
+    assert kinds(mlp) == ["Flatten", "Dropout", *hidden, *hidden, "Linear"]
+    assert [each.p for each in mlp.modules() if isinstance(each, torch.nn.Dropout)] == [0.1, 0.2, 0.2]
+    cnn = CNN(10, (3, 16, 8), ((4, 5), (6,)), (7,), activation="gelu", dropout=0.3)
+    convolution, end = ["Conv2d", "BatchNorm2d", "GELU"], ["MaxPool2d", "Dropout"]
+    head = ["Flatten", "Linear", "BatchNorm1d", "GELU", "Dropout", "Linear"]
+    assert kinds(cnn) == [*convolution, *convolution, *end, *convolution, *end, *head]
+    assert cnn.head[1].in_features == 6 * 4 * 2
+    assert {each.p for each in cnn.modules() if isinstance(each, torch.nn.Dropout)} == {0.3}
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        ResNet(10, CIFAR, depth=20, width=4, dropout=0.5),
+        ResNet(10, CIFAR, depth=10, width=4, stem="imagenet", enlarge=2),
+        MLP(10, CIFAR, (4,), normalisation="layer"),
+        CNN(10, CIFAR, ((4,), (4,)), average=True),
+        WideResNet(10, CIFAR, depth=10, width=1),
+    ],
+    ids=lambda network: type(network).__name__,
+)
+def test_parts_one_after_the_other_are_the_network(network):
+    network.eval()
+    x = y = torch.randn(2, *CIFAR)
+    for part in network.parts():
+        y = part(y)
+    assert torch.equal(y, network(x))
+
+
+def test_dropout_follows_each_relu_of_a_block():
+    """Both convolutions of a block of one channel are the identity, and dropout 0.5 doubles what it keeps."""
+    block = BasicBlock(1, 1, 1, dropout=0.5)
+    with torch.no_grad():
+        for each in (block.conv1, block.conv2):
+            each.weight.copy_(torch.eye(9)[4].view(1, 1, 3, 3))
+    block.bn1.eval(), block.bn2.eval()
+    x = torch.ones(1, 1, 100, 100)
+    values = {round(value) for value in block(x).flatten().tolist()}
+    assert values == {0, 2, 6}  # 2 * (0 + 1) and 2 * (2 + 1)
+    assert block.eval()(x).allclose(torch.tensor(2.0), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "linear", "convolution"),
+    [
+        ("random", 0.01, 0.01),
+        ("xavier", (2 / 1100) ** 0.5, (2 / 1350) ** 0.5),
+        ("he", (2 / 1000) ** 0.5, (2 / 900) ** 0.5),
+    ],
+)
+def test_initialisation(name, linear, convolution):
+    layers = torch.nn.Sequential(torch.nn.Linear(1000, 100), torch.nn.Conv2d(100, 50, 3), torch.nn.BatchNorm2d(50))
+    initialise(layers, name)
+    assert layers[0].weight.std().item() == pytest.approx(linear, rel=0.03)
+    assert layers[1].weight.std().item() == pytest.approx(convolution, rel=0.03)
+    assert layers[0].weight.mean().abs() < 0.1 * linear
+    assert not layers[0].bias.any()
+    assert not layers[1].bias.any()
+    assert (layers[2].weight == 1).all()

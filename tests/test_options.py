@@ -35,7 +35,7 @@ def test_precisions(precision, teacher_ckpt):
     assert 0 <= run_card()["metrics"]["test/acc"] <= 1
     dtype = {"bf16-mixed": torch.float32, "bf16-true": torch.bfloat16, "64-true": torch.float64}[precision]
     weights = torch.load("logs/teacher/version_0/checkpoints/best.ckpt", weights_only=True)["state_dict"]
-    assert weights["network.classifier.weight"].dtype == dtype
+    assert weights["network.fc.weight"].dtype == dtype
 
 
 def test_no_log_every_n_steps_logs_at_the_end_of_the_epoch():

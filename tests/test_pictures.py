@@ -222,8 +222,8 @@ def test_a_sample_is_the_same_each_time_and_changes_no_mode(teacher_ckpt):
 
 
 ALL_PICTURES = [
-    {"class_path": "ActivationPicture", "init_args": {"layers": ["network.stem"], "every_n_epochs": 2}},
-    {"class_path": "TSNEPicture", "init_args": {"layer": "network.stages", "epochs": [1, -1]}},
+    {"class_path": "ActivationPicture", "init_args": {"layers": ["network.conv1"], "every_n_epochs": 2}},
+    {"class_path": "TSNEPicture", "init_args": {"layer": "network.layer4", "epochs": [1, -1]}},
     {"class_path": "CurvesPicture"},
     {"class_path": "ConfusionPicture"},
 ]
@@ -237,7 +237,7 @@ def test_pictures_change_nothing(kind, teacher_ckpt):
     words = ["fit", *(TINY_TEACHER if kind == "teacher" else TINY_DFAD), *TINY_DATA, *TINY_TRAINER]
     words.append("--trainer.max_epochs=3")
     if kind == "teacher":
-        words += ["--model.network=WideResNet", "--model.network.width=1", "--model.network.dropout=0.3"]
+        words.append("--model.network.dropout=0.3")
     else:
         words.append(f"--model.teacher_ckpt={teacher_ckpt}")
     callbacks = ALL_PICTURES if kind == "teacher" else OF_DFAD
@@ -245,7 +245,7 @@ def test_pictures_change_nothing(kind, teacher_ckpt):
     run_cli(*words, "--experiment=drawn")
     run_cli(*words, "--experiment=bare", "--pictures=false")
     layer = "network" if kind == "teacher" else "student"
-    names = {"activations_0002", "activations_0003", f"tsne_{layer}.stages_0001", f"tsne_{layer}.stages_0003"}
+    names = {"activations_0002", "activations_0003", f"tsne_{layer}.layer4_0001", f"tsne_{layer}.layer4_0003"}
     names |= {"curves", "confusion"} | ({"generated_0002", "generated_0003"} if kind == "dfad" else set())
     figures = list(Path("logs/drawn/version_0/figures").iterdir())
     assert {path.stem for path in figures} == names
@@ -303,19 +303,19 @@ def test_layer_outputs_are_those_of_evaluation():
     task = ClassificationTask(
         data.facts, network=lambda classes, shape: ResNet(classes, shape, depth=10, width=4)
     ).train()
-    task.network.stages[0].eval()
+    task.network.layer1.eval()
     x = torch.randn(4, 1, 16, 16)
     before = {name: value.clone() for name, value in task.state_dict().items()}
-    outputs = task.layer_outputs(x, ["network.stem", "network"])
+    outputs = task.layer_outputs(x, ["network.conv1", "network"])
     classes = task.answers(x)
     assert all(torch.equal(before[name], value) for name, value in task.state_dict().items())
     assert task.network.training
-    assert not task.network.stages[0].training
+    assert not task.network.layer1.training
     task.eval()
     assert torch.equal(outputs["network"], task(x))
     assert torch.equal(classes, task(x).argmax(dim=1))
-    assert outputs["network.stem"].shape == (4, 4, 16, 16)
-    with pytest.raises(ValueError, match=r"no layer 'stem' in the network; known are .*network, network.stem"):
+    assert outputs["network.conv1"].shape == (4, 4, 16, 16)
+    with pytest.raises(ValueError, match=r"no layer 'stem' in the network; known are .*network, network.enlarge"):
         task.layer_outputs(x, ["stem"])
     with pytest.raises(ValueError, match=r"'loss' gives no tensor when the network maps images"):
         task.layer_outputs(x, ["loss"])

@@ -126,7 +126,7 @@ def test_another_teacher_is_refused(dfad_words, teacher_ckpt):
     words = [*dfad_words, "--trainer.max_epochs=1", "--test_after_fit=false"]
     run_cli(*words)
     checkpoint = torch.load(teacher_ckpt, weights_only=True)
-    checkpoint["state_dict"]["network.classifier.bias"] += 1
+    checkpoint["state_dict"]["network.fc.bias"] += 1
     torch.save(checkpoint, "other.ckpt")
     with pytest.raises(
         ValueError, match=r"made with other options \(model.teacher_ckpt .*best.ckpt there, other.ckpt here"
@@ -141,7 +141,7 @@ def test_a_teacher_that_was_overwritten_is_refused(dfad_words, teacher_ckpt):
     words = [*dfad_words, "--model.teacher_ckpt=mine.ckpt", "--test_after_fit=false"]
     run_cli(*words, "--trainer.max_epochs=1")
     checkpoint = torch.load("mine.ckpt", weights_only=True)
-    checkpoint["state_dict"]["network.classifier.bias"] += 1
+    checkpoint["state_dict"]["network.fc.bias"] += 1
     torch.save(checkpoint, "mine.ckpt")
     with pytest.raises(ValueError, match=r"the student learnt from .*mine.ckpt, and .*mine.ckpt is another teacher"):
         run_cli(*words, "--trainer.max_epochs=2", "--ckpt_path=last")

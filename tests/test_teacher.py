@@ -97,7 +97,7 @@ def test_a_student_is_tested_with_the_teacher_of_its_checkpoint(teacher_ckpt, ca
     newer = Path("logs/teacher/version_1")
     shutil.copytree(run, newer)
     checkpoint = torch.load(teacher_ckpt, weights_only=True)
-    checkpoint["state_dict"]["network.classifier.bias"] += torch.arange(10)
+    checkpoint["state_dict"]["network.fc.bias"] += torch.arange(10)
     torch.save(checkpoint, newer / "checkpoints/best.ckpt")
     best = "--ckpt_path=logs/dfad/version_0/checkpoints/best.ckpt"
     words = [*TINY_DFAD, *TINY_DATA, *TINY_TRAINER, "--model.teacher_ckpt=logs/teacher", best]

@@ -85,8 +85,8 @@ def test_graph_is_of_the_network_that_is_tested(kind, teacher_ckpt):
     words = ["fit", *words, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1", "--experiment=a"]
     run_cli(*words)
     nodes = read("logs/a/version_0").Graph().node
-    assert any(node.name.startswith("ResNet/Sequential[stages]/") for node in nodes)
-    (first,) = (node for node in nodes if "ResNet/Sequential[stem]" in node.name and node.op == "aten::_convolution")
+    assert any(node.name.startswith("ResNet/Sequential[layer1]/") for node in nodes)
+    (first,) = (node for node in nodes if "ResNet/Conv2d[conv1]" in node.name and node.op == "aten::_convolution")
     shape = [each.size for each in first.attr["_output_shapes"].list.shape[0].dim]
     assert shape == [1, 4 if kind == "ClassificationTask" else 2, 16, 16]  # the student is of half the teacher's width
     run_cli(*words, "--pictures=false", "--experiment=b")

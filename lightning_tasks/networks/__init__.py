@@ -8,24 +8,29 @@ from lightning_tasks.networks.base import (
     NetworkCallable,
     count_parameters,
 )
+from lightning_tasks.networks.cnn import CNN
 from lightning_tasks.networks.folding import fold_batchnorm
 from lightning_tasks.networks.generator import ImageGenerator
+from lightning_tasks.networks.layers import Initialisation, initialise
 from lightning_tasks.networks.mlp import MLP
 from lightning_tasks.networks.resnet import ResNet
 from lightning_tasks.networks.undisturbed import undisturbed
 from lightning_tasks.networks.wide_resnet import WideResNet
 
 __all__ = [
+    "CNN",
     "MLP",
     "Generator",
     "GeneratorCallable",
     "ImageGenerator",
     "ImageNetwork",
     "ImageShape",
+    "Initialisation",
     "NetworkCallable",
     "ResNet",
     "WideResNet",
     "count_parameters",
     "fold_batchnorm",
+    "initialise",
     "undisturbed",
 ]

@@ -30,6 +30,10 @@ class ImageNetwork(nn.Module):
         self.num_classes = num_classes
         self.image_shape = image_shape
 
+    def parts(self) -> list[nn.Module]:
+        """Give modules which, one after the other, do what the network does; a network that has none is one part."""
+        return [self]
+
     def _require_side(self, minimum: int) -> None:
         """Refuse images whose shorter side would vanish in the downsampling."""
         if min(self.image_shape[1:]) < minimum:
