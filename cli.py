@@ -26,17 +26,14 @@ from runs.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint,
 from runs.errors import OneLineErrorParser, one_line
 from runs.folders import LAST, require_experiment
 from runs.logger import log_card, place_run
+from runs.profiler import NoProfiler
 from runs.quiet import silence_harmless_messages
 from runs.resume import last_run
 
 # ABCMeta: a type in Lightning's ModelPruning options, of which jsonargparse 4.53 cannot list the subclasses.
 set_parsing_settings(add_print_completion_argument=True, subclasses_disabled=[ABCMeta])
-OneLineErrorParser.classes = {
-    "model": (lightning_tasks, BaseTask),
-    "data": (datamodules, BaseDataModule),
-    "layers": (by_hand, by_hand.Layer),
-    "rule": (by_hand, by_hand.UpdateRule),
-}
+OneLineErrorParser.classes = {"model": (lightning_tasks, BaseTask), "data": (datamodules, BaseDataModule)}
+OneLineErrorParser.classes |= {"layers": (by_hand, by_hand.Layer), "rule": (by_hand, by_hand.UpdateRule)}
 
 
 class TaskCLI(LightningCLI):
@@ -98,6 +95,7 @@ class TaskCLI(LightningCLI):
         callbacks = standard_callbacks(config.trainer, self.subcommand, config.pictures)
         callbacks += [self.run_card, self.best, LastCheckpoint()]
         plugins = [*(config.trainer.plugins or []), AtomicCheckpointIO()]
+        kwargs["profiler"] = config.trainer.profiler or NoProfiler()
         kwargs["enable_model_summary"] = any(isinstance(each, ModelSummary) for each in callbacks)  # else it is ours
         return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **self.place, **kwargs)
 
