@@ -4,6 +4,7 @@ from datamodules.augment import BatchCutMix, BatchMixUp, BatchRandomCrop, BatchR
 from datamodules.base import BaseDataModule
 from datamodules.cifar import CIFAR10DataModule, CIFAR100DataModule
 from datamodules.digits import DigitsDataModule
+from datamodules.folder import ImageFolderDataModule
 from datamodules.images import ImageDataModule
 from datamodules.mnist import FashionMNISTDataModule, MNISTDataModule
 
@@ -18,6 +19,7 @@ __all__ = [
     "DigitsDataModule",
     "FashionMNISTDataModule",
     "ImageDataModule",
+    "ImageFolderDataModule",
     "InGroups",
     "MNISTDataModule",
 ]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datamodules.augment import Mixing
@@ -13,6 +13,7 @@ from datamodules.splits import RATIOS, per_class_subset, stratified_split
 from datamodules.tensors import Batch, TensorImages
 from runs.facts import ImageFacts
 
+FEATURE_BYTES = 2 * 2**30
 Split = Literal["official", "70:30", "80:20", "90:10"]
 
 
@@ -33,7 +34,9 @@ class ImageDataModule(BaseDataModule):
         train_per_class: Train on this many samples of each class only.
         test_per_class: Test on this many samples of each class only.
         balanced_sampling: See BaseDataModule.
-        normalise: Subtract the set's mean and divide by its standard deviation; else images stay in [0, 1].
+        normalise: Subtract the mean and divide by the standard deviation; else images stay in [0, 1].
+        mean: Of each channel of images in [0, 1]; the set's own if not given. For weights that were made with another.
+        std: Standard deviation, likewise.
         augment: Transforms of training batches, applied in order to float images (B, C, H, W) in [0, 1]; those of
             `datamodules.augment`, or any from kornia.augmentation. After BatchMixUp or BatchCutMix labels are soft.
         steps_per_epoch: See BaseDataModule; the training images are not kept.
@@ -63,6 +66,8 @@ class ImageDataModule(BaseDataModule):
         test_per_class: int | None = None,
         balanced_sampling: bool = False,
         normalise: bool = True,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
         augment: Sequence[Callable] | None = None,
         steps_per_epoch: int | None = None,
         num_workers: int = 0,
@@ -73,6 +78,11 @@ class ImageDataModule(BaseDataModule):
         self.split_seed = split_seed
         self.train_per_class = train_per_class
         self.test_per_class = test_per_class
+        for option, value in (("mean", mean), ("std", std)):
+            if value is not None:
+                if len(value) != len(self.mean) or (option == "std" and min(value) <= 0):
+                    raise ValueError(f"{option} needs a number for each of {len(self.mean)} channels, got {value}")
+                setattr(self, option, tuple(value))
         if not normalise:
             self.mean, self.std = (0.0,) * len(self.mean), (1.0,) * len(self.std)
         self.augment = tuple(augment or ())
@@ -127,14 +137,44 @@ class ImageDataModule(BaseDataModule):
         images, labels = self.test_set.__getitems__(list(range(min(count, len(self.test_set)))))
         return self.normalise(images.float() / 255), labels
 
+    def precompute(self, function: nn.Module, device: torch.device) -> bool:
+        """Let training and validation batches hold what a function makes of images, computed once, here.
+
+        Args:
+            function: Maps normalised images (B, C, H, W) to features (B, ...); in eval mode.
+            device: Where it computes.
+
+        Returns:
+            Whether that was done: not if images are augmented, or the features would take more than 2 GB.
+        """
+        assert self.train_set is not None
+        assert self.val_set is not None, "setup comes before the features"
+        if self.augment:
+            return False
+        sets = self.train_set, self.val_set
+        with torch.no_grad():
+            one = function(self.normalise(self.train_set[0][0][None].float() / 255).to(device))
+            if one.numel() * 4 * sum(map(len, sets)) > FEATURE_BYTES:
+                return False
+            self.train_set, self.val_set = (self._features(each, function, device) for each in sets)
+        return True
+
+    def _features(self, data: TensorImages, function: nn.Module, device: torch.device) -> TensorImages:
+        batches = torch.arange(len(data)).split(self.eval_batch_size)
+        images = (data.__getitems__(indices.tolist())[0] for indices in batches)
+        features = [function(self.normalise(x.to(device).float() / 255)).float().cpu() for x in images]
+        return TensorImages(torch.cat(features), data.labels)
+
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Turn uint8 images into normalised floats of the task's precision; augment them in training."""
         if not isinstance(batch, (list, tuple)):  # a bare step number
             return batch
         x, y = batch
-        x = x.float().div_(255)
         if self.trainer is None:
-            return self.normalise(x), y
+            return self.normalise(x.float() / 255), y
+        if x.dtype != torch.uint8:  # of `precompute`
+            return x.to(self.trainer.lightning_module.dtype), y
+        x = x.float().div_(255)
         if self.trainer.training:
             for transform in self.augment:
                 if isinstance(transform, Mixing):

@@ -16,7 +16,7 @@ class TensorImages(Dataset[Batch]):
     then replaces a Python call, a PIL image and a collation per sample.
 
     Args:
-        images: Shape (N, C, H, W), uint8.
+        images: Shape (N, C, H, W), uint8; or what a network makes of images, shape (N, ...), float32.
         labels: Shape (N,), int64.
         indices: The samples of these that the set consists of, in order; all if not given. Shape (M,), int64.
     """

@@ -8,9 +8,10 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from lightning_tasks.fine_tuning import FrozenStart, decay_rates, groups_by_depth, load_pretrained
 from lightning_tasks.image_task import ImageTask
 from lightning_tasks.losses import CrossEntropyLoss
-from lightning_tasks.networks import Initialisation, NetworkCallable, initialise
+from lightning_tasks.networks import ImageNetwork, Initialisation, NetworkCallable, initialise
 from runs.facts import ImageFacts
 
 
@@ -24,6 +25,10 @@ class ClassificationTask(ImageTask):
         facts: See ImageFacts.
         network: The network; number of classes and image shape are given to it by the task.
         initialisation: Draw the network's weights anew, by this rule; else they start as its class says.
+        network_ckpt: Start from these weights, see fine_tuning.load_pretrained.
+        trained_layers: Train this many layers at the network's end only, see fine_tuning.FrozenStart; all if not given.
+            What the others make of an image is computed once, where the images are the same in each epoch.
+        layer_decay: Multiply the learning rate by this for each layer further from the end, in (0, 1].
         optimizer: Optimizer of the network's parameters. Default: SGD with the learning rate, momentum and weight
             decay of the usual CIFAR recipe (He et al. 2016; weight decay 5e-4 as in Zagoruyko and Komodakis 2016).
         scheduler: Learning rate schedule.
@@ -45,6 +50,9 @@ class ClassificationTask(ImageTask):
         facts: ImageFacts,
         network: NetworkCallable,
         initialisation: Initialisation | None = None,
+        network_ckpt: str | None = None,
+        trained_layers: int | None = None,
+        layer_decay: float = 1.0,
         optimizer: OptimizerCallable = lambda params: torch.optim.SGD(
             params, lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True
         ),
@@ -63,6 +71,12 @@ class ClassificationTask(ImageTask):
         self.network = network(self.num_classes, self.image_shape)
         if initialisation is not None:
             initialise(self.network, initialisation)
+        self.network_ckpt = network_ckpt
+        self.frozen = None if trained_layers is None else FrozenStart(self.network, trained_layers)
+        if not 0 < layer_decay <= 1:
+            raise ValueError(f"layer_decay must be in (0, 1], got {layer_decay}")
+        self.layer_decay = layer_decay
+        self._features = False  # whether batches hold what the frozen layers made of images
         self.average(self.network, ema_decay)
         self.optimizer = optimizer
         self.scheduler = scheduler
@@ -84,7 +98,7 @@ class ClassificationTask(ImageTask):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Compute the cross-entropy of one batch."""
         x, y = batch
-        logits = self(x)
+        logits = self.frozen.end(x) if self.frozen and self._features else self(x)
         loss = self.loss(logits, y)
         hard = y.argmax(dim=1) if y.ndim == 2 else y
         self.track("loss", loss, len(y))
@@ -94,19 +108,52 @@ class ClassificationTask(ImageTask):
     def evaluated(self, stage: str) -> dict[str, Callable[[Tensor], Tensor]]:
         """Evaluate each network on mirrored images too, if that is asked for."""
         networks = super().evaluated(stage)
+        if stage == "val" and self.frozen and self._features:
+            return {suffix: self.frozen.end_of(self._module(suffix)) for suffix in networks}
         return {suffix: _flipped_too(each) for suffix, each in networks.items()} if self.test_time_flip else networks
+
+    # Fine-tuning
+
+    def setup(self, stage: str) -> None:
+        """Load the weights to start from, then what every task does."""
+        if stage == "fit" and self.network_ckpt is not None:
+            self.run_facts["network_sha256"] = load_pretrained(self.network, self.network_ckpt)
+            if self.ema is not None:
+                self.ema.module.load_state_dict(self.network.state_dict())
+        super().setup(stage)
+
+    def _precompute(self) -> None:
+        """Compute what the frozen layers make of the images, if that stays the same and nothing asks for images."""
+        if self.frozen and len(self.frozen.start) and not self.test_time_flip:
+            self.frozen.freeze()
+            self._features = self.trainer.datamodule.precompute(self.frozen.start, self.device)  # type: ignore[attr-defined]
+
+    def on_train_epoch_start(self) -> None:
+        """Do what every task does, with the frozen layers in eval mode."""
+        super().on_train_epoch_start()
+        if self.frozen:
+            self.frozen.freeze()
+
+    def _module(self, suffix: str) -> ImageNetwork:
+        return self.network if not suffix else self.ema.module  # type: ignore[union-attr,return-value]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimizer, and the schedule under the name `lr`."""
-        optimizer = self.optimizer(self.network.parameters())
+        self._precompute()  # after weights are restored, and before a schedule's length asks for the loaders
+        optimizer = self.optimizer(groups_by_depth(self.network) if self.layer_decay < 1 else self._trained())
         if self.scheduler is None:
+            decay_rates(optimizer, None, self.layer_decay)
             return optimizer
         per_step = self.scheduler_interval == "step"
         total = {"total_steps": int(self.trainer.estimated_stepping_batches)} if per_step else {}
         scheduler = self.scheduler(optimizer, **total)
+        decay_rates(optimizer, scheduler, self.layer_decay)
         monitor = getattr(scheduler, "monitor", None)  # of Lightning's ReduceLROnPlateau
         plan: Any = {"scheduler": scheduler, "name": "lr", "monitor": monitor, "interval": self.scheduler_interval}
         return {"optimizer": optimizer, "lr_scheduler": plan}
+
+    def _trained(self) -> list[nn.Parameter]:
+        return [each for each in self.network.parameters() if each.requires_grad]
 
 
 def _flipped_too(network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

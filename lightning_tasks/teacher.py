@@ -8,7 +8,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from lightning_tasks.networks import ImageNetwork, fold_batchnorm
-from runs.checkpoints import file_hash, find_checkpoint, read_checkpoint
+from runs.checkpoints import file_hash, find_checkpoint, network_weights, read_checkpoint
 from runs.facts import require_equal
 
 
@@ -78,15 +78,6 @@ class FrozenTeacher(nn.Module):
         except Exception as error:  # tracing fails in as many ways as there are networks; folding is speed only
             reason = " ".join(str(error).split())[:100]
             rank_zero_info(f"teacher: used as it is, since its BatchNorm cannot be folded ({reason})")
-
-
-def network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """Pick the weights of the network that a checkpoint's task is about: a classifier's, or a student's."""
-    weights = checkpoint["state_dict"]
-    for name in ("network.", "student."):
-        if found := {key.removeprefix(name): value for key, value in weights.items() if key.startswith(name)}:
-            return found
-    return weights
 
 
 def _describe(checkpoint: dict[str, Any]) -> str:

@@ -157,6 +157,15 @@ def read_checkpoint(path: Path, option: str) -> dict[str, Any]:
     return checkpoint
 
 
+def network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """Pick the weights of the network that a checkpoint's task is about: a classifier's, or a student's."""
+    weights = checkpoint["state_dict"]
+    for name in ("network.", "student."):
+        if found := {key.removeprefix(name): value for key, value in weights.items() if key.startswith(name)}:
+            return found
+    return weights
+
+
 def read_task_checkpoint(path: Path) -> dict[str, Any]:
     """Read the checkpoint that --ckpt_path names, before any of its options is parsed.
 

@@ -116,6 +116,22 @@ def make_trainer(*callbacks, **options):
     )
 
 
+def image_folder(folder, parts, classes, size=(32, 32)):
+    """PNG files in `<part>/<class>/`, so many of each class in each part; each of one colour, all colours differ."""
+    from PIL import Image
+
+    number = 0
+    for part, count in parts.items():
+        for name in classes:
+            (folder / part / name).mkdir(parents=True)
+            for index in range(count):
+                number += 1
+                Image.new("RGB", size, (number % 256, 2 * number % 256, 255 - number)).save(
+                    folder / part / name / f"{index}.png"
+                )
+    return folder
+
+
 def files(folder):
     """What is in a folder: path and content of each file."""
     return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file() and path.suffix != ".lock"}
@@ -209,8 +225,8 @@ def mnist_root(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def cifar100_root(tmp_path, monkeypatch):
-    """A small CIFAR-100 in the official file format, beside `mnist_root`: 4 training and 2 test images of each class.
+def cifar_root(tmp_path, monkeypatch):
+    """Small sets in the official formats of CIFAR-10 and CIFAR-100, beside `mnist_root`: 2 test images of each class.
 
     Pixels are 90 * channel + 2 * row + column % 2, so that channels, rows and columns cannot be taken for each other.
     """
@@ -219,19 +235,21 @@ def cifar100_root(tmp_path, monkeypatch):
 
     import numpy as np
 
-    from datamodules import CIFAR100DataModule
+    from datamodules import CIFAR10DataModule, CIFAR100DataModule
 
-    base = tmp_path / "root/cifar-100-python"
-    base.mkdir(parents=True)
     channel, row, column = np.mgrid[:3, :32, :32]
     image = (90 * channel + 2 * row + column % 2).astype(np.uint8).reshape(-1)
-    for name, count in (("train", 4), ("test", 2)):
-        labels = list(range(100)) * count
-        (base / name).write_bytes(pickle.dumps({"data": np.tile(image, (len(labels), 1)), "fine_labels": labels}))
-    (base / "meta").write_bytes(pickle.dumps({"fine_label_names": [f"class {index}" for index in range(100)]}))
-    sums = {file.name: md5(file.read_bytes()).hexdigest() for file in base.iterdir()}
-    dataset = CIFAR100DataModule.dataset
-    monkeypatch.setattr(dataset, "train_list", [["train", sums["train"]]])
-    monkeypatch.setattr(dataset, "test_list", [["test", sums["test"]]])
-    monkeypatch.setattr(dataset, "meta", dataset.meta | {"md5": sums["meta"]})
+    for module, kind in ((CIFAR10DataModule, ""), (CIFAR100DataModule, "fine_")):
+        dataset, classes = module.dataset, module.num_classes
+        base = tmp_path / "root" / dataset.base_folder
+        base.mkdir(parents=True)
+        for name, count in (("train", 8 if classes == 10 else 4), ("test", 2)):
+            labels = list(range(classes)) * count
+            content = {"data": np.tile(image, (len(labels), 1)), f"{kind}labels": labels}
+            (base / name).write_bytes(pickle.dumps(content))
+            sums = [[name, md5((base / name).read_bytes()).hexdigest()]]
+            monkeypatch.setattr(dataset, f"{name}_list", sums)
+        meta = base / dataset.meta["filename"]
+        meta.write_bytes(pickle.dumps({f"{kind}label_names": [f"class {index}" for index in range(classes)]}))
+        monkeypatch.setattr(dataset, "meta", dataset.meta | {"md5": md5(meta.read_bytes()).hexdigest()})
     return tmp_path / "root"

@@ -4,10 +4,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
-from conftest import ROOT, TINY_DATA, TINY_TEACHER, TINY_TRAINER, run_card, run_cli
+from conftest import ROOT, TINY_DATA, TINY_TEACHER, TINY_TRAINER, image_folder, run_card, run_cli
 from jsonschema import Draft202012Validator
 
+from lightning_tasks import ResNet
 from schema import config_schema
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -32,7 +34,7 @@ def test_config_is_read_back_as_it_was_printed(config, capsys, tmp_path):
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_config_is_fitted_tested_and_predicted(config, tmp_path, mnist_root, cifar100_root):
+def test_config_is_fitted_tested_and_predicted(config, tmp_path, mnist_root, cifar_root):
     """A batch of everything, on small sets in the official file formats; a teacher has random weights."""
     limits = [f"--trainer.limit_{part}_batches=1" for part in ("train", "val", "test", "predict")]
     words = [f"--config={config}", f"--data.root={mnist_root}", "--data.eval_batch_size=8", *limits]
@@ -40,6 +42,11 @@ def test_config_is_fitted_tested_and_predicted(config, tmp_path, mnist_root, cif
     words += ["--pictures=false", "--data.val_fraction=0.25", "--data.batch_size=8"]
     words += ["--data.train_per_class=null", "--data.test_per_class=null"]
     options = yaml.safe_load(config.read_text())["model"]["init_args"]
+    words += options_of_folder(tmp_path, config)
+    if "network_ckpt" in options:
+        network = ResNet(100, (3, 32, 32), **options["network"]["init_args"])
+        torch.save(network.state_dict(), tmp_path / "network.pth")
+        words += [f"--model.network_ckpt={tmp_path}/network.pth"]
     if "teacher_ckpt" in options:
         words += [f"--model.teacher_ckpt={untrained_teacher(tmp_path, options, config)}", "--model.batch_size=4"]
         words += ["--trainer.check_val_every_n_epoch=1"]
@@ -53,12 +60,16 @@ def test_config_is_fitted_tested_and_predicted(config, tmp_path, mnist_root, cif
     assert len(Path(predicted.trainer.log_dir, "predictions.csv").read_text().splitlines()) == 1 + 8
 
 
+def options_of_folder(folder, config):
+    """Images in one folder a class for a config that has some."""
+    if "ImageFolderDataModule" not in config.read_text():
+        return []
+    classes = [f"class {number}" for number in range(10)]
+    return [f"--data.folder={image_folder(folder / 'images', {'train': 8, 'test': 2}, classes)}"]
+
+
 def untrained_teacher(folder, options, config):
     """A checkpoint of the teacher that a config names, with random weights."""
-    import torch
-
-    from lightning_tasks import ResNet
-
     digits = "digits" in config.stem
     shape, classes = ((1, 16, 16), 10) if digits else ((3, 32, 32), 100)
     network = ResNet(classes, shape, **options["teacher"]["init_args"])

@@ -117,6 +117,14 @@ class TestModule:
         assert torch.equal(orders[0], orders[2])
         assert not torch.equal(orders[0], orders[1])
 
+    def test_another_normalisation_is_in_the_facts(self):
+        data = DigitsDataModule(image_size=8, mean=[0.5], std=(0.25,))
+        assert (data.facts["mean"], data.facts["std"]) == ((0.5,), (0.25,))
+        assert data.normalise(torch.ones(1, 1, 8, 8)).unique().tolist() == [2]
+        for options in ({"mean": (0.1, 0.2)}, {"std": (0.0,)}):
+            with pytest.raises(ValueError, match="needs a number for each of 1 channels"):
+                DigitsDataModule(**options)
+
     def test_worker_processes_give_the_same_batches(self):
         batches = []
         for num_workers in (0, 1):
@@ -323,8 +331,8 @@ def test_cifar_is_downloaded_verified_and_read(module, tmp_path, monkeypatch):
     assert module.mean != (CIFAR100DataModule if module is CIFAR10DataModule else CIFAR10DataModule).mean
 
 
-def test_channels_rows_and_columns_of_cifar(cifar100_root):
-    data = CIFAR100DataModule(root=str(cifar100_root), val_fraction=0.25)
+def test_channels_rows_and_columns_of_cifar(cifar_root):
+    data = CIFAR100DataModule(root=str(cifar_root), val_fraction=0.25)
     data.prepare_data()
     image = data.test_set.images[0]
     for channel, row, column in ((0, 0, 1), (0, 5, 0), (1, 0, 0), (2, 31, 31), (1, 7, 8)):

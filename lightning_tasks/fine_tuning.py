@@ -1,0 +1,153 @@
+"""Training the last layers of a network whose weights are there already."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pytorch_lightning.utilities import rank_zero_info
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchvision.models import get_weight
+
+from lightning_tasks.networks import ImageNetwork, count_parameters
+from runs.checkpoints import file_hash, find_checkpoint, network_weights, read_checkpoint
+
+NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
+
+
+def layers(network: ImageNetwork) -> list[nn.Sequential]:
+    """Cut a network into its layers, which do one after the other what it does.
+
+    A layer is a part of the network with weights, as a convolution, a block of a ResNet or a linear layer, and what
+    follows it up to the next: normalisation, activation, pooling. What comes before the first belongs to the first.
+    """
+    cut: list[nn.Sequential] = []
+    for part in network.parts():
+        weights = any(True for _ in part.parameters()) and not isinstance(part, NORMALISATIONS)
+        if not cut or (weights and any(True for _ in cut[-1].parameters())):
+            cut.append(nn.Sequential())
+        cut[-1].append(part)
+    return cut
+
+
+class FrozenStart:
+    """The first layers of a network, kept as they are: no gradients for their weights, no new BatchNorm statistics.
+
+    Args:
+        network: The network.
+        trained_layers: Number of layers at its end that are trained, at least 1.
+
+    Attributes:
+        start: The frozen layers; empty if all are trained.
+        end: The others, from what the former give to logits.
+
+    Raises:
+        ValueError: If the network has fewer layers.
+    """
+
+    def __init__(self, network: ImageNetwork, trained_layers: int) -> None:
+        found = layers(network)
+        if not 1 <= trained_layers <= len(found):
+            raise ValueError(
+                f"trained_layers must be 1 to {len(found)}, the layers of this {type(network).__name__}, got"
+                f" {trained_layers}"
+            )
+        cut = len(found) - trained_layers
+        self.start = nn.Sequential(*(part for layer in found[:cut] for part in layer)).requires_grad_(False)
+        self._trained_layers = trained_layers
+        self.end = self.end_of(network)
+        counts = count_parameters(network, trained_only=True), count_parameters(network)
+        rank_zero_info(
+            f"fine-tuning: the last {trained_layers} of {len(found)} layers are trained, {counts[0]:,} of {counts[1]:,}"
+            " parameters (a layer is a convolution, a block or a linear layer, with the normalisation after it)"
+        )
+
+    def end_of(self, network: ImageNetwork) -> nn.Sequential:
+        """Give the layers of a copy of the network that are trained in the network."""
+        end = layers(network)[-self._trained_layers :]
+        return nn.Sequential(*(part for layer in end for part in layer))
+
+    def freeze(self) -> None:
+        """Put the frozen layers into eval mode; whoever calls train() on the network undoes it."""
+        self.start.eval()
+
+
+def groups_by_depth(network: ImageNetwork) -> list[dict[str, Any]]:
+    """Give the trained parameters as groups for an optimizer, one a layer, the last layer first."""
+    found = [[each for each in layer.parameters() if each.requires_grad] for layer in reversed(layers(network))]
+    return [{"params": parameters} for parameters in found if parameters]
+
+
+def decay_rates(optimizer: Optimizer, scheduler: Any, decay: float) -> None:
+    """Multiply the learning rates of the n-th group from the end of the network by decay ** n.
+
+    Discriminative fine-tuning (Howard and Ruder 2018, https://arxiv.org/abs/1801.06146, section 3.2).
+
+    Args:
+        optimizer: Made of `groups_by_depth`.
+        scheduler: Built on it, or None.
+        decay: In (0, 1].
+    """
+    for depth, group in enumerate(optimizer.param_groups):
+        for name in {"lr", "initial_lr", "max_lr", "min_lr"} & group.keys():
+            group[name] *= decay**depth
+    if hasattr(scheduler, "base_lrs"):
+        scheduler.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+
+
+def load_pretrained(network: ImageNetwork, source: str) -> str:
+    """Load weights into a network; a last layer for other classes keeps its fresh ones, which is said.
+
+    Args:
+        network: Whose names the weights must have.
+        source: A checkpoint, a run's or an experiment's folder (see find_checkpoint), a plain state dict, or the name
+            of torchvision weights, as "ResNet18_Weights.IMAGENET1K_V1", fetched from their official address.
+
+    Returns:
+        The SHA-256 of the file, as hexadecimal digits; of torchvision weights the part that is in the file's name.
+
+    Raises:
+        OSError: If there is no such file, or it cannot be fetched.
+        ValueError: If the weights do not fit; says what differs.
+    """
+    weights, sha256 = _read(source)
+    own = network.state_dict()
+    head = _head(own)
+    fresh = [name for name in head if name in weights and weights[name].shape != own[name].shape]
+    weights = {name: value for name, value in weights.items() if name not in fresh}
+    missing = [name for name in own if name not in weights and name not in fresh and not name.endswith("_tracked")]
+    unexpected = [name for name in weights if name not in own]
+    shapes = [
+        f"{name} {tuple(value.shape)} for {tuple(own[name].shape)}"
+        for name, value in weights.items()
+        if name in own and value.shape != own[name].shape
+    ]
+    found = {"missing": missing, "not in the network": unexpected, "of another shape": shapes}
+    if any(found.values()):
+        said = [f"{len(those)} {what} ({', '.join(those[:3])})" for what, those in found.items() if those]
+        raise ValueError(
+            f"network_ckpt: the weights in {source} do not fit {type(network).__name__}: {'; '.join(said)}"
+        )
+    network.load_state_dict(weights, strict=False)
+    new = f"; {', '.join(fresh)} start anew, since the classes are others" if fresh else ""
+    rank_zero_info(f"network: weights of {source}{new}")
+    return sha256
+
+
+def _read(source: str) -> tuple[Mapping[str, Tensor], str]:
+    if "_Weights." not in source:
+        path = find_checkpoint(source, "network_ckpt")
+        return network_weights(read_checkpoint(path, "network_ckpt")), file_hash(path)
+    try:
+        entry = get_weight(source)
+        return entry.get_state_dict(progress=True, check_hash=True), entry.url.rpartition("-")[2].partition(".")[0]
+    except (OSError, RuntimeError) as error:  # no network, or a file with another hash
+        raise OSError(
+            f"network_ckpt: {source} is not in {torch.hub.get_dir()} and cannot be fetched ({error}); name a file"
+        ) from error
+
+
+def _head(weights: Mapping[str, Tensor]) -> list[str]:
+    """Name weight and bias of the last layer."""
+    last = next(name for name in reversed(list(weights)) if name.endswith(".weight"))
+    return [name for name in weights if name.startswith(last.removesuffix("weight"))]

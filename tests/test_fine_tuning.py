@@ -1,0 +1,202 @@
+"""Training the last layers of a network."""
+
+import copy
+
+import pytest
+import torch
+from conftest import TINY_DATA, TINY_TRAINER, image_folder, make_trainer, run_card, run_cli
+
+from datamodules import DigitsDataModule
+from datamodules.augment import BatchRandomFlip
+from lightning_tasks import MLP, ClassificationTask, ResNet, WideResNet
+from lightning_tasks.fine_tuning import FrozenStart, decay_rates, groups_by_depth, layers, load_pretrained
+
+SHAPE = (1, 16, 16)
+
+
+def resnet(classes=10, shape=SHAPE, **options):
+    return ResNet(classes, shape, depth=10, width=2, **options)
+
+
+def make(trained_layers=2, augment=None, network=resnet, **options):
+    data = DigitsDataModule(batch_size=50, train_per_class=10, augment=augment)
+    return ClassificationTask(data.facts, network=network, trained_layers=trained_layers, **options), data
+
+
+def test_layers_hold_what_follows_them():
+    found = [[type(part).__name__ for part in layer] for layer in layers(resnet())]
+    assert found == [
+        ["Identity", "Conv2d", "BatchNorm2d", "ReLU", "Identity"],
+        *[["BasicBlock"]] * 3,
+        ["BasicBlock", "AdaptiveAvgPool2d", "Flatten"],
+        ["Linear"],
+    ]
+    mlp = layers(MLP(10, SHAPE, (4, 3), normalisation="batch"))
+    assert [len(layer) for layer in mlp] == [4, 3, 1]
+    assert len(layers(WideResNet(10, SHAPE, depth=10, width=1))) == 1
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_frozen_layers_do_not_move(cached):
+    """Neither weights nor statistics, with kept features and with images that are augmented."""
+    task, data = make(trained_layers=2, augment=None if cached else [BatchRandomFlip(0.0)])
+    before = copy.deepcopy(task.network.state_dict())
+    make_trainer(max_epochs=2, limit_val_batches=1.0).fit(task, data)
+    moved = {
+        name.split(".")[0] for name, value in task.network.state_dict().items() if not torch.equal(value, before[name])
+    }
+    assert moved == {"layer4", "fc"}
+    assert task._features == cached
+
+
+def test_features_that_are_kept_train_the_same_weights():
+    found = []
+    for augment in (None, [BatchRandomFlip(0.0)]):
+        torch.manual_seed(0)
+        task, data = make(3, augment)
+        trainer = make_trainer(max_epochs=3, limit_val_batches=1.0)
+        trainer.fit(task, data)
+        found.append((task.network.state_dict(), trainer.callback_metrics["val/loss"]))
+        x = data.normalise(data.test_set.images[:5].float() / 255)
+        found[-1][0]["answer"] = task.eval()(x).detach()
+    for name, value in found[0][0].items():
+        torch.testing.assert_close(value, found[1][0][name], rtol=1e-3, atol=1e-4)
+    assert found[0][1] == pytest.approx(found[1][1].item(), rel=1e-4)
+
+
+def test_the_average_is_validated_on_features_too():
+    task, data = make(2, ema_decay=0.5)
+    trainer = make_trainer(max_epochs=1, limit_val_batches=1.0)
+    trainer.fit(task, data)
+    assert task._features
+    logged = trainer.callback_metrics["val/loss_ema"]
+    fresh = DigitsDataModule(train_per_class=10)
+    fresh.setup("fit")
+    x, y = fresh.normalise(fresh.val_set.images.float() / 255), fresh.val_set.labels
+    with torch.no_grad():
+        expected = torch.nn.functional.cross_entropy(task.ema.module.eval()(x), y)
+    assert logged == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_all_layers_or_none_too_many():
+    assert not len(FrozenStart(resnet(), 6).start)
+    for wrong in (0, 7, -1):
+        with pytest.raises(ValueError, match=f"trained_layers must be 1 to 6, the layers of this ResNet, got {wrong}"):
+            FrozenStart(resnet(), wrong)
+
+
+def test_the_count_of_trained_parameters_is_said_and_in_the_card(capfd, caplog):
+    words = ["--model=ClassificationTask", "--model.network=ResNet", "--model.network.depth=10"]
+    words += ["--model.network.width=4", "--model.trained_layers=1", "--experiment=a", "--trainer.max_epochs=1"]
+    with caplog.at_level("INFO"):
+        run_cli("fit", *words, *TINY_DATA, *TINY_TRAINER)
+    assert "the last 1 of 6 layers are trained, 330 of 19,830 parameters" in caplog.text
+    assert run_card("a")["parameters_trained"] == 330
+
+
+def test_rates_by_depth():
+    network = MLP(10, SHAPE, (4, 3))
+    optimizer = torch.optim.SGD(groups_by_depth(network), lr=1.0)
+    assert [group["params"][0].shape[0] for group in optimizer.param_groups] == [10, 3, 4]
+    decay_rates(optimizer, None, 0.5)
+    assert [group["lr"] for group in optimizer.param_groups] == [1, 0.5, 0.25]
+    schedules = {
+        "cosine": lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10),
+        "one cycle": lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(optimizer, 3.0, 10),
+    }
+    for make_schedule in schedules.values():
+        optimizer = torch.optim.SGD(groups_by_depth(network), lr=1.0, momentum=0.9)
+        schedule = make_schedule(optimizer)
+        decay_rates(optimizer, schedule, 0.5)
+        for _ in range(10):
+            rates = [group["lr"] for group in optimizer.param_groups]
+            assert rates == pytest.approx([rates[0], rates[0] / 2, rates[0] / 4])
+            optimizer.step()
+            if _ < 9:
+                schedule.step()
+    task, _ = make(None, layer_decay=0.5, optimizer=lambda params: torch.optim.SGD(params, lr=1.0))
+    assert [group["lr"] for group in task.configure_optimizers().param_groups] == [0.5**n for n in range(6)]
+    FrozenStart(network, 2)
+    assert len(groups_by_depth(network)) == 2  # the frozen have none
+    with pytest.raises(ValueError, match="layer_decay must be in"):
+        make(2, layer_decay=0.0)
+
+
+class TestWeights:
+    @pytest.fixture
+    def path(self, tmp_path):
+        torch.save(resnet().state_dict(), tmp_path / "network.pth")
+        return tmp_path / "network.pth"
+
+    def test_a_plain_state_dict(self, path):
+        network = resnet()
+        load_pretrained(network, str(path))
+        theirs = torch.load(path, weights_only=True)
+        assert all(torch.equal(value, theirs[name]) for name, value in network.state_dict().items())
+
+    def test_another_number_of_classes_has_a_fresh_head(self, path, caplog):
+        network = resnet(classes=7)
+        fresh = network.fc.weight.clone()
+        with caplog.at_level("INFO"):
+            load_pretrained(network, str(path))
+        theirs = torch.load(path, weights_only=True)
+        assert torch.equal(network.fc.weight, fresh)
+        assert torch.equal(network.layer4[0].conv2.weight, theirs["layer4.0.conv2.weight"])
+        assert "fc.weight, fc.bias start anew" in caplog.text
+
+    def test_a_missing_count_of_batches_is_fine(self, path):
+        weights = {name: value for name, value in resnet().state_dict().items() if "tracked" not in name}
+        torch.save(weights, path)
+        load_pretrained(resnet(), str(path))
+
+    @pytest.mark.parametrize(
+        ("network", "message"),
+        [
+            (
+                lambda: resnet(shape=(3, 16, 16)),
+                r"1 of another shape \(conv1.weight \(2, 1, 3, 3\) for \(2, 3, 3, 3\)\)",
+            ),
+            (lambda: ResNet(10, SHAPE, depth=18, width=2), r"\d+ missing \(layer1.1.conv1.weight, .*\)$"),
+            (
+                lambda: MLP(10, SHAPE),
+                r"do not fit MLP: 6 missing \(layers.1.weight, .*; \d+ not in the network \(conv1",
+            ),
+        ],
+    )
+    def test_of_another_network(self, path, network, message):
+        with pytest.raises(ValueError, match=message):
+            load_pretrained(network(), str(path))
+
+    def test_of_torchvision_without_a_network(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+        def refuse(*_, **__):
+            raise OSError("no route")
+
+        monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
+        with pytest.raises(
+            OSError, match=r"ResNet18_Weights.IMAGENET1K_V1 is not in .* cannot be fetched \(no route\)"
+        ):
+            load_pretrained(resnet(), "ResNet18_Weights.IMAGENET1K_V1")
+
+    def test_of_torchvision_from_its_hub(self, monkeypatch):
+        """Torchvision's own network in the official file's place: names and shapes are those of the ResNet here."""
+        import torchvision
+
+        weights = torchvision.models.resnet18().state_dict()
+        monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **__: weights)
+        network = ResNet(10, (3, 32, 32), depth=18, stem="imagenet", enlarge=2)
+        assert load_pretrained(network, "ResNet18_Weights.IMAGENET1K_V1") == "f37072fd"
+        assert torch.equal(network.layer4[1].conv2.weight, weights["layer4.1.conv2.weight"])
+
+    def test_a_run_starts_from_them_and_says_which(self, path, tmp_path):
+        folder = image_folder(tmp_path / "images", {"train": 8, "test": 2}, ["a", "b"], size=(16, 16))
+        torch.save(resnet(10, (3, 16, 16)).state_dict(), path)
+        words = ["--model=ClassificationTask", "--model.network=ResNet", "--model.network.depth=10"]
+        words += ["--model.network.width=2", f"--model.network_ckpt={path}", "--model.trained_layers=1"]
+        words += ["--data=ImageFolderDataModule", f"--data.folder={folder}", "--data.val_fraction=0.25"]
+        task = run_cli(
+            "fit", *words, *TINY_TRAINER, "--trainer.max_epochs=1", "--experiment=a"
+        ).trainer.lightning_module
+        assert torch.equal(task.network.conv1.weight, torch.load(path, weights_only=True)["conv1.weight"])
+        assert len(run_card("a")["network_sha256"]) == 64

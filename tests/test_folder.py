@@ -1,0 +1,108 @@
+"""Image files in one folder a class."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from conftest import image_folder
+from PIL import Image
+
+from datamodules import ImageFolderDataModule, decoding
+from datamodules.decoding import decode_images
+
+
+def test_images_labels_and_facts(tmp_path):
+    """Three cats and three ants of 3 x 5 pixels; colours are told by their number."""
+    folder = image_folder(tmp_path / "pets", {"train": 3, "test": 1}, ["cat", "ant"], size=(5, 3))
+    data = ImageFolderDataModule(str(folder), val_fraction=0.34)
+    spread = (35 / 12) ** 0.5 / 255  # red is 1 ... 6, green twice and blue 255 less that
+    assert data.facts["dataset"] == "pets"
+    assert data.facts["num_classes"] == 2
+    assert data.facts["image_shape"] == (3, 3, 5)
+    assert data.facts["mean"] == pytest.approx((3.5 / 255, 7 / 255, 1 - 3.5 / 255), abs=1e-4)
+    assert data.facts["std"] == pytest.approx((spread, 2 * spread, spread), abs=1e-4)
+    data.setup("fit")
+    assert data.class_names == ["ant", "cat"]
+    assert (len(data.train_set), len(data.val_set), len(data.test_set)) == (4, 2, 2)
+    images = torch.cat([data.train_set.images, data.val_set.images])
+    labels = torch.cat([data.train_set.labels, data.val_set.labels])
+    assert images.dtype == torch.uint8
+    assert images.shape == (6, 3, 3, 5)
+    found = {(image[0, 0, 0].item(), label) for image, label in zip(images, labels.tolist(), strict=True)}
+    assert found == {(1, 1), (2, 1), (3, 1), (4, 0), (5, 0), (6, 0)}
+    assert data.test_set.images[:, :, 0, 0].tolist() == [[8, 16, 247], [7, 14, 248]]
+    assert data.test_set.labels.tolist() == [0, 1]
+
+
+def test_folders_of_classes_alone_are_split_by_ratio(tmp_path):
+    folder = image_folder(tmp_path, {".": 10}, ["a", "b"])
+    data = ImageFolderDataModule(str(folder), split="70:30", mean=(0.1, 0.2, 0.3), std=(1, 1, 1))
+    data.setup("fit")
+    assert len(data.test_set) == 6
+    assert data.facts["mean"] == (0.1, 0.2, 0.3)
+    with pytest.raises(ValueError, match="no official split"):
+        ImageFolderDataModule(str(folder)).setup("fit")
+
+
+def test_decoded_once_and_again_when_a_file_changes(tmp_path, monkeypatch):
+    folder = image_folder(tmp_path, {"train": 3, "test": 1}, ["a", "b"])
+    first = ImageFolderDataModule(str(folder))
+    read = []
+    monkeypatch.setattr(
+        decoding, "_read", lambda file, size, read_file=decoding._read: read.append(file) or read_file(file, size)
+    )
+    again = ImageFolderDataModule(str(folder))
+    assert not read
+    assert torch.equal(first.load()[0].images, again.load()[0].images)
+    changed = folder / "train" / "b" / "1.png"
+    Image.new("RGB", (32, 32), (200, 0, 0)).save(changed)
+    os.utime(changed, ns=(1, 1))
+    images = ImageFolderDataModule(str(folder)).load()[0].images
+    assert len(set(read)) == 6  # of train; test is as it was
+    assert images[4, :, 0, 0].tolist() == [200, 0, 0]
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
+    folder = image_folder(tmp_path, {"train": 1}, ["a"])
+    monkeypatch.setattr(decoding.os, "access", lambda *_: False)
+    files = list((folder / "train" / "a").iterdir())
+    with pytest.warns(UserWarning, match="cannot be written to"):
+        images = decode_images(files, folder / "cache")
+    assert images[0, :, 0, 0].tolist() == [1, 2, 254]
+    assert not list(folder.glob("cache*"))
+
+
+def test_grey_and_resized(tmp_path):
+    Image.fromarray(np.full((4, 8), 77, np.uint8)).save(tmp_path / "grey.png")
+    Image.new("RGBA", (6, 6), (1, 2, 3, 255)).save(tmp_path / "transparent.png")
+    images = decode_images([tmp_path / "grey.png", tmp_path / "transparent.png"], tmp_path / "cache", image_size=5)
+    assert images.shape == (2, 3, 5, 5)
+    assert images[0].unique().tolist() == [77]
+    assert images[1, :, 2, 2].tolist() == [1, 2, 3]
+
+
+class TestRefused:
+    def test_no_images(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"expected images in .*nowhere/<class>/, .* found 0 images of 0"):
+            ImageFolderDataModule(str(tmp_path / "nowhere"))
+
+    def test_a_file_that_is_no_image(self, tmp_path):
+        folder = image_folder(tmp_path, {"train": 2}, ["a", "b"])
+        (folder / "train" / "a" / "0.png").write_bytes(b"nothing")
+        with pytest.raises(ValueError, match=r"a/0.png is no image that can be read"):
+            ImageFolderDataModule(str(folder), split="80:20")
+        assert not (folder / "train" / ".decoded.npy").exists()
+
+    def test_sizes_that_differ(self, tmp_path):
+        folder = image_folder(tmp_path, {"train": 2}, ["a", "b"])
+        Image.new("RGB", (8, 4)).save(folder / "train" / "b" / "1.png")
+        with pytest.raises(ValueError, match=r"b/1.png has 8 x 4 pixels and .*a/0.png 32 x 32; give data.image_size"):
+            ImageFolderDataModule(str(folder), split="80:20")
+        assert ImageFolderDataModule(str(folder), split="80:20", image_size=16).image_shape == (3, 16, 16)
+
+    def test_classes_that_differ(self, tmp_path):
+        image_folder(tmp_path, {"train": 2}, ["a", "b"])
+        image_folder(tmp_path, {"test": 2}, ["a", "c"])
+        with pytest.raises(ValueError, match="have other classes: b, c"):
+            ImageFolderDataModule(str(tmp_path))
