@@ -241,11 +241,11 @@ class DFADTask(DistillationTask):
         super().on_test_epoch_start()
         self.test_correct.reset()
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Evaluate a batch, and keep which of the student's answers were right."""
-        x, y = batch
-        logits = self._evaluate("test", x, y)
-        self.test_correct.update((logits[""].argmax(dim=1) == y).float())
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Evaluate a batch, and keep which of the student's answers were right; returns its logits."""
+        logits = super().test_step(batch, batch_idx)
+        self.test_correct.update((logits.argmax(dim=1) == batch[1]).float())
+        return logits
 
     def on_test_epoch_end(self) -> None:
         """Log the accuracies on the whole test set and on its subsets."""

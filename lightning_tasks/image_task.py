@@ -139,9 +139,9 @@ class ImageTask(BaseTask):
         """Evaluate a batch."""
         self._evaluate("val", *batch)
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Evaluate a batch."""
-        self._evaluate("test", *batch)
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Evaluate a batch; returns the task's own logits (B, num_classes), for pictures."""
+        return self._evaluate("test", *batch)[""]
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/acc` and `val/loss`."""

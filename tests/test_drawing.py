@@ -9,8 +9,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from lightning_tasks.callbacks.activations import draw_activations
+from lightning_tasks.callbacks.answers import calibration, calibration_error, draw_answers, draw_reliability
 from lightning_tasks.callbacks.confusion import confusion_order, draw_confusion, worst_pairs
 from lightning_tasks.callbacks.curves import draw_curves
+from lightning_tasks.callbacks.filters import draw_filters
 from lightning_tasks.callbacks.generated import draw_generated
 from lightning_tasks.callbacks.tsne import draw_points, name_places
 
@@ -257,3 +259,51 @@ class TestPoints:
         places = name_places(points, np.array([0, 0, 0, 0, 1, 1, 1, 1]))
         assert places[0].tolist() == [0, 1]  # the middle
         assert places[1].tolist() == [0, 2.1]  # of the two nearest to the middle, the one farther from the other name
+
+
+class TestAnswers:
+    def test_each_image_has_its_answer(self):
+        images = torch.arange(11, dtype=torch.uint8).view(11, 1, 1, 1).expand(11, 3, 4, 5) * 20
+        answers = [(CIFAR10[i % 10], CIFAR10[i % 3], 0.5 + 0.04 * i) for i in range(11)]
+        figure = draw_answers(images, answers, "a title")
+        shown = [axes for axes in figure.axes if axes.images]
+        assert [axes.images[0].get_array()[0, 0, 0] for axes in shown] == [20 * i for i in range(11)]
+        assert [axes.get_title() for axes in shown] == [true for true, _, _ in answers]
+        assert [axes.get_xlabel() for axes in shown] == [f"{said} {share:.0%}" for _, said, share in answers]
+        colours = ["green" if true == said else "red" for true, said, _ in answers]
+        assert [axes.xaxis.label.get_color() for axes in shown] == colours
+        assert figure.get_suptitle() == "a title"
+
+    def test_names_of_a_hundred_classes_fit(self):
+        names = [(MANY[i], MANY[-1 - i], 1.0) for i in range(32)]
+        require_readable(draw_answers(torch.zeros(32, 1, 8, 8, dtype=torch.uint8), names, "a title"), 1200, 5)
+
+    def test_calibration_by_hand(self):
+        """Four bins; the last but one is empty, and 1 belongs to the last."""
+        confidence = torch.tensor([0.1, 0.3, 0.4, 0.25, 1.0, 0.8])
+        right = torch.tensor([True, False, True, False, True, True])
+        counts, accuracy, mean = calibration(confidence, right, 4)
+        assert counts.tolist() == [1, 3, 0, 2]
+        assert accuracy.tolist() == pytest.approx([1, 1 / 3, 0, 1])
+        assert mean.tolist() == pytest.approx([0.1, 0.95 / 3, 0, 0.9])
+        error = (0.9 + abs(1 - 0.95) + 0 + 2 * 0.1) / 6
+        assert calibration_error(counts, accuracy, mean) == pytest.approx(error)
+        figure = draw_reliability(counts, accuracy, mean)
+        upper, lower = figure.axes
+        assert [bar.get_height() for bar in upper.patches] == pytest.approx(accuracy.tolist())
+        assert [bar.get_height() for bar in lower.patches] == pytest.approx([1 / 6, 1 / 2, 0, 1 / 3])
+        assert upper.lines[0].get_xydata().ravel().tolist() == pytest.approx([0.1, 1, 0.95 / 3, 1 / 3, 0.9, 1])
+        assert upper.get_title() == f"expected calibration error {error:.2%}"
+        require_readable(figure)
+
+
+class TestFilters:
+    def test_grey_is_zero_and_each_has_its_own_scale(self):
+        weights = torch.tensor([[0.0, 1.0], [-2.0, 2.0]]).view(2, 1, 1, 2)
+        axes = [axes for axes in draw_filters(weights, "a title").axes if axes.images]
+        assert [each.images[0].get_array().tolist() for each in axes] == [[[0.5, 1.0]], [[0.0, 1.0]]]
+
+    def test_other_channels_are_averaged(self):
+        weights = torch.tensor([1.0, 3.0]).view(1, 2, 1, 1).expand(1, 2, 2, 3)
+        assert draw_filters(weights, "").axes[0].images[0].get_array().shape == (2, 3)
+        assert draw_filters(torch.rand(9, 3, 3, 3), "").axes[0].images[0].get_array().shape == (3, 3, 3)

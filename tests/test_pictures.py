@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.image
 import numpy as np
@@ -15,16 +16,20 @@ from torch import nn
 from torch.nn import functional as F
 
 from datamodules import DigitsDataModule
-from lightning_tasks import ClassificationTask, DFADTask, ImageGenerator, ResNet
+from datamodules.tensors import TensorImages
+from lightning_tasks import MLP, ClassificationTask, DFADTask, ImageGenerator, ResNet
 from lightning_tasks.callbacks import (
     ActivationPicture,
     ConfusionPicture,
+    FiltersPicture,
     GeneratedPicture,
     TestCurve,
     TSNEPicture,
     activations,
+    answers,
     confusion,
     curves,
+    filters,
     generated,
     tsne,
 )
@@ -74,19 +79,19 @@ def test_activations_of_the_first_test_image_of_each_class(monkeypatch):
     fit(Seer, ActivationPicture(["network.maps"], every_n_epochs=2), max_epochs=3)
     assert [title for *_, title in calls] == ["after epoch 2", "after epoch 3"]
     numbers = torch.tensor([20.0, 25, 28]).view(3, 1, 1, 1) / 255  # test images are 20 to 29; 5, 3 and 2 a class
-    for images, answers, maps, _ in calls:
+    for images, said, maps, _ in calls:
         torch.testing.assert_close(images, numbers.expand(3, 1, 2, 3))
         torch.testing.assert_close(maps["network.maps"], torch.cat([numbers, -numbers], dim=1).expand(3, 2, 2, 3))
-        assert answers == [("ant", "cat"), ("bee", "bee"), ("cat", "bee")]  # 20, 25 and 28 modulo 3
+        assert said == [("ant", "cat"), ("bee", "bee"), ("cat", "bee")]  # 20, 25 and 28 modulo 3
     assert sorted(path.name for path in Path("figures").iterdir()) == ["activations_0002.png", "activations_0003.png"]
 
 
 def test_activations_show_as_many_images_and_channels_as_asked(monkeypatch):
     calls = spy(monkeypatch, activations, "draw_activations")
     fit(Seer, ActivationPicture(["network.maps"], num_images=2, num_channels=1))
-    images, answers, maps, _ = calls[0]
+    images, said, maps, _ = calls[0]
     assert images.shape == (2, 1, 2, 3)
-    assert answers == [("ant", "cat"), ("bee", "bee")]
+    assert said == [("ant", "cat"), ("bee", "bee")]
     assert maps["network.maps"].shape == (2, 1, 2, 3)
 
 
@@ -125,6 +130,52 @@ def test_confusion_of_the_tested_weights(monkeypatch):
     assert not np.array_equal(expected, expected.T)
     assert counts.tolist() == expected.tolist()
     assert names == NAMES
+
+
+def test_answers_of_the_tested_weights(monkeypatch):
+    """Epoch 2, sure by 0.99: the first four images and all mistakes in order, and the share of right answers."""
+    drawn, bins = spy(monkeypatch, answers, "draw_answers"), spy(monkeypatch, answers, "draw_reliability")
+    callbacks = [
+        {"class_path": "PredictionsPicture", "init_args": {"num_images": 4}},
+        {"class_path": "ReliabilityPicture", "init_args": {"num_bins": 10}},
+    ]
+    run_cli("fit", *SCRIPTED, "--trainer.max_epochs=4", f"--trainer.callbacks={json.dumps(callbacks)}")
+    said = [int(answer) for answer in ANSWERS[1]["test"]]
+    wrong = [index for index in range(10) if said[index] != LABELS[index]]
+    assert drawn[0][0][:, 0, 0, 0].tolist() == [20, 21, 22, 23]
+    assert len(drawn[1][0]) == min(4, len(wrong))
+    for images, given, title in drawn:
+        chosen = (images[:, 0, 0, 0] - 20).tolist()
+        assert images is drawn[0][0] or set(chosen) <= set(wrong)
+        assert [each[:2] for each in given] == [(NAMES[LABELS[index]], NAMES[said[index]]) for index in chosen]
+        assert [each[2] for each in given] == pytest.approx([0.99] * len(chosen))
+        assert title.endswith("10 test images")
+    assert drawn[1][2] == f"the surest of {len(wrong)} wrong answers to 10 test images"
+    ((counts, accuracy, confidence),) = bins
+    assert counts.tolist() == [0] * 9 + [10]
+    assert accuracy[-1] == pytest.approx(0.1 * right(2, "test"))
+    assert confidence[-1] == pytest.approx(0.99)
+
+
+def test_the_surest_mistakes_come_first(monkeypatch):
+    drawn = spy(monkeypatch, answers, "draw_answers")
+    picture = answers.PredictionsPicture(3)
+    picture.confidence = torch.tensor([0.9, 0.4, 0.8, 0.6, 0.7])
+    picture.predicted, picture.labels = torch.tensor([0, 1, 1, 1, 1]), torch.tensor([0, 0, 0, 0, 2])
+    images = TensorImages(torch.arange(5, dtype=torch.uint8).view(5, 1, 1, 1), torch.zeros(5, dtype=torch.long))
+    monkeypatch.setattr(answers, "save_figure", lambda *_: None)
+    picture.draw(SimpleNamespace(datamodule=SimpleNamespace(test_set=images, class_names=NAMES)))
+    assert drawn[1][0].flatten().tolist() == [2, 4, 3]
+
+
+def test_filters_of_a_linear_layer_are_images(monkeypatch):
+    calls = spy(monkeypatch, filters, "draw_filters")
+    task = ClassificationTask(ScriptedDataModule().facts, lambda classes, shape: MLP(classes, shape, (70,)))
+    monkeypatch.setattr(filters, "save_figure", lambda *_: None)
+    FiltersPicture().on_fit_end(None, task)
+    ((weights, title),) = calls
+    assert torch.equal(weights, task.network.layers[1].weight.detach()[:64].view(64, 1, 2, 3))
+    assert title == "network: first layer, 64 of 70"
 
 
 def test_curves_of_a_resumed_run_are_whole(monkeypatch):
@@ -226,6 +277,9 @@ ALL_PICTURES = [
     {"class_path": "TSNEPicture", "init_args": {"layer": "network.layer4", "epochs": [1, -1]}},
     {"class_path": "CurvesPicture"},
     {"class_path": "ConfusionPicture"},
+    {"class_path": "PredictionsPicture"},
+    {"class_path": "ReliabilityPicture"},
+    {"class_path": "FiltersPicture"},
 ]
 OF_DFAD = json.loads(json.dumps(ALL_PICTURES).replace("network.", "student."))
 OF_DFAD.append({"class_path": "GeneratedPicture", "init_args": {"every_n_epochs": 2, "num_images": 16}})
@@ -246,7 +300,8 @@ def test_pictures_change_nothing(kind, teacher_ckpt):
     run_cli(*words, "--experiment=bare", "--pictures=false")
     layer = "network" if kind == "teacher" else "student"
     names = {"activations_0002", "activations_0003", f"tsne_{layer}.layer4_0001", f"tsne_{layer}.layer4_0003"}
-    names |= {"curves", "confusion"} | ({"generated_0002", "generated_0003"} if kind == "dfad" else set())
+    names |= {"curves", "confusion", "predictions", "mistakes", "reliability", f"filters_{layer}"}
+    names |= {"generated_0002", "generated_0003"} if kind == "dfad" else set()
     figures = list(Path("logs/drawn/version_0/figures").iterdir())
     assert {path.stem for path in figures} == names
     assert all(matplotlib.image.imread(path).std() > 0.01 for path in figures)
@@ -279,9 +334,9 @@ def test_named_layers_of_a_compiled_network(monkeypatch, backend):
     assert task.network._compiled_call_impl is not None
     numbers = torch.tensor([20.0, 25, 28]).view(3, 1, 1, 1) / 255
     assert len(calls) == 2
-    for _, answers, maps, _ in calls:
+    for _, said, maps, _ in calls:
         torch.testing.assert_close(maps["network.maps"], torch.cat([numbers, -numbers], dim=1).expand(3, 2, 2, 3))
-        assert answers == [("ant", "cat"), ("bee", "bee"), ("cat", "bee")]
+        assert said == [("ant", "cat"), ("bee", "bee"), ("cat", "bee")]
     assert Path("figures/tsne_network.norm_0001.png").is_file()
 
 

@@ -1,8 +1,10 @@
 """Callbacks: pictures and files of a run. They use public attributes of tasks only."""
 
 from lightning_tasks.callbacks.activations import ActivationPicture
+from lightning_tasks.callbacks.answers import PredictionsPicture, ReliabilityPicture
 from lightning_tasks.callbacks.confusion import ConfusionPicture
 from lightning_tasks.callbacks.curves import CurvesPicture
+from lightning_tasks.callbacks.filters import FiltersPicture
 from lightning_tasks.callbacks.generated import GeneratedPicture
 from lightning_tasks.callbacks.graph import NetworkGraph
 from lightning_tasks.callbacks.learning_rates import LearningRates
@@ -20,12 +22,15 @@ __all__ = [
     "CompactProgressBar",
     "ConfusionPicture",
     "CurvesPicture",
+    "FiltersPicture",
     "GeneratedPicture",
     "LearningRates",
     "NetworkGraph",
     "NetworkSummary",
     "Picture",
     "PredictionWriter",
+    "PredictionsPicture",
+    "ReliabilityPicture",
     "RunCard",
     "SeriesPicture",
     "TSNEPicture",

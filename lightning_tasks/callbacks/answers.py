@@ -1,0 +1,168 @@
+"""The answers of the test: samples with confidence, the worst mistakes, and how far confidence can be trusted."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from pytorch_lightning import LightningModule, Trainer
+from torch import Tensor
+
+from lightning_tasks.callbacks.pictures import Picture, save_figure
+
+
+class AnswersPicture(Picture):
+    """Collects the answers of a test, in the order of the test set. Works with tasks whose `test_step` gives logits.
+
+    Attributes:
+        confidence: The greatest probability for each image. Shape (N,).
+        predicted: Its class. Shape (N,).
+        labels: The true class. Shape (N,).
+    """
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start anew."""
+        self._batches: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        """Keep the answers to a batch."""
+        confidence, predicted = outputs.float().softmax(dim=1).max(dim=1)
+        self._batches.append((confidence, predicted, batch[1]))
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw."""
+        parts = (torch.cat(each).cpu() for each in zip(*self._batches, strict=True))
+        self.confidence, self.predicted, self.labels = parts
+        self.draw(trainer)
+
+    def draw(self, trainer: Trainer) -> None:
+        """Draw what has been collected."""
+        raise NotImplementedError
+
+
+class PredictionsPicture(AnswersPicture):
+    """Draws the first test images as `figures/predictions.png` and the worst mistakes as `figures/mistakes.png`.
+
+    Each has its true class above, and the predicted one with its probability below: green if right, red if wrong. The
+    worst mistakes are the wrong answers of the greatest confidence.
+
+    Args:
+        num_images: Images in each picture.
+    """
+
+    def __init__(self, num_images: int = 32) -> None:
+        if num_images < 1:
+            raise ValueError(f"num_images must be at least 1, got {num_images}")
+        self.num_images = num_images
+
+    def draw(self, trainer: Trainer) -> None:
+        """Draw both."""
+        wrong = torch.nonzero(self.predicted != self.labels).flatten()
+        worst = wrong[self.confidence[wrong].argsort(descending=True, stable=True)]
+        pictures = {
+            "predictions": (torch.arange(len(self.labels)), f"the first of {len(self.labels)} test images"),
+            "mistakes": (worst, f"the surest of {len(wrong)} wrong answers to {len(self.labels)} test images"),
+        }
+        for name, (order, title) in pictures.items():
+            chosen = order[: self.num_images].tolist()
+            if chosen:
+                images = trainer.datamodule.test_set.__getitems__(chosen)[0]  # type: ignore[attr-defined]
+                names = trainer.datamodule.class_names  # type: ignore[attr-defined]
+                answers = [(names[self.labels[i]], names[self.predicted[i]], self.confidence[i].item()) for i in chosen]
+                save_figure(trainer, draw_answers(images, answers, title), name)
+
+
+class ReliabilityPicture(AnswersPicture):
+    """Draws how often answers of a confidence are right, as `figures/reliability.png`.
+
+    The expected calibration error is the mean over all answers of |accuracy - confidence| of their bin (Guo et al.
+    2017, "On calibration of modern neural networks", https://arxiv.org/abs/1706.04599, eq. 3).
+
+    Args:
+        num_bins: Bins of equal width on [0, 1].
+    """
+
+    def __init__(self, num_bins: int = 15) -> None:
+        if num_bins < 1:
+            raise ValueError(f"num_bins must be at least 1, got {num_bins}")
+        self.num_bins = num_bins
+
+    def draw(self, trainer: Trainer) -> None:
+        """Draw accuracy by confidence."""
+        counts, accuracy, confidence = calibration(self.confidence, self.predicted == self.labels, self.num_bins)
+        save_figure(trainer, draw_reliability(counts, accuracy, confidence), "reliability")
+
+
+def calibration(confidence: Tensor, right: Tensor, num_bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Put answers into bins of confidence.
+
+    Args:
+        confidence: Shape (N,), in [0, 1].
+        right: Whether the answer was right. Shape (N,).
+        num_bins: Of equal width; a value on a border belongs to the bin above it, 1 to the last.
+
+    Returns:
+        Of each bin the number of answers, their accuracy and their mean confidence; 0 in empty bins.
+    """
+    bins = (confidence * num_bins).long().clamp(max=num_bins - 1)
+    counts = torch.bincount(bins, minlength=num_bins)
+    sums = [torch.bincount(bins, weights=each.double(), minlength=num_bins) for each in (right, confidence)]
+    accuracy, mean = (each / counts.clamp(min=1) for each in sums)
+    return counts.numpy(), accuracy.numpy(), mean.numpy()
+
+
+def calibration_error(counts: np.ndarray, accuracy: np.ndarray, confidence: np.ndarray) -> float:
+    """Compute the expected calibration error from bins, see `calibration`."""
+    return float((counts * np.abs(accuracy - confidence)).sum() / counts.sum())
+
+
+def draw_answers(images: Tensor, answers: list[tuple[str, str, float]], title: str) -> Figure:
+    """Draw images with the true class above, and the predicted one with its probability below.
+
+    Args:
+        images: Shape (N, C, H, W), uint8; C is 1 or 3.
+        answers: True class, predicted class and its probability, of each image.
+        title: Above all.
+    """
+    columns = min(8, len(images))
+    rows = -(-len(images) // columns)
+    longest = max(len(name) for answer in answers for name in answer[:2])
+    width = max(1.25, 0.075 * (longest + 6))
+    figure = Figure(figsize=(columns * width + 0.3, rows * 1.6 + 0.5), layout="constrained")
+    figure.suptitle(title, size=11)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat[len(images) :]:
+        axes.set_axis_off()
+    for axes, image, (true, predicted, probability) in zip(grid.flat, images, answers, strict=False):
+        axes.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=255)
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(true, size=8, pad=3)
+        color = "green" if predicted == true else "red"
+        axes.set_xlabel(f"{predicted} {probability:.0%}", size=8, color=color, labelpad=3)
+    return figure
+
+
+def draw_reliability(counts: np.ndarray, accuracy: np.ndarray, confidence: np.ndarray) -> Figure:
+    """Draw the accuracy of each bin of confidence beside the line of equal confidence, and how many answers it has.
+
+    Args:
+        counts: Number of answers in each bin.
+        accuracy: Share of right ones.
+        confidence: Their mean confidence.
+    """
+    figure = Figure(figsize=(5, 5.6), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    width = 1 / len(counts)
+    middles = (np.arange(len(counts)) + 0.5) * width
+    upper.bar(middles, accuracy, 0.92 * width, color="tab:blue", label="accuracy")
+    filled = counts > 0
+    upper.plot(confidence[filled], accuracy[filled], "k.", label="at the mean confidence")
+    upper.plot([0, 1], [0, 1], "k--", linewidth=0.8, label="as sure as right")
+    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of right answers")
+    upper.set_title(f"expected calibration error {calibration_error(counts, accuracy, confidence):.2%}", size=11)
+    upper.legend(loc="upper left", fontsize=9)
+    lower.bar(middles, counts / counts.sum(), 0.92 * width, color="tab:grey")
+    lower.set(xlabel="confidence", ylabel="share of answers")
+    return figure
