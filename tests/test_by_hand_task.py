@@ -299,3 +299,9 @@ def test_command_line_with_pictures_and_without():
     assert run_card("bare")["metrics"] == run_card("drawn")["metrics"]
     assert run_card("bare")["config_hash"] == run_card("drawn")["config_hash"]
     assert re.fullmatch(r"\d+", str(run_card("bare")["parameters"]["network"]))
+
+
+def test_soft_labels_are_refused():
+    mixed = '--data.augment=[{"class_path": "datamodules.BatchMixUp"}]'
+    with pytest.raises(ValueError, match=r"data.augment: MixUp and CutMix make labels soft"):
+        run_cli("fit", *TINY_DATA, *TINY_BY_HAND, *TINY_TRAINER, "--trainer.max_epochs=1", mixed)
