@@ -146,7 +146,13 @@ class ClassificationTask(ImageTask):
             return optimizer
         per_step = self.scheduler_interval == "step"
         total = {"total_steps": int(self.trainer.estimated_stepping_batches)} if per_step else {}
-        scheduler = self.scheduler(optimizer, **total)
+        try:
+            scheduler = self.scheduler(optimizer, **total)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"scheduler, with scheduler_interval {self.scheduler_interval}: {error}; with `step`, and only then, it"
+                " is given total_steps, as OneCycleLR takes them"
+            ) from error
         decay_rates(optimizer, scheduler, self.layer_decay)
         monitor = getattr(scheduler, "monitor", None)  # of Lightning's ReduceLROnPlateau
         plan: Any = {"scheduler": scheduler, "name": "lr", "monitor": monitor, "interval": self.scheduler_interval}

@@ -181,6 +181,18 @@ def test_schedule_is_stepped_at_each_step_or_each_epoch(interval):
         assert rates == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("interval", ["step", "epoch"])
+def test_a_schedule_of_the_other_interval_is_refused(interval):
+    _, data = make(train_per_class=5)
+    schedules = {
+        "epoch": lambda optimizer, **options: torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, **options),
+        "step": lambda optimizer, **options: torch.optim.lr_scheduler.StepLR(optimizer, 1, **options),
+    }
+    task = ClassificationTask(data.facts, MLP, scheduler=schedules[interval], scheduler_interval=interval)
+    with pytest.raises(ValueError, match=f"scheduler, with scheduler_interval {interval}: .*total_steps"):
+        make_trainer().fit(task, data)
+
+
 def test_compiled_network_keeps_its_keys(monkeypatch):
     task, data = make()
     compiled = []
