@@ -9,25 +9,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchvision.models import get_weight
 
-from lightning_tasks.networks import ImageNetwork, count_parameters
+from lightning_tasks.networks import ImageNetwork, count_parameters, cut_into_layers
 from runs.checkpoints import file_hash, find_checkpoint, network_weights, read_checkpoint
-
-NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
-
-
-def layers(network: ImageNetwork) -> list[nn.Sequential]:
-    """Cut a network into its layers, which do one after the other what it does.
-
-    A layer is a part of the network with weights, as a convolution, a block of a ResNet or a linear layer, and what
-    follows it up to the next: normalisation, activation, pooling. What comes before the first belongs to the first.
-    """
-    cut: list[nn.Sequential] = []
-    for part in network.parts():
-        weights = any(True for _ in part.parameters()) and not isinstance(part, NORMALISATIONS)
-        if not cut or (weights and any(True for _ in cut[-1].parameters())):
-            cut.append(nn.Sequential())
-        cut[-1].append(part)
-    return cut
 
 
 class FrozenStart:
@@ -46,7 +29,7 @@ class FrozenStart:
     """
 
     def __init__(self, network: ImageNetwork, trained_layers: int) -> None:
-        found = layers(network)
+        found = cut_into_layers(network)
         if not 1 <= trained_layers <= len(found):
             raise ValueError(
                 f"trained_layers must be 1 to {len(found)}, the layers of this {type(network).__name__}, got"
@@ -64,7 +47,7 @@ class FrozenStart:
 
     def end_of(self, network: ImageNetwork) -> nn.Sequential:
         """Give the layers of a copy of the network that are trained in the network."""
-        end = layers(network)[-self._trained_layers :]
+        end = cut_into_layers(network)[-self._trained_layers :]
         return nn.Sequential(*(part for layer in end for part in layer))
 
     def freeze(self) -> None:
@@ -74,7 +57,9 @@ class FrozenStart:
 
 def groups_by_depth(network: ImageNetwork) -> list[dict[str, Any]]:
     """Give the trained parameters as groups for an optimizer, one a layer, the last layer first."""
-    found = [[each for each in layer.parameters() if each.requires_grad] for layer in reversed(layers(network))]
+    found = [
+        [each for each in layer.parameters() if each.requires_grad] for layer in reversed(cut_into_layers(network))
+    ]
     return [{"params": parameters} for parameters in found if parameters]
 
 

@@ -30,6 +30,7 @@ def test_learns_a_small_set_by_heart():
     assert trainer.callback_metrics["train/acc"] == 1
     assert trainer.callback_metrics["train/loss"] < 0.05
     assert trainer.callback_metrics["val/acc"] > 0.5
+    assert {"loss", "acc", "val/acc"} <= trainer.progress_bar_metrics.keys()
 
 
 def test_accuracy_is_the_share_of_right_answers():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from lightning_tasks.callbacks.activations import draw_activations
@@ -14,6 +15,7 @@ from lightning_tasks.callbacks.confusion import confusion_order, draw_confusion,
 from lightning_tasks.callbacks.curves import draw_curves
 from lightning_tasks.callbacks.filters import draw_filters
 from lightning_tasks.callbacks.generated import draw_generated
+from lightning_tasks.callbacks.pictures import add_axes
 from lightning_tasks.callbacks.tsne import draw_points, name_places
 
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -259,6 +261,18 @@ class TestPoints:
         places = name_places(points, np.array([0, 0, 0, 0, 1, 1, 1, 1]))
         assert places[0].tolist() == [0, 1]  # the middle
         assert places[1].tolist() == [0, 2.1]  # of the two nearest to the middle, the one farther from the other name
+
+
+def test_order_of_classes_goes_by_shares():
+    """Of two classes a hundred times as frequent as the others, too."""
+    counts = confused([str(label) for label in range(8)])
+    sizes = np.array([100, 1, 1, 100, 1, 1, 1, 1])[:, None]
+    assert confusion_order(counts * sizes).tolist() == confusion_order(counts).tolist()
+
+
+def test_axes_are_placed_in_inches():
+    axes = add_axes(Figure(figsize=(8, 4)), 1, 2, 4, 1)
+    assert axes.get_position().bounds == pytest.approx((1 / 8, 2 / 4, 4 / 8, 1 / 4))
 
 
 class TestAnswers:

@@ -9,7 +9,9 @@ from conftest import TINY_DATA, TINY_TRAINER, image_folder, make_trainer, run_ca
 from datamodules import DigitsDataModule
 from datamodules.augment import BatchRandomFlip
 from lightning_tasks import MLP, ClassificationTask, ResNet, WideResNet
-from lightning_tasks.fine_tuning import FrozenStart, decay_rates, groups_by_depth, layers, load_pretrained
+from lightning_tasks.callbacks.summary import summary
+from lightning_tasks.fine_tuning import FrozenStart, decay_rates, groups_by_depth, load_pretrained
+from lightning_tasks.networks import cut_into_layers
 
 SHAPE = (1, 16, 16)
 
@@ -24,16 +26,16 @@ def make(trained_layers=2, augment=None, network=resnet, **options):
 
 
 def test_layers_hold_what_follows_them():
-    found = [[type(part).__name__ for part in layer] for layer in layers(resnet())]
+    found = [[type(part).__name__ for part in layer] for layer in cut_into_layers(resnet())]
     assert found == [
         ["Identity", "Conv2d", "BatchNorm2d", "ReLU", "Identity"],
         *[["BasicBlock"]] * 3,
         ["BasicBlock", "AdaptiveAvgPool2d", "Flatten"],
         ["Linear"],
     ]
-    mlp = layers(MLP(10, SHAPE, (4, 3), normalisation="batch"))
+    mlp = cut_into_layers(MLP(10, SHAPE, (4, 3), normalisation="batch"))
     assert [len(layer) for layer in mlp] == [4, 3, 1]
-    assert len(layers(WideResNet(10, SHAPE, depth=10, width=1))) == 1
+    assert len(cut_into_layers(WideResNet(10, SHAPE, depth=10, width=1))) == 1
 
 
 @pytest.mark.parametrize("cached", [True, False])
@@ -92,6 +94,10 @@ def test_the_count_of_trained_parameters_is_said_and_in_the_card(capfd, caplog):
         run_cli("fit", *words, *TINY_DATA, *TINY_TRAINER)
     assert "the last 1 of 6 layers are trained, 330 of 19,830 parameters" in caplog.text
     assert run_card("a")["parameters_trained"] == 330
+    # Of images of 16 x 16: the first convolution, four blocks of two, three shortcuts, the last layer.
+    multiply_adds = 256 * 9 * (4 + 16 + 16) + 64 * (9 * (32 + 64) + 32) + 16 * (9 * (128 + 256) + 128)
+    multiply_adds += 4 * (9 * (512 + 1024) + 512) + 320
+    assert run_card("a")["multiply_adds"] == {"network": multiply_adds}
 
 
 def test_rates_by_depth():
@@ -200,3 +206,16 @@ class TestWeights:
         ).trainer.lightning_module
         assert torch.equal(task.network.conv1.weight, torch.load(path, weights_only=True)["conv1.weight"])
         assert len(run_card("a")["network_sha256"]) == 64
+
+
+def test_summary_has_a_row_a_layer():
+    network = MLP(10, (1, 2, 3), (4,), normalisation="batch").eval()
+    FrozenStart(network, 1)
+    table = summary("network", network, torch.zeros(1, 1, 2, 3))
+    assert list(zip(*(column.cells for column in table.columns), strict=True)) == [
+        ("Linear", "4", "32", "0", "24"),  # 6 * 4 weights and 8 of the normalisation
+        ("Linear", "10", "50", "50", "40"),
+        ("all", "", "82", "50", "64"),
+    ]
+    teacher = summary("teacher", network.requires_grad_(False), torch.zeros(1, 1, 2, 3))
+    assert list(zip(*(column.cells for column in teacher.columns), strict=True)) == [("all", "", "82", "0", "")]

@@ -8,6 +8,7 @@ from lightning_tasks.networks import (
     ImageGenerator,
     ResNet,
     WideResNet,
+    count_multiply_adds,
     count_parameters,
     fold_batchnorm,
     initialise,
@@ -209,3 +210,10 @@ def test_initialisation(name, linear, convolution):
     assert not layers[0].bias.any()
     assert not layers[1].bias.any()
     assert (layers[2].weight == 1).all()
+
+
+def test_multiply_adds_by_hand():
+    network = CNN(10, (3, 8, 6), ((4,),), (5,)).eval()
+    count, logits = count_multiply_adds(network, torch.zeros(1, 3, 8, 6))
+    assert count == 8 * 6 * 9 * 3 * 4 + (4 * 4 * 3) * 5 + 5 * 10
+    assert logits.shape == (1, 10)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from lightning_tasks.networks import count_parameters
+from lightning_tasks.networks import ImageNetwork, count_multiply_adds, count_parameters, undisturbed
 from runs.folders import CARD, run_folder
 from runs.identity import Configuration, config_hash
 
@@ -53,6 +53,12 @@ class RunCard(Callback):
         if stage == "fit":
             networks = cast("BaseTask", pl_module).networks
             self.parameters = {name: count_parameters(network) for name, network in networks.items()}
+            with undisturbed(pl_module):
+                self.multiply_adds = {
+                    name: count_multiply_adds(network, torch.zeros(1, *network.image_shape, device=pl_module.device))[0]
+                    for name, network in networks.items()
+                    if isinstance(network, ImageNetwork)
+                }
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock, and count what will be trained."""
@@ -102,6 +108,7 @@ class RunCard(Callback):
             "seconds": round(self.seconds, 1),
             "parameters": self.parameters,
             "parameters_trained": self.trained,
+            "multiply_adds": self.multiply_adds,
             "device": device_name(trainer),
             "precision": str(trainer.precision),
             "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},

@@ -1,28 +1,66 @@
-"""What is trained, in a table."""
+"""What is trained, in tables."""
 
 from typing import TYPE_CHECKING, cast
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
-from lightning_tasks.networks import count_parameters
+from lightning_tasks.networks import (
+    ImageNetwork,
+    count_multiply_adds,
+    count_parameters,
+    cut_into_layers,
+    undisturbed,
+)
 
 if TYPE_CHECKING:
     from lightning_tasks import BaseTask
 
+NUMBERS = ("output", "parameters", "trained", "multiply-adds")
+
 
 class NetworkSummary(Callback):
-    """Prints the networks of the task and how many of their parameters are trained, without losses and metrics."""
+    """Prints the networks of the task without losses and metrics, and the layers of those that learn from images.
+
+    Shapes and multiply-adds are those of one image.
+    """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the table."""
+        """Print a table for each network."""
         if not trainer.is_global_zero:
             return
-        table = Table("network", "class")
-        for head in ("parameters", "trained"):
-            table.add_column(head, justify="right")
-        for name, network in cast("BaseTask", pl_module).networks.items():
-            counts = count_parameters(network), count_parameters(network, trained_only=True)
-            table.add_row(name, type(network).__name__, *(f"{count:,}" for count in counts))
-        Console().print(table)
+        task = cast("BaseTask", pl_module)
+        with undisturbed(task):
+            for name, network in task.networks.items():
+                x = torch.zeros(1, *getattr(network, "image_shape", ()), device=task.device).to(task.dtype)
+                Console().print(summary(name, network, x))
+
+
+def summary(name: str, network: nn.Module, x: torch.Tensor) -> Table:
+    """Make a table of a network: a row for each of its layers if it learns from images, and a row for all of it.
+
+    Args:
+        name: Of the network.
+        network: In evaluation mode.
+        x: Zeros of the shape of a batch of one image.
+    """
+    table = Table("layer", title=f"{name}: {type(network).__name__}", title_justify="left")
+    for head in NUMBERS:
+        table.add_column(head, justify="right")
+    total = 0
+    if isinstance(network, ImageNetwork) and count_parameters(network, trained_only=True):
+        for layer in cut_into_layers(network):
+            count, x = count_multiply_adds(layer, x)
+            total += count
+            kind = next((type(part).__name__ for part in layer if count_parameters(part)), type(layer[0]).__name__)
+            table.add_row(kind, " x ".join(map(str, x.shape[1:])), *_counts(layer), f"{count:,}")
+        table.add_section()
+    table.add_row("all", "", *_counts(network), f"{total:,}" if total else "")
+    return table
+
+
+def _counts(module: nn.Module) -> tuple[str, str]:
+    return f"{count_parameters(module):,}", f"{count_parameters(module, trained_only=True):,}"

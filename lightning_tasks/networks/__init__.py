@@ -6,7 +6,9 @@ from lightning_tasks.networks.base import (
     ImageNetwork,
     ImageShape,
     NetworkCallable,
+    count_multiply_adds,
     count_parameters,
+    cut_into_layers,
 )
 from lightning_tasks.networks.cnn import CNN
 from lightning_tasks.networks.folding import fold_batchnorm
@@ -29,7 +31,9 @@ __all__ = [
     "NetworkCallable",
     "ResNet",
     "WideResNet",
+    "count_multiply_adds",
     "count_parameters",
+    "cut_into_layers",
     "fold_batchnorm",
     "initialise",
     "undisturbed",

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 
 ImageShape = tuple[int, int, int]
+NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
 
 
 class ImageNetwork(nn.Module):
@@ -67,6 +68,38 @@ class Generator(nn.Module):
 
 NetworkCallable = Callable[[int, ImageShape], ImageNetwork]
 GeneratorCallable = Callable[[ImageShape], Generator]
+
+
+def cut_into_layers(network: ImageNetwork) -> list[nn.Sequential]:
+    """Cut a network into its layers, which do one after the other what it does.
+
+    A layer is a part of the network with weights, as a convolution, a block of a ResNet or a linear layer, and what
+    follows it up to the next: normalisation, activation, pooling. What comes before the first belongs to the first.
+    """
+    cut: list[nn.Sequential] = []
+    for part in network.parts():
+        weights = any(True for _ in part.parameters()) and not isinstance(part, NORMALISATIONS)
+        if not cut or (weights and any(True for _ in cut[-1].parameters())):
+            cut.append(nn.Sequential())
+        cut[-1].append(part)
+    return cut
+
+
+def count_multiply_adds(module: nn.Module, x: Tensor) -> tuple[int, Tensor]:
+    """Count the multiplications with an addition that convolutions and matrix products take.
+
+    Args:
+        module: In evaluation mode.
+        x: What it is given.
+
+    Returns:
+        The count, and what the module gives.
+    """
+    from torch.utils.flop_counter import FlopCounterMode  # here, since it costs start-up time
+
+    with FlopCounterMode(display=False) as counter:
+        y = module(x)
+    return counter.get_total_flops() // 2, y
 
 
 def count_parameters(network: nn.Module, trained_only: bool = False) -> int:
