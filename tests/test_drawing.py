@@ -59,6 +59,10 @@ class TestConfusion:
         listed = figure.texts[0].get_text()
         assert listed.splitlines()[3:] == ["   2  cat -> dog", "   1  dog -> cat"]
 
+    def test_a_rare_mistake_is_not_shown_as_none(self):
+        axes = draw_confusion(np.array([[996, 4], [0, 10]]), ["a", "b"]).axes[0]
+        assert [text.get_text() for text in axes.texts] == ["100", "<1", "100"]
+
     def test_many_classes_have_their_names_on_both_axes_of_their_cells(self):
         counts = confused(MANY)
         figure = draw_confusion(counts, MANY)

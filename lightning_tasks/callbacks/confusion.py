@@ -57,7 +57,8 @@ def draw_confusion(counts: np.ndarray, names: list[str]) -> Figure:
     if few:
         for row, column in np.argwhere(counts):
             color = "white" if shares[row, column] > 0.35 else "black"
-            axes.text(column, row, f"{100 * shares[row, column]:.0f}", ha="center", va="center", color=color, size=9)
+            said = f"{100 * shares[row, column]:.0f}" if shares[row, column] >= 0.005 else "<1"
+            axes.text(column, row, said, ha="center", va="center", color=color, size=9)
     else:
         ticks = np.array([0, 0.05, 0.2, 0.5, 1])
         bar_axes = add_axes(figure, beside + side + 0.2, beside, 1.9, 0.2)
