@@ -221,6 +221,19 @@ class TestActivations:
         assert figure.get_suptitle() == "after epoch 7"
         require_readable(figure)
 
+    def test_many_layers_stand_below_each_other(self):
+        images = torch.rand(2, 1, 4, 4)
+        maps = {f"layer {channels}": torch.rand(2, channels, 3, 3) for channels in (3, 1, 2)}
+        figure = draw_activations(images, [("ant", "ant"), ("bee", "cat")], maps, "after epoch 7")
+        for part, (name, output) in zip(figure.subfigs, maps.items(), strict=True):
+            grid = np.array(part.axes).reshape(2, 4)
+            assert [axes.get_title(loc="left").strip() for axes in grid[0, :2]] == ["input", name]
+            for row, channel in np.ndindex(2, output.shape[1]):
+                assert np.allclose(grid[row, 1 + channel].images[0].get_array(), output[row, channel])
+            assert not any(axes.images for axes in grid[:, 1 + output.shape[1] :].flat)
+            assert "bee" in grid[1, 0].get_ylabel()
+        require_readable(figure)
+
     def test_colour_images_and_long_names(self):
         images = torch.rand(5, 3, 8, 8)
         maps = {"network.layer1": torch.rand(5, 4, 8, 8), "network.layer2": torch.rand(5, 4, 4, 4)}

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
@@ -10,6 +11,8 @@ from lightning_tasks.callbacks.pictures import SeriesPicture, save_figure
 
 if TYPE_CHECKING:
     from lightning_tasks import ImageTask
+
+SIDE_BY_SIDE = 2  # layers
 
 
 class ActivationPicture(SeriesPicture):
@@ -68,7 +71,7 @@ class ActivationPicture(SeriesPicture):
 
 
 def draw_activations(images: Tensor, answers: list[tuple[str, str]], maps: dict[str, Tensor], title: str) -> Figure:
-    """Draw images in the first column and a column for each channel of each layer.
+    """Draw images in the first column and a column for each channel; more than two layers stand below each other.
 
     Args:
         images: Shape (N, C, H, W); drawn from their smallest to their largest value.
@@ -78,25 +81,37 @@ def draw_activations(images: Tensor, answers: list[tuple[str, str]], maps: dict[
     """
     low, high = images.min(), images.max()
     shown = ((images - low) / (high - low + 1e-12)).permute(0, 2, 3, 1).squeeze(-1)
-    columns = [("input", "", shown)]
-    for name, output in maps.items():
-        columns += [(name if index == 0 else "", str(index), output[:, index]) for index in range(output.shape[1])]
+    layers = [[(name, output)] for name, output in maps.items()]
+    bands = layers if len(layers) > SIDE_BY_SIDE else [[each for layer in layers for each in layer]]
+    num_columns = 1 + max(sum(output.shape[1] for _, output in band) for band in bands)
     named = max(len(f"predicted {predicted}") for _, predicted in answers) * 9 / 115
-    figure = Figure(figsize=(named + 0.7 * len(columns), 1 + 0.7 * len(images)), layout="constrained")
+    height = 0.6 + len(bands) * (0.4 + 0.7 * len(images))
+    figure = Figure(figsize=(named + 0.7 * num_columns, height), layout="constrained")
     figure.suptitle(title, size=11)
-    grid = figure.subplots(len(images), len(columns), squeeze=False)
-    for column, (name, channel, pictures) in enumerate(columns):
-        least, greatest = pictures.min().item(), pictures.max().item()
-        for row, picture in enumerate(pictures):
-            axes = grid[row, column]
-            axes.imshow(picture.cpu().numpy(), cmap="gray", vmin=least, vmax=greatest + 1e-12)
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
-        # A layer's name is longer than its first channel is wide, so it stands above all of them.
-        grid[0, column].set_title(f"\n{channel}", fontsize=9)
-        grid[0, column].set_title(f"{name}\n", fontsize=9, loc="left").set_in_layout(False)
-    for row, (true, predicted) in enumerate(answers):
-        color = "black" if predicted == true else "red"
-        label = grid[row, 0].set_ylabel(f"true {true}\npredicted {predicted}", size=9, color=color, rotation=0)
-        label.set(ha="right", va="center")
+    for part, band in zip(figure.subfigures(len(bands), 1, squeeze=False)[:, 0], bands, strict=True):
+        grid = part.subplots(len(images), num_columns, squeeze=False)
+        columns = [("input", "", shown)]
+        for name, output in band:
+            channels = enumerate(output.unbind(dim=1))
+            columns += [("" if index else name, str(index), channel) for index, channel in channels]
+        for column, each in enumerate(columns):
+            _draw_column(grid[:, column], *each)
+        for axes in grid[:, len(columns) :].flat:
+            axes.set_axis_off()
+        for axes, (true, predicted) in zip(grid[:, 0], answers, strict=True):
+            color = "black" if predicted == true else "red"
+            label = axes.set_ylabel(f"true {true}\npredicted {predicted}", size=9, color=color, rotation=0)
+            label.set(ha="right", va="center")
     return figure
+
+
+def _draw_column(column: np.ndarray, name: str, channel: str, pictures: Tensor) -> None:
+    """Draw what one channel makes of each image, on one scale, with the layer's name above its first channel."""
+    least, greatest = pictures.min().item(), pictures.max().item()
+    for axes, picture in zip(column, pictures, strict=True):
+        axes.imshow(picture.cpu().numpy(), cmap="gray", vmin=least, vmax=greatest + 1e-12)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    # A layer's name is longer than its first channel is wide, so it stands above all of them.
+    column[0].set_title(f"\n{channel}", fontsize=9)
+    column[0].set_title(f"{name}\n", fontsize=9, loc="left").set_in_layout(False)
