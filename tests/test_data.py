@@ -125,6 +125,12 @@ class TestModule:
             with pytest.raises(ValueError, match="needs a number for each of 1 channels"):
                 DigitsDataModule(**options)
 
+    @pytest.mark.parametrize("balanced", [True, False])
+    def test_training_samples_are_balanced_if_asked_for(self, balanced):
+        data = DigitsDataModule(balanced_sampling=balanced)
+        data.setup("fit")
+        assert isinstance(data.train_dataloader().sampler, BalancedSampler) == balanced
+
     def test_worker_processes_give_the_same_batches(self):
         batches = []
         for num_workers in (0, 1):
@@ -428,3 +434,15 @@ def test_subsets_are_indices_of_the_same_images():
     assert part[1][0].item() == 5
     assert part.__getitems__([1, 0])[1].tolist() == [15, 11]
     assert torch.equal(part.copy().images, part.images)
+
+
+def test_a_missing_file_of_mnist_is_fetched(mnist_root, monkeypatch):
+    """One of four is enough; with all four there is no fetching."""
+    fetched = []
+    monkeypatch.setattr(MNISTDataModule.dataset, "download", lambda self: fetched.append(self.root))
+    MNISTDataModule(root=str(mnist_root)).download()
+    assert not fetched
+    (mnist_root / "MNIST/raw/t10k-labels-idx1-ubyte").unlink()
+    with pytest.raises(ValueError, match="t10k-labels-idx1-ubyte is not the official file"):
+        MNISTDataModule(root=str(mnist_root)).download()
+    assert fetched == [str(mnist_root)]

@@ -223,6 +223,24 @@ def test_collapse_is_told_and_recorded(teacher_ckpt):
     assert 0 <= run_card()["min_class_entropy"] <= 1
 
 
+def test_agreement_is_the_share_of_equal_answers(teacher_ckpt):
+    """Of the teacher, not of the labels."""
+    task, data = make_task(teacher_ckpt)
+    tested = make_trainer().test(task, data, verbose=False)[0]
+    x, y = data.normalise(data.test_set.images.float() / 255), data.test_set.labels
+    with torch.no_grad():
+        student, teacher = task.eval()(x).argmax(dim=1), task.teacher(x).argmax(dim=1)
+    assert tested["test/agreement"] == pytest.approx((student == teacher).float().mean().item())
+    assert tested["test/acc_teacher"] == pytest.approx((teacher == y).float().mean().item())
+    assert tested["test/agreement"] != pytest.approx((student == y).float().mean().item())
+
+
+def test_a_students_checkpoint_of_other_data_is_refused(teacher_ckpt):
+    task, data = make_task(teacher_ckpt)
+    with pytest.raises(ValueError, match="the checkpoint was trained with dataset other"):
+        task.on_load_checkpoint({"facts": data.facts | {"dataset": "other"}})
+
+
 def test_the_least_class_entropy_of_all_epochs_is_kept(teacher_ckpt, monkeypatch):
     entropies = iter([0.7, 0.6, 0.9])
     monkeypatch.setattr("lightning_tasks.dfad.class_entropy", lambda counts: next(entropies))

@@ -66,6 +66,12 @@ def test_features_that_are_kept_train_the_same_weights():
     assert found[0][1] == pytest.approx(found[1][1].item(), rel=1e-4)
 
 
+def test_nothing_is_kept_where_mirrored_images_are_asked_for():
+    task, data = make(2, test_time_flip=True)
+    make_trainer(limit_val_batches=1.0).fit(task, data)
+    assert not task._features
+
+
 def test_the_average_is_validated_on_features_too():
     task, data = make(2, ema_decay=0.5)
     trainer = make_trainer(max_epochs=1, limit_val_batches=1.0)

@@ -180,6 +180,13 @@ def test_parts_one_after_the_other_are_the_network(network):
     assert torch.equal(y, network(x))
 
 
+@pytest.mark.parametrize(("channels", "stride"), [(2, 1), (3, 1), (2, 2), (3, 2)])
+def test_shortcut_of_a_block_fits_its_shape(channels, stride):
+    block = BasicBlock(2, channels, stride)
+    assert block(torch.rand(2, 2, 6, 4)).shape == (2, channels, 6 // stride, 4 // stride)
+    assert len(block.downsample) == (0 if (channels, stride) == (2, 1) else 2)
+
+
 def test_dropout_follows_each_relu_of_a_block():
     """Both convolutions of a block of one channel are the identity, and dropout 0.5 doubles what it keeps."""
     block = BasicBlock(1, 1, 1, dropout=0.5)

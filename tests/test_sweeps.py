@@ -95,10 +95,12 @@ def test_picture_names_what_others_report_if_they_do(sweep_file, reported):
     sweep_file.write_text(yaml.safe_dump(FILE | {"reported": reported}, sort_keys=False))
     sweep = read(sweep_file)
     table = [
-        {**cell.values, "mean": 0.25, "std": None, "reported": sweep.reported_value({"rule": cell.values["rule"]})}
-        for cell in sweep.cells()
+        {**cell.values, "mean": mean, "std": None, "reported": sweep.reported_value({"rule": cell.values["rule"]})}
+        for mean, cell in zip((0.1, 0.2, 0.3, None), sweep.cells(), strict=True)
     ]
     axes = report.draw(sweep, table).axes[0]
+    values = {each.get_label(): each.lines[0].get_xdata().tolist() for each in axes.containers}
+    assert values == {"L2 off": pytest.approx([10, 30]), "L2 on": pytest.approx([20])}
     said = [text.get_text() for text in axes.get_legend().get_texts()]
     assert said == [*(["reported"] if reported else []), "L2 off", "L2 on"]
 
