@@ -76,7 +76,8 @@ def systems_table(systems: list[dict[str, Any]], cards: list[Card]) -> str:
     for system in systems:
         name = system["experiment"]
         groups = by_group([card for card in cards if card["experiment"] == name and not overrides(card)])
-        ours, count, time = "not run yet", "-", "-"
+        lacks = f", needs {system['needs']}" if "needs" in system else ""
+        ours, count, time = f"not run yet{lacks}", "-", "-"
         if groups:
             group = max(groups, key=len)
             ours, count = metric(group, group[0]["headline"][0]), str(len(group))

@@ -163,12 +163,14 @@ def test_row_of_the_systems_table(card):
     row = {"row": "X1", "experiment": "mnist_mlp", "system": "an MLP", "page": "docs/x.md"}
     row |= {"reported": "50", "public": "60"}
     apart = card(9, command=f"python cli.py fit --config {CONFIG} --data.batch_size 4", config_hash="other")
-    lines = systems_table([row, row | {"experiment": "absent"}], [card(1), card(3), apart]).splitlines()
+    absent = [row | {"experiment": "absent"}, row | {"experiment": "absent", "needs": "a GPU"}]
+    lines = systems_table([row, *absent], [card(1), card(3), apart]).splitlines()
     assert lines[2] == (
         "| X1 | [an MLP](docs/x.md) | 50 | 60 | 82.00 ± 1.41 | 2 | [`configs/mnist_mlp.yaml`](configs/mnist_mlp.yaml)"
         " | 50 s, 1 x CPU, 2 threads |"
     )
     assert "| not run yet | - | [`configs/absent.yaml`](configs/absent.yaml) | - |" in lines[3]
+    assert "| not run yet, needs a GPU | - | [`configs/absent.yaml`](configs/absent.yaml) | - |" in lines[4]
 
 
 def test_overrides_are_what_changes_the_run(card):
