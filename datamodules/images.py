@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from datamodules.augment import Mixing
@@ -86,6 +86,7 @@ class ImageDataModule(BaseDataModule):
         if not normalise:
             self.mean, self.std = (0.0,) * len(self.mean), (1.0,) * len(self.std)
         self.augment = tuple(augment or ())
+        self._images: tuple[TensorImages, TensorImages] | None = None  # while features stand in their place
         self.class_names = [str(label) for label in range(self.num_classes)]
 
     @property
@@ -137,11 +138,11 @@ class ImageDataModule(BaseDataModule):
         images, labels = self.test_set.__getitems__(list(range(min(count, len(self.test_set)))))
         return self.normalise(images.float() / 255), labels
 
-    def precompute(self, function: nn.Module, device: torch.device) -> bool:
-        """Let training and validation batches hold what a function makes of images, computed once, here.
+    def precompute(self, function: Callable[[Tensor], Tensor], device: torch.device) -> bool:
+        """Let training and validation batches hold what a function makes of images, computed once, until fit ends.
 
         Args:
-            function: Maps normalised images (B, C, H, W) to features (B, ...); in eval mode.
+            function: Maps normalised images (B, C, H, W) to features (B, ...), always alike.
             device: Where it computes.
 
         Returns:
@@ -156,10 +157,17 @@ class ImageDataModule(BaseDataModule):
             one = function(self.normalise(self.train_set[0][0][None].float() / 255).to(device))
             if one.numel() * 4 * sum(map(len, sets)) > FEATURE_BYTES:
                 return False
+            self._images = sets
             self.train_set, self.val_set = (self._features(each, function, device) for each in sets)
         return True
 
-    def _features(self, data: TensorImages, function: nn.Module, device: torch.device) -> TensorImages:
+    def teardown(self, stage: str) -> None:
+        """Have images again in place of features."""
+        if stage == "fit" and self._images is not None:
+            self.train_set, self.val_set = self._images
+            self._images = None
+
+    def _features(self, data: TensorImages, function: Callable[[Tensor], Tensor], device: torch.device) -> TensorImages:
         batches = torch.arange(len(data)).split(self.eval_batch_size)
         images = (data.__getitems__(indices.tolist())[0] for indices in batches)
         features = [function(self.normalise(x.to(device).float() / 255)).float().cpu() for x in images]

@@ -126,7 +126,13 @@ class ClassificationTask(ImageTask):
         """Compute what the frozen layers make of the images, if that stays the same and nothing asks for images."""
         if self.frozen and len(self.frozen.start) and not self.test_time_flip:
             self.frozen.freeze()
-            self._features = self.trainer.datamodule.precompute(self.frozen.start, self.device)  # type: ignore[attr-defined]
+            start = self.frozen.start
+            data = self.trainer.datamodule  # type: ignore[attr-defined]
+            self._features = data.precompute(lambda x: start(x.to(self.dtype)), self.device)
+
+    def on_fit_end(self) -> None:
+        """Expect images again, which the datamodule has then."""
+        self._features = False
 
     def on_train_epoch_start(self) -> None:
         """Do what every task does, with the frozen layers in eval mode."""

@@ -43,12 +43,15 @@ def test_frozen_layers_do_not_move(cached):
     """Neither weights nor statistics, with kept features and with images that are augmented."""
     task, data = make(trained_layers=2, augment=None if cached else [BatchRandomFlip(0.0)])
     before = copy.deepcopy(task.network.state_dict())
+    kept = []
+    task.on_train_epoch_end = lambda: kept.append(task._features)
     make_trainer(max_epochs=2, limit_val_batches=1.0).fit(task, data)
     moved = {
         name.split(".")[0] for name, value in task.network.state_dict().items() if not torch.equal(value, before[name])
     }
     assert moved == {"layer4", "fc"}
-    assert task._features == cached
+    assert kept == [cached] * 2
+    assert not task._features
 
 
 def test_features_that_are_kept_train_the_same_weights():
@@ -68,22 +71,31 @@ def test_features_that_are_kept_train_the_same_weights():
 
 def test_nothing_is_kept_where_mirrored_images_are_asked_for():
     task, data = make(2, test_time_flip=True)
+    kept = []
+    task.on_train_epoch_end = lambda: kept.append(task._features)
     make_trainer(limit_val_batches=1.0).fit(task, data)
-    assert not task._features
+    assert kept == [False]
 
 
 def test_the_average_is_validated_on_features_too():
     task, data = make(2, ema_decay=0.5)
     trainer = make_trainer(max_epochs=1, limit_val_batches=1.0)
     trainer.fit(task, data)
-    assert task._features
     logged = trainer.callback_metrics["val/loss_ema"]
-    fresh = DigitsDataModule(train_per_class=10)
-    fresh.setup("fit")
-    x, y = fresh.normalise(fresh.val_set.images.float() / 255), fresh.val_set.labels
+    assert data.val_set.images.dtype == torch.uint8  # images again
+    x, y = data.normalise(data.val_set.images.float() / 255), data.val_set.labels
     with torch.no_grad():
         expected = torch.nn.functional.cross_entropy(task.ema.module.eval()(x), y)
     assert logged == pytest.approx(expected.item(), rel=1e-4)
+    again = make_trainer(limit_val_batches=1.0).validate(task, data, verbose=False)[0]
+    assert again["val/loss_ema"] == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_features_of_a_network_in_half_precision():
+    task, data = make(2)
+    trainer = make_trainer(limit_val_batches=1.0, precision="bf16-true")
+    trainer.fit(task, data)
+    assert trainer.callback_metrics["train/loss"] > 0
 
 
 def test_all_layers_or_none_too_many():
