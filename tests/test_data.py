@@ -5,25 +5,18 @@ import multiprocessing
 import pickle
 import tarfile
 import threading
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torchvision import datasets
 
 from datamodules import (
-    BatchCutMix,
-    BatchMixUp,
-    BatchRandomCrop,
-    BatchRandomFlip,
     CIFAR10DataModule,
     CIFAR100DataModule,
     DigitsDataModule,
     FashionMNISTDataModule,
-    InGroups,
     MNISTDataModule,
 )
 from datamodules.splits import per_class_subset, stratified_split
@@ -179,115 +172,6 @@ def test_balanced_sampler_evens_out_and_shares():
 def test_step_dataset_has_a_length_and_is_not_shared_out():
     assert len(StepDataset(5)) == 5
     assert list(DataLoader(StepDataset(5), batch_size=None)) == [0, 1, 2, 3, 4]
-
-
-class TestAugment:
-    def test_crop_cuts_a_window_of_the_padded_image(self):
-        x = torch.arange(1, 21, dtype=torch.uint8).view(1, 1, 4, 5).repeat(200, 2, 1, 1)
-        out = BatchRandomCrop(padding=1)(x)
-        padded = torch.nn.functional.pad(x[0], (1, 1, 1, 1))
-        windows = {padded[:, i : i + 4, j : j + 5].numpy().tobytes() for i in range(3) for j in range(3)}
-        assert {image.numpy().tobytes() for image in out} == windows
-
-    def test_flip_mirrors_some_images(self):
-        x = torch.rand(500, 3, 4, 4)
-        out = BatchRandomFlip()(x)
-        flipped = (out == x.flip(-1)).flatten(1).all(dim=1)
-        kept = (out == x).flatten(1).all(dim=1)
-        assert (flipped | kept).all()
-        assert flipped.float().mean() == pytest.approx(0.5, abs=0.1)
-        assert torch.equal(BatchRandomFlip(p=0.0)(x), x)
-        assert torch.equal(BatchRandomFlip(p=1.0)(x), x.flip(-1))
-
-    def test_kornia_fits_in(self):
-        kornia = pytest.importorskip("kornia.augmentation")
-        data = DigitsDataModule(augment=[kornia.RandomRotation(10.0, p=1.0)])
-        data.trainer = SimpleNamespace(training=True, lightning_module=SimpleNamespace(dtype=torch.float32))
-        raw = DigitsDataModule().load()[0].images[:4]
-        x, _ = data.on_after_batch_transfer((raw, torch.zeros(4)), 0)
-        assert x.shape == (4, 1, 16, 16)
-        assert not torch.equal(x, data.normalise(raw.float() / 255))
-
-    def test_only_training_is_augmented(self):
-        def refuse(x):
-            raise AssertionError("augmented")
-
-        data = DigitsDataModule(augment=[refuse])
-        x = torch.zeros(2, 1, 16, 16, dtype=torch.uint8), torch.zeros(2)
-        data.on_after_batch_transfer(x, 0)
-        data.trainer = SimpleNamespace(training=True, lightning_module=SimpleNamespace(dtype=torch.float32))
-        with pytest.raises(AssertionError, match="augmented"):
-            data.on_after_batch_transfer(x, 0)
-
-    def test_mixup_mixes_pixels_and_labels_alike(self):
-        """Image n is n everywhere and its label class n, so that both tell who was mixed with whom, and how much."""
-        x = torch.arange(200.0).view(-1, 1, 1, 1).expand(-1, 2, 4, 5)
-        mixed, y = BatchMixUp(alpha=1.0, p=0.8)(x, torch.eye(200))
-        assert torch.allclose(y.sum(dim=1), torch.ones(200))
-        assert ((y > 0).sum(dim=1) <= 2).all()
-        torch.testing.assert_close(
-            mixed, (y @ torch.arange(200.0)).view(-1, 1, 1, 1).expand_as(x), rtol=1e-3, atol=1e-3
-        )
-        shares = y.diagonal()
-        assert (shares == 1).float().mean() == pytest.approx(0.2, abs=0.1)
-        assert shares[shares < 1].mean() == pytest.approx(0.5, abs=0.1)
-        assert shares[shares < 1].std() == pytest.approx(12**-0.5, abs=0.05)  # even on [0, 1]
-
-    def test_cutmix_pastes_a_box_and_counts_its_pixels(self):
-        x = torch.arange(300.0).view(-1, 1, 1, 1).expand(-1, 2, 8, 16)
-        mixed, y = BatchCutMix()(x, torch.eye(300))
-        assert torch.allclose(y.sum(dim=1), torch.ones(300))
-        assert torch.equal(mixed[:, 0], mixed[:, 1])
-        ratios = []
-        for number, image in enumerate(mixed[:, 0]):
-            pasted = image != number
-            if not pasted.any():
-                continue
-            other = image[pasted][0].item()
-            assert y[number, number].item() == pytest.approx(1 - pasted.float().mean().item(), abs=1e-6)
-            assert y[number, int(other)].item() == pytest.approx(pasted.float().mean().item(), abs=1e-6)
-            rows, columns = pasted.any(dim=1), pasted.any(dim=0)
-            assert torch.equal(pasted, rows[:, None] & columns[None, :])  # a box
-            assert (image[pasted] == other).all()
-            if not (rows[0] or rows[-1] or columns[0] or columns[-1]):
-                ratios.append((columns.sum() / rows.sum()).item())
-        assert sum(ratios) / len(ratios) == pytest.approx(2, abs=0.3)  # of the image's shape
-
-    def test_a_small_alpha_leaves_most_images_nearly_unmixed(self):
-        _, y = BatchMixUp(alpha=0.1)(torch.rand(500, 1, 2, 2), torch.eye(500))
-        shares = y.diagonal()
-        assert ((shares < 0.1) | (shares > 0.9)).float().mean() > 0.7
-
-    def test_groups_are_transformed_apart(self):
-        x = torch.arange(5.0).view(5, 1, 1, 1)
-        seen = []
-        out = InGroups(lambda group: seen.append(group.flatten().tolist()) or group + 10 * len(seen), size=2)(x)
-        assert seen == [[0, 1], [2, 3], [4]]
-        assert out.flatten().tolist() == [10, 11, 22, 23, 34]
-
-    def test_labels_are_soft_in_training_only(self):
-        data = DigitsDataModule(image_size=8, augment=[BatchMixUp(), BatchCutMix(), BatchRandomFlip()])
-        data.trainer = SimpleNamespace(training=True, lightning_module=SimpleNamespace(dtype=torch.float32))
-        batch = torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.tensor([3, 3, 3, 3])
-        x, y = data.on_after_batch_transfer(batch, 0)
-        assert x.shape == (4, 1, 8, 8)
-        torch.testing.assert_close(y, F.one_hot(batch[1], 10).float())
-        data.trainer.training = False
-        assert torch.equal(data.on_after_batch_transfer(batch, 0)[1], batch[1])
-
-    @pytest.mark.parametrize(
-        "make",
-        [
-            lambda: BatchRandomCrop(0),
-            lambda: BatchRandomFlip(1.5),
-            lambda: BatchMixUp(0.0),
-            lambda: BatchCutMix(p=-0.1),
-            lambda: InGroups(abs, 0),
-        ],
-    )
-    def test_bad_options_are_refused(self, make):
-        with pytest.raises(ValueError, match="must be"):
-            make()
 
 
 def cifar_archive(folder, monkeypatch, module, fetched=None):

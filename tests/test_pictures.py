@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import matplotlib.image
 import numpy as np
@@ -16,20 +15,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from datamodules import DigitsDataModule
-from datamodules.tensors import TensorImages
-from lightning_tasks import MLP, ClassificationTask, DFADTask, ImageGenerator, ResNet
+from lightning_tasks import ClassificationTask, DFADTask, ImageGenerator, ResNet
 from lightning_tasks.callbacks import (
     ActivationPicture,
     ConfusionPicture,
-    FiltersPicture,
     GeneratedPicture,
     TestCurve,
     TSNEPicture,
     activations,
-    answers,
     confusion,
     curves,
-    filters,
     generated,
     tsne,
 )
@@ -130,52 +125,6 @@ def test_confusion_of_the_tested_weights(monkeypatch):
     assert not np.array_equal(expected, expected.T)
     assert counts.tolist() == expected.tolist()
     assert names == NAMES
-
-
-def test_answers_of_the_tested_weights(monkeypatch):
-    """Epoch 2, sure by 0.99: the first four images and all mistakes in order, and the share of right answers."""
-    drawn, bins = spy(monkeypatch, answers, "draw_answers"), spy(monkeypatch, answers, "draw_reliability")
-    callbacks = [
-        {"class_path": "PredictionsPicture", "init_args": {"num_images": 4}},
-        {"class_path": "ReliabilityPicture", "init_args": {"num_bins": 10}},
-    ]
-    run_cli("fit", *SCRIPTED, "--trainer.max_epochs=4", f"--trainer.callbacks={json.dumps(callbacks)}")
-    said = [int(answer) for answer in ANSWERS[1]["test"]]
-    wrong = [index for index in range(10) if said[index] != LABELS[index]]
-    assert drawn[0][0][:, 0, 0, 0].tolist() == [20, 21, 22, 23]
-    assert len(drawn[1][0]) == min(4, len(wrong))
-    for images, given, title in drawn:
-        chosen = (images[:, 0, 0, 0] - 20).tolist()
-        assert images is drawn[0][0] or set(chosen) <= set(wrong)
-        assert [each[:2] for each in given] == [(NAMES[LABELS[index]], NAMES[said[index]]) for index in chosen]
-        assert [each[2] for each in given] == pytest.approx([0.99] * len(chosen))
-        assert title.endswith("10 test images")
-    assert drawn[1][2] == f"the surest of {len(wrong)} wrong answers to 10 test images"
-    ((counts, accuracy, confidence),) = bins
-    assert counts.tolist() == [0] * 9 + [10]
-    assert accuracy[-1] == pytest.approx(0.1 * right(2, "test"))
-    assert confidence[-1] == pytest.approx(0.99)
-
-
-def test_the_surest_mistakes_come_first(monkeypatch):
-    drawn = spy(monkeypatch, answers, "draw_answers")
-    picture = answers.PredictionsPicture(3)
-    picture.confidence = torch.tensor([0.9, 0.4, 0.8, 0.6, 0.7])
-    picture.predicted, picture.labels = torch.tensor([0, 1, 1, 1, 1]), torch.tensor([0, 0, 0, 0, 2])
-    images = TensorImages(torch.arange(5, dtype=torch.uint8).view(5, 1, 1, 1), torch.zeros(5, dtype=torch.long))
-    monkeypatch.setattr(answers, "save_figure", lambda *_: None)
-    picture.draw(SimpleNamespace(datamodule=SimpleNamespace(test_set=images, class_names=NAMES)))
-    assert drawn[1][0].flatten().tolist() == [2, 4, 3]
-
-
-def test_filters_of_a_linear_layer_are_images(monkeypatch):
-    calls = spy(monkeypatch, filters, "draw_filters")
-    task = ClassificationTask(ScriptedDataModule().facts, lambda classes, shape: MLP(classes, shape, (70,)))
-    monkeypatch.setattr(filters, "save_figure", lambda *_: None)
-    FiltersPicture().on_fit_end(None, task)
-    ((weights, title),) = calls
-    assert torch.equal(weights, task.network.layers[1].weight.detach()[:64].view(64, 1, 2, 3))
-    assert title == "network: first layer, 64 of 70"
 
 
 def test_curves_of_a_resumed_run_are_whole(monkeypatch):
