@@ -108,6 +108,7 @@ def test_picture_names_what_others_report_if_they_do(sweep_file, reported):
 def test_runs_what_is_missing_and_nothing_twice(sweep_file, calls, monkeypatch, capsys):
     assert run(monkeypatch, sweep_file, "--seeds", 1) == 0
     assert len(calls) == 4
+    Path("logs/table/fast,off/version_0/checkpoints/last.ckpt").unlink()  # the card says enough
     assert run(monkeypatch, sweep_file, "--seeds", 1) == 0
     assert len(calls) == 4
     assert "[1/4] slow, off, seed 1: test/acc" in capsys.readouterr().out
