@@ -36,19 +36,19 @@ def decode_images(files: Sequence[Path], cache: Path, image_size: int | None = N
     Raises:
         ValueError: If a file is no image, or of another size; names it.
     """
-    stamps = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    stamps = [(os.path.relpath(file, cache.parent), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     fingerprint = hashlib.sha256(json.dumps([image_size, stamps]).encode()).hexdigest()[:16]
-    array, note = cache.with_name(f"{cache.name}.npy"), cache.with_name(f"{cache.name}.json")
+    array, note = cache.with_name(f"{cache.name}.npy"), cache.with_name(f"{cache.name}.txt")
     if not os.access(cache.parent, os.W_OK):
         rank_zero_warn(f"{cache.parent} cannot be written to, so its images are decoded at each start")
         return torch.from_numpy(_decode(files, image_size))
     with FileLock(cache.with_name(f"{cache.name}.lock")):
-        if not (array.is_file() and note.is_file() and json.loads(note.read_text()) == fingerprint):
+        if not (array.is_file() and note.is_file() and note.read_text() == fingerprint):
             note.unlink(missing_ok=True)
             partial = array.with_suffix(".partial.npy")
             np.save(partial, _decode(files, image_size))
             os.replace(partial, array)
-            note.write_text(json.dumps(fingerprint))
+            note.write_text(fingerprint)
     return torch.from_numpy(np.load(array, mmap_mode="c"))
 
 
