@@ -310,20 +310,20 @@ class TestAnswers:
         require_readable(draw_answers(torch.zeros(32, 1, 8, 8, dtype=torch.uint8), names, "a title"), 1200, 5)
 
     def test_calibration_by_hand(self):
-        """Four bins; the last but one is empty, and 1 belongs to the last."""
+        """Four bins: too unsure, too sure, empty, too unsure; 1 belongs to the last."""
         confidence = torch.tensor([0.1, 0.3, 0.4, 0.25, 1.0, 0.8])
-        right = torch.tensor([True, False, True, False, True, True])
+        right = torch.tensor([True, False, False, False, True, True])
         counts, accuracy, mean = calibration(confidence, right, 4)
         assert counts.tolist() == [1, 3, 0, 2]
-        assert accuracy.tolist() == pytest.approx([1, 1 / 3, 0, 1])
+        assert accuracy.tolist() == pytest.approx([1, 0, 0, 1])
         assert mean.tolist() == pytest.approx([0.1, 0.95 / 3, 0, 0.9])
-        error = (0.9 + abs(1 - 0.95) + 0 + 2 * 0.1) / 6
+        error = (0.9 + 0.95 + 0 + 2 * 0.1) / 6
         assert calibration_error(counts, accuracy, mean) == pytest.approx(error)
         figure = draw_reliability(counts, accuracy, mean)
         upper, lower = figure.axes
         assert [bar.get_height() for bar in upper.patches] == pytest.approx(accuracy.tolist())
         assert [bar.get_height() for bar in lower.patches] == pytest.approx([1 / 6, 1 / 2, 0, 1 / 3])
-        assert upper.lines[0].get_xydata().ravel().tolist() == pytest.approx([0.1, 1, 0.95 / 3, 1 / 3, 0.9, 1])
+        assert upper.lines[0].get_xydata().ravel().tolist() == pytest.approx([0.1, 1, 0.95 / 3, 0, 0.9, 1])
         assert upper.get_title() == f"expected calibration error {error:.2%}"
         require_readable(figure)
 
