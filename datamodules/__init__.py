@@ -1,6 +1,6 @@
 """Datamodules: data sets as tensors, split, augmented and normalised. They know no task."""
 
-from datamodules.augment import BatchCutMix, BatchMixUp, BatchRandomCrop, BatchRandomFlip, InGroups
+from datamodules.augment import BatchCutMix, BatchMixUp, BatchRandomCrop, BatchRandomFlip, InGroups, ProgressiveResize
 from datamodules.base import BaseDataModule
 from datamodules.cifar import CIFAR10DataModule, CIFAR100DataModule
 from datamodules.digits import DigitsDataModule
@@ -22,4 +22,5 @@ __all__ = [
     "ImageFolderDataModule",
     "InGroups",
     "MNISTDataModule",
+    "ProgressiveResize",
 ]

@@ -10,7 +10,8 @@ works on batches in the same way; policies of torchvision go in groups:
         init_args: {transform: {class_path: torchvision.transforms.v2.TrivialAugmentWide}}
       - {class_path: datamodules.BatchMixUp, init_args: {alpha: 0.2}}
 
-MixUp and CutMix, which make labels soft, are here too: kornia's have no alpha and take some ten times as long.
+MixUp and CutMix, which make labels soft, are here too: kornia's have no alpha and take some ten times as long. So is
+progressive resizing, which goes by how far training has come.
 """
 
 from collections.abc import Callable
@@ -87,6 +88,63 @@ class InGroups(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Transform images (B, C, H, W)."""
         return torch.cat([self.transform(group) for group in x.split(self.size)])
+
+
+class ProgressiveResize(nn.Module):
+    """Make images smaller at the start of training, and let them grow to their full size: early epochs cost less.
+
+    Size = full size * scale, rounded to a multiple of `size_increment`. The scale is `initial_scale` in the first part
+    of training and 1 in the last, and grows linearly in between (progressive resizing, Howard 2018, "Training Imagenet
+    in 3 hours", https://www.fast.ai/2018/04/30/dawnbench-fastai; the options are those of MosaicML's Composer). For
+    networks that take any size; evaluations see whole images.
+
+    Args:
+        initial_scale: Scale at the start, in (0, 1].
+        delay_fraction: Share of training before images grow, in [0, 1].
+        finetune_fraction: Share of training at full size, at its end, in [0, 1]; with `delay_fraction` at most 1.
+        size_increment: Pixels, at least 1; multiples of a power of two suit networks that halve images.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    def __init__(
+        self,
+        initial_scale: float = 0.5,
+        delay_fraction: float = 0.4,
+        finetune_fraction: float = 0.3,
+        size_increment: int = 4,
+    ) -> None:
+        super().__init__()
+        if not 0 < initial_scale <= 1:
+            raise ValueError(f"initial_scale must be in (0, 1], got {initial_scale}")
+        if min(delay_fraction, finetune_fraction) < 0 or delay_fraction + finetune_fraction > 1:
+            raise ValueError(
+                "delay_fraction and finetune_fraction must not be negative and sum to at most 1, got"
+                f" {delay_fraction} and {finetune_fraction}"
+            )
+        if size_increment < 1:
+            raise ValueError(f"size_increment must be at least 1, got {size_increment}")
+        self.initial_scale = initial_scale
+        self.delay_fraction = delay_fraction
+        self.finetune_fraction = finetune_fraction
+        self.size_increment = size_increment
+
+    def size(self, full: int, progress: float) -> int:
+        """Say how large a side of `full` pixels is when a share of training, in [0, 1), is done."""
+        growing = 1 - self.delay_fraction - self.finetune_fraction
+        done = (progress - self.delay_fraction) / growing if growing else float(progress >= self.delay_fraction)
+        scale = self.initial_scale + (1 - self.initial_scale) * min(max(done, 0), 1)
+        if scale == 1:
+            return full
+        return min(full, max(1, round(full * scale / self.size_increment)) * self.size_increment)
+
+    def forward(self, x: Tensor, progress: float) -> Tensor:
+        """Resize images (B, C, H, W) when a share of training, in [0, 1), is done."""
+        sizes = [self.size(full, progress) for full in x.shape[2:]]
+        if sizes == list(x.shape[2:]):
+            return x
+        return F.interpolate(x, sizes, mode="bilinear", antialias=True)
 
 
 class Mixing(nn.Module):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from datamodules.augment import Mixing
+from datamodules.augment import Mixing, ProgressiveResize
 from datamodules.base import BaseDataModule
 from datamodules.splits import RATIOS, per_class_subset, stratified_split
 from datamodules.tensors import Batch, TensorImages
@@ -187,9 +187,19 @@ class ImageDataModule(BaseDataModule):
             for transform in self.augment:
                 if isinstance(transform, Mixing):
                     x, y = transform(x, y if y.ndim == 2 else F.one_hot(y, self.num_classes).to(x.dtype))
+                elif isinstance(transform, ProgressiveResize):
+                    x = transform(x, self._progress())
                 else:
                     x = transform(x)
         return self.normalise(x).to(self.trainer.lightning_module.dtype), y
+
+    def _progress(self) -> float:
+        """Say what share of the epochs is done."""
+        assert self.trainer is not None
+        epochs = self.trainer.max_epochs or -1
+        if epochs < 0:
+            raise ValueError("ProgressiveResize needs a length of training: set trainer.max_epochs")
+        return self.trainer.current_epoch / epochs
 
     def normalise(self, x: Tensor) -> Tensor:
         """Map images (B, C, H, W) in [0, 1] by the set's mean and standard deviation per channel."""

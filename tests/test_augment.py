@@ -13,6 +13,7 @@ from datamodules import (
     BatchRandomFlip,
     DigitsDataModule,
     InGroups,
+    ProgressiveResize,
 )
 
 
@@ -123,3 +124,56 @@ class TestAugment:
     def test_bad_options_are_refused(self, make):
         with pytest.raises(ValueError, match="must be"):
             make()
+
+
+class TestProgressiveResize:
+    @pytest.mark.parametrize(
+        ("progress", "size"),
+        [(0.0, 16), (0.19, 16), (0.2, 16), (0.4, 20), (0.5, 24), (0.6, 28), (0.75, 32), (0.99, 32)],
+    )
+    def test_images_grow_between_the_first_part_and_the_last(self, progress, size):
+        """0.2 to 0.8 of training grows from 16 to 32: 16 + 16 * (progress - 0.2) / 0.6, to a multiple of 4."""
+        resize = ProgressiveResize(initial_scale=0.5, delay_fraction=0.2, finetune_fraction=0.2)
+        assert resize.size(32, progress) == size
+
+    def test_a_jump_and_odd_sizes(self):
+        jump = ProgressiveResize(initial_scale=0.3, delay_fraction=0.5, finetune_fraction=0.5)
+        assert [jump.size(30, progress) for progress in (0.0, 0.49, 0.5, 0.9)] == [8, 8, 30, 30]
+        assert ProgressiveResize(initial_scale=0.1, size_increment=8).size(32, 0.0) == 8
+
+    def test_both_sides_shrink_and_means_stay(self):
+        x = torch.rand(3, 2, 16, 24)
+        out = ProgressiveResize(initial_scale=0.5)(x, 0.0)
+        assert out.shape == (3, 2, 8, 12)
+        torch.testing.assert_close(out.mean(dim=(2, 3)), x.mean(dim=(2, 3)), atol=0.03, rtol=0)
+        assert ProgressiveResize(initial_scale=0.5)(x, 0.8) is x
+
+    def test_training_knows_how_far_it_has_come(self):
+        data = DigitsDataModule(augment=[ProgressiveResize(0.5, delay_fraction=0.5, finetune_fraction=0.5)])
+        batch = torch.zeros(2, 1, 16, 16, dtype=torch.uint8), torch.zeros(2)
+        task = SimpleNamespace(dtype=torch.float32)
+        sides = []
+        for epoch in range(4):
+            data.trainer = SimpleNamespace(training=True, lightning_module=task, current_epoch=epoch, max_epochs=4)
+            sides.append(data.on_after_batch_transfer(batch, 0)[0].shape[-1])
+        assert sides == [8, 8, 16, 16]
+        data.trainer.training = False
+        data.trainer.current_epoch = 0
+        assert data.on_after_batch_transfer(batch, 0)[0].shape[-1] == 16
+        data.trainer = SimpleNamespace(training=True, lightning_module=task, current_epoch=0, max_epochs=-1)
+        with pytest.raises(ValueError, match="max_epochs"):
+            data.on_after_batch_transfer(batch, 0)
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"initial_scale": 0.0},
+            {"initial_scale": 1.5},
+            {"delay_fraction": -0.1},
+            {"delay_fraction": 0.6, "finetune_fraction": 0.5},
+            {"size_increment": 0},
+        ],
+    )
+    def test_options_out_of_range_are_refused(self, options):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            ProgressiveResize(**options)
