@@ -42,6 +42,10 @@ class ImageDataModule(BaseDataModule):
         steps_per_epoch: See BaseDataModule; the training images are not kept.
         num_workers: See BaseDataModule.
 
+    Attributes:
+        class_names: Names of the classes.
+        class_groups: Name of the group of each class, where the set has groups of classes; else None.
+
     Raises:
         ValueError: If an option is out of range, or a class has too few samples for what is asked.
     """
@@ -88,6 +92,7 @@ class ImageDataModule(BaseDataModule):
         self.augment = tuple(augment or ())
         self._images: tuple[TensorImages, TensorImages] | None = None  # while features stand in their place
         self.class_names = [str(label) for label in range(self.num_classes)]
+        self.class_groups: list[str] | None = None
 
     @property
     def facts(self) -> ImageFacts:

@@ -246,10 +246,13 @@ def cifar_root(tmp_path, monkeypatch):
         for name, count in (("train", 8 if classes == 10 else 4), ("test", 2)):
             labels = list(range(classes)) * count
             content = {"data": np.tile(image, (len(labels), 1)), f"{kind}labels": labels}
+            if kind:
+                content["coarse_labels"] = [7 * label % 20 for label in labels]
             (base / name).write_bytes(pickle.dumps(content))
             sums = [[name, md5((base / name).read_bytes()).hexdigest()]]
             monkeypatch.setattr(dataset, f"{name}_list", sums)
         meta = base / dataset.meta["filename"]
-        meta.write_bytes(pickle.dumps({f"{kind}label_names": [f"class {index}" for index in range(classes)]}))
+        names = {f"{kind}label_names": [f"class {index}" for index in range(classes)]}
+        meta.write_bytes(pickle.dumps(names | {"coarse_label_names": [f"group {index}" for index in range(20)]}))
         monkeypatch.setattr(dataset, "meta", dataset.meta | {"md5": md5(meta.read_bytes()).hexdigest()})
     return tmp_path / "root"

@@ -5,6 +5,7 @@ import multiprocessing
 import pickle
 import tarfile
 import threading
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -185,11 +186,12 @@ def cifar_archive(folder, monkeypatch, module, fetched=None):
         for name, _ in getattr(module.dataset, key):
             labels = list(range(module.num_classes)) * count
             images = generator.integers(0, 256, (len(labels), 3072), dtype=np.uint8)
-            (base / name).write_bytes(pickle.dumps({"data": images, "fine_labels" if fine else "labels": labels}))
+            content = {"data": images, "fine_labels" if fine else "labels": labels, "coarse_labels": labels}
+            (base / name).write_bytes(pickle.dumps(content))
             lists[key].append([name, hashlib.md5((base / name).read_bytes()).hexdigest()])
     meta = dict(module.dataset.meta)
     names = [f"class {index}" for index in range(module.num_classes)]
-    (base / meta["filename"]).write_bytes(pickle.dumps({meta["key"]: names}))
+    (base / meta["filename"]).write_bytes(pickle.dumps({meta["key"]: names, "coarse_label_names": names}))
     meta["md5"] = hashlib.md5((base / meta["filename"]).read_bytes()).hexdigest()
     archive = folder / module.dataset.filename
     with tarfile.open(archive, "w:gz") as tar:
@@ -227,6 +229,13 @@ def test_channels_rows_and_columns_of_cifar(cifar_root):
     image = data.test_set.images[0]
     for channel, row, column in ((0, 0, 1), (0, 5, 0), (1, 0, 0), (2, 31, 31), (1, 7, 8)):
         assert image[channel, row, column] == 90 * channel + 2 * row + column % 2
+
+
+def test_superclasses_of_cifar_100_are_those_in_its_files(cifar_root):
+    data = CIFAR100DataModule(root=str(cifar_root), val_fraction=0.25)
+    assert data.class_groups is None  # not known before anything is read
+    data.prepare_data()
+    assert data.class_groups == [f"group {7 * label % 20}" for label in range(100)]
 
 
 def prepare(root):
@@ -271,6 +280,11 @@ class TestRealData:
         assert [len(part) for part in (data.train_set, data.val_set, data.test_set)] == [45000, 5000, 10000]
         assert torch.bincount(data.test_set.labels).tolist() == [100] * 100
         assert data.class_names[:2] == ["apple", "aquarium_fish"]
+        groups = dict(zip(data.class_names, data.class_groups, strict=True))
+        assert sorted(Counter(groups.values()).values()) == [5] * 20
+        trees = {name for name, group in groups.items() if group == "trees"}
+        assert trees == {"maple_tree", "oak_tree", "palm_tree", "pine_tree", "willow_tree"}
+        assert groups["aquarium_fish"] == "fish"
 
 
 class TestContentOfMNIST:

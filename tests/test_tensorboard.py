@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import TINY_BY_HAND, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, make_trainer, run_card, run_cli
+from PIL import Image
 from pytorch_lightning.loggers import Logger
+from scripted import ANSWERS, LABELS, PROBABILITIES
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 from test_figures import SCRIPTED
@@ -244,3 +246,23 @@ def test_rates_of_two_players_and_of_none(teacher_ckpt):
     trainer = make_trainer(LearningRates())
     trainer.fit(task, data)
     assert not any("lr" in name for name in trainer.callback_metrics)
+
+
+def test_projector_gets_features_classes_and_images():
+    callbacks = "[{class_path: TSNEPicture, init_args: {layer: network, epochs: [2, -1]}}]"
+    run_cli("fit", *SCRIPTED, "--trainer.max_epochs=4", f"--trainer.callbacks={callbacks}")
+    run = Path("logs/scripted/version_0")
+    config = (run / "projector_config.pbtxt").read_text()
+    for epoch in (2, 4):
+        place = run / f"{epoch:05d}" / "features_network"
+        assert f"{place.relative_to(run)}/tensors.tsv" in config
+        lines = (place / "tensors.tsv").read_text().splitlines()
+        features = [[float(each) for each in line.split("\t")] for line in lines]
+        p = PROBABILITIES[epoch - 1]
+        for row, answer in zip(features, ANSWERS[epoch - 1]["test"], strict=True):
+            expected = [p if int(answer) == label else (1 - p) / 2 for label in range(3)]
+            assert row == pytest.approx(torch.tensor(expected).log().tolist(), abs=1e-4)
+        names = [["ant", "bee", "cat"][label] for label in LABELS]
+        assert (place / "metadata.tsv").read_text().split() == names
+        sprite = Image.open(place / "sprite.png").convert("L")
+        assert sprite.size == (4 * 3, 4 * 3)  # four images of 3 pixels a row

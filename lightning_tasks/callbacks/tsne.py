@@ -3,10 +3,13 @@
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+import torch
 from matplotlib import colormaps, patheffects
 from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
 from sklearn.manifold import TSNE
+from torch import Tensor
 
 from lightning_tasks.callbacks.pictures import SeriesPicture, save_figure
 
@@ -18,6 +21,8 @@ FEW = 20
 
 class TSNEPicture(SeriesPicture):
     """Draws the features that a layer has of test images with t-SNE, as `figures/tsne_<layer>_<epoch>.png`.
+
+    TensorBoard's projector gets the features themselves, with class and image of each, to be turned and searched.
 
     Neighbours in the picture are neighbours in the layer's output; distances between far groups mean nothing (van der
     Maaten and Hinton 2008, "Visualizing data using t-SNE"). The images are the same each time.
@@ -58,41 +63,61 @@ class TSNEPicture(SeriesPicture):
         features = self._features(pl_module)
         perplexity = min(self.perplexity, (len(features) - 1) / 3)
         points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features)
-        names = trainer.datamodule.class_names  # type: ignore[attr-defined]
+        data = trainer.datamodule  # type: ignore[attr-defined]
         title = f"t-SNE of {self.layer} after epoch {epoch}, {len(points)} test images"
-        figure = draw_points(points, self.labels.numpy(), names, title)
+        groups = getattr(data, "class_groups", None)
+        figure = draw_points(points, self.labels.numpy(), data.class_names, title, groups)
         save_figure(trainer, figure, f"tsne_{self.layer}", epoch)
+        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            images = data.test_set.__getitems__(list(range(len(features))))[0]
+            self._project(trainer, features, [data.class_names[label] for label in self.labels], images, epoch)
+
+    def _project(self, trainer: Trainer, features: np.ndarray, names: list[str], images: Tensor, epoch: int) -> None:
+        """Give features, classes and images to TensorBoard's projector."""
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_embedding(
+                    torch.from_numpy(features), names, images.float() / 255, epoch, f"features_{self.layer}"
+                )
 
     def _features(self, pl_module: LightningModule) -> np.ndarray:
         output = cast("ImageTask", pl_module).layer_outputs(self.images, [self.layer])[self.layer]
         return output.flatten(1).float().cpu().numpy()
 
 
-def draw_points(points: np.ndarray, labels: np.ndarray, names: list[str], title: str) -> Figure:
+def draw_points(
+    points: np.ndarray, labels: np.ndarray, names: list[str], title: str, groups: list[str] | None = None
+) -> Figure:
     """Draw points in the colour of their class; up to 20 classes are listed, more are named where they are.
+
+    Where more classes have groups, the colour is that of the group, and the groups are listed.
 
     Args:
         points: Shape (N, 2).
         labels: Class of each point. Shape (N,).
         names: Names of the classes.
         title: Above all.
+        groups: Name of the group of each class.
     """
-    classes = len(names)
-    few = classes <= FEW
+    few = len(names) <= FEW
+    coloured = names if few or groups is None else groups
+    listed = list(dict.fromkeys(coloured))  # without repetition, in order
     figure = Figure(figsize=(6.8, 5.2) if few else (12, 11), layout="constrained")
     axes = figure.subplots()
-    colours = colormaps["tab10" if classes <= 10 else "tab20" if few else "turbo"].resampled(classes)
-    for label in range(classes):
-        chosen = points[labels == label]
-        axes.scatter(chosen[:, 0], chosen[:, 1], s=14, color=colours(label), label=names[label])
+    map_name = "tab10" if len(listed) <= 10 else "tab20" if len(listed) <= FEW else "turbo"
+    colours = colormaps[map_name].resampled(len(listed))
+    for index, name in enumerate(listed):
+        chosen = points[np.isin(labels, [label for label, its in enumerate(coloured) if its == name])]
+        axes.scatter(chosen[:, 0], chosen[:, 1], s=14, color=colours(index), label=name)
     if not few:
         outline = [patheffects.withStroke(linewidth=2, foreground="white")]
         for label, (x, y) in name_places(points, labels).items():
             axes.text(x, y, names[label], ha="center", va="center", size=8, path_effects=outline)
-        title += "\na class has one colour, and its name on a point near its middle"
+        kind = "class" if coloured is names else "group of classes"
+        title += f"\na {kind} has one colour, a class its name on a point near its middle"
     axes.set_title(title, size=11)
     axes.set(xticks=[], yticks=[])
-    if few:
+    if len(listed) <= FEW:
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=10, markerscale=1.5, frameon=False)
     return figure
 
