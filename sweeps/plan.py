@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-ALLOWED = ("config", "axes", "seeds", "metric", "columns", "reported")
+ALLOWED = ("config", "axes", "options", "seeds", "metric", "columns", "reported")
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Cell:
 
     Attributes:
         values: The name chosen on each axis.
-        words: What the choices add to the command line.
+        words: What the sweep's options and the choices add to the command line.
         folder: Name for the file system.
     """
 
@@ -35,7 +35,8 @@ class Sweep:
         name: Stem of the file; the runs are under logs/<name>/.
         config: Config file of the experiment.
         axes: For each axis, the overrides {option: value} of each named choice.
-        columns: Axes that run across the table; the others run down.
+        columns: Axes that run across the table; the others run down. If all run down, seconds stand beside the metric.
+        options: Overrides {option: value} of all runs.
         seeds: Each cell is run with each seed.
         metric: Of the run card, shown in the table.
         reported: What others report for a row: {axis: choice, ..., "value": number}.
@@ -45,6 +46,7 @@ class Sweep:
     config: str
     axes: dict[str, dict[str, dict[str, Any]]]
     columns: list[str]
+    options: dict[str, Any] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=lambda: [42])
     metric: str = "test/acc"
     reported: list[dict[str, Any]] = field(default_factory=list)
@@ -54,7 +56,7 @@ class Sweep:
         cells = []
         for names in itertools.product(*self.axes.values()):
             values = dict(zip(self.axes, names, strict=True))
-            overrides = [self.axes[axis][name] for axis, name in values.items()]
+            overrides = [self.options, *(self.axes[axis][name] for axis, name in values.items())]
             words = [f"--{option}={_word(value)}" for each in overrides for option, value in each.items()]
             folder = ",".join(re.sub(r"[^\w.+-]+", "-", name) for name in names)
             cells.append(Cell(values, tuple(words), folder))
@@ -94,6 +96,8 @@ def read(path: Path) -> Sweep:
     seeds = data.get("seeds", [])
     if not isinstance(seeds, list) or not all(isinstance(seed, int) for seed in seeds):
         raise ValueError(f"{path}: seeds must be a list of integers, got {seeds!r}")
+    if not isinstance(data.get("options", {}), dict):
+        raise ValueError(f"{path}: options must map options to values, got {data['options']!r}")
     axes = data["axes"]
     if not isinstance(axes, dict) or not axes:
         raise ValueError(f"{path}: axes must map the name of each axis to its choices")

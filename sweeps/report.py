@@ -64,11 +64,15 @@ def write(sweep: Sweep, table: list[Row], folder: Path) -> None:
 
 
 def markdown(sweep: Sweep, table: list[Row]) -> str:
-    """Write a row for each choice on the axes that run down, and a column for each on those that run across."""
+    """Write a row for each choice on the axes that run down, and a column for each on those that run across.
+
+    If none runs across, the columns are the metric and the median seconds of `fit`.
+    """
     down, across = _layout(sweep)
     cells = {tuple(row[axis] for axis in sweep.axes): row for row in table}
     shows_reported = any(row["reported"] is not None for row in table)
-    heads = [*down, *(", ".join(each.values()) for each in across), *(["reported"] if shows_reported else [])]
+    heads = [*down, *(", ".join(each.values()) or sweep.metric for each in across)]
+    heads += ["reported"] * shows_reported + ["seconds"] * (not sweep.columns)
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for names in itertools.product(*(sweep.axes[axis] for axis in down)):
         values = dict(zip(down, names, strict=True))
@@ -79,11 +83,14 @@ def markdown(sweep: Sweep, table: list[Row]) -> str:
         if shows_reported:
             reported = sweep.reported_value(values)
             line.append(shown(sweep.metric, [] if reported is None else [reported], 1))
+        if not sweep.columns:
+            line.append("-" if row["seconds"] is None else f"{row['seconds']:.0f}")
         lines.append("| " + " | ".join(line) + " |")
     counts = sorted({row["seeds"] for row in table})
     seeds = " to ".join(map(str, sorted({counts[0], counts[-1]}))) + (" seed" if counts == [1] else " seeds")
     unit = " in percent" if is_share(sweep.metric) else ""
-    lines += ["", f"{sweep.metric}{unit} by {', '.join(sweep.columns)}; {seeds} a cell."]
+    by = f" by {', '.join(sweep.columns)}" if sweep.columns else ""
+    lines += ["", f"{sweep.metric}{unit}{by}; {seeds} a cell."]
     return "\n".join(lines)
 
 
@@ -105,7 +112,7 @@ def draw(sweep: Sweep, table: list[Row]) -> Figure:
             fmt="o",
             markersize=5,
             color=colormaps["tab10" if len(across) <= 10 else "tab20"](index),
-            label=", ".join(f"{axis} {name}" for axis, name in each.items()),
+            label=", ".join(f"{axis} {name}" for axis, name in each.items()) or sweep.metric,
         )
     reported = {tuple(row[a] for a in down): row["reported"] for row in table if row["reported"] is not None}
     if reported:

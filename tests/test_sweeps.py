@@ -228,6 +228,39 @@ def test_table_by_hand_computed_values(sweep_file):
     assert "| slow | 0.2500 | - |" in report.markdown(losses, report.rows(losses, cards, hashes))
 
 
+def test_a_table_without_columns_shows_what_it_cost(sweep_file):
+    """Cells of 2, 1 and 0 runs; the two take 10 and 20 s."""
+    sweep_file.write_text(yaml.safe_dump(FILE | {"columns": [], "reported": []}, sort_keys=False))
+    sweep = read(sweep_file)
+    hashes = {cell.folder: "x" for cell in sweep.cells()}
+    base = {"config_hash": "x", "date": "2026-01-01"}
+    made = [(0, 1, 0.25, 10), (0, 2, 0.75, 20), (2, 1, 0.125, 7)]
+    cards = [
+        base
+        | {"experiment": sweep.experiment(sweep.cells()[cell]), "seed": seed, "seconds": seconds}
+        | {"metrics": {"test/acc": value}}
+        for cell, seed, value, seconds in made
+    ]
+    table = report.rows(sweep, cards, hashes)
+    lines = report.markdown(sweep, table).splitlines()
+    assert lines[0] == "| rule | L2 | test/acc | seconds |"
+    assert lines[2:6] == [
+        "| slow | off | 50.0 ± 35.4 | 15 |",
+        "| slow | on | - | - |",
+        "| fast | off | 12.5 | 7 |",
+        "| fast | on | - | - |",
+    ]
+    assert lines[-1] == "test/acc in percent; 0 to 2 seeds a cell."
+    legend = report.draw(sweep, table).axes[0].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["test/acc"]
+
+
+def test_options_of_a_sweep_are_those_of_all_cells(sweep_file):
+    sweep_file.write_text(yaml.safe_dump(FILE | {"options": {"trainer.max_epochs": 3}}, sort_keys=False))
+    for cell in read(sweep_file).cells():
+        assert "--trainer.max_epochs=3" in cell.words
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -242,9 +275,10 @@ def test_table_by_hand_computed_values(sweep_file):
         ({"reported": [{"seed": 1, "value": 2}]}, "reported: .* must give a choice on rule and a value"),
         ({"reported": [{"rule": "slow"}]}, "reported: .* must give a choice on rule and a value"),
         ({"reported": [{"rule": "quick", "value": 2}]}, "reported: .* must give a choice on rule and a value"),
+        ({"options": [1]}, r"options must map options to values, got \[1\]"),
         ({"seeds": 3}, "seeds must be a list of integers, got 3"),
         ({"config": "none.yaml"}, "config: no file none.yaml"),
-        ({"grid": {}}, "a sweep needs config and axes, and may have seeds, metric"),
+        ({"grid": {}}, "a sweep needs config and axes, and may have options, seeds, metric"),
     ],
 )
 def test_a_file_that_is_no_sweep(sweep_file, change, message):
