@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import pytorch_lightning as pl
 import torch
 from filelock import FileLock
+from pytorch_lightning.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from datamodules.tensors import BalancedSampler, StepDataset
@@ -115,7 +116,10 @@ class BaseDataModule(pl.LightningDataModule):
         self.seed = state_dict["seed"]
 
     def train_dataloader(self) -> DataLoader:
-        """Shuffled batches, or bare step numbers where training needs no data."""
+        """Shuffled batches, or bare step numbers where training needs no data.
+
+        Warns if there are fewer training samples than a batch has.
+        """
         if self.steps_per_epoch is not None:
             return DataLoader(StepDataset(self.steps_per_epoch), batch_size=None, generator=torch.Generator())
         num_replicas, rank = (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
@@ -125,7 +129,12 @@ class BaseDataModule(pl.LightningDataModule):
         sampler: DistributedSampler = sampler_class(
             self.train_set, num_replicas=num_replicas, rank=rank, seed=self.seed
         )
-        return self._loader(self.train_set, self.batch_size, sampler, num_workers=self.num_workers)
+        count = len(sampler)
+        if count < self.batch_size:
+            rank_zero_warn(f"data.batch_size is {self.batch_size}: a step takes all {count} training samples")
+        # BatchNorm cannot train on one sample, so a last batch of one is left out; each epoch it is another one.
+        alone = count > 1 and count % self.batch_size == 1
+        return self._loader(self.train_set, self.batch_size, sampler, num_workers=self.num_workers, drop_last=alone)
 
     def val_dataloader(self) -> DataLoader:
         """The validation part, in order."""
@@ -146,17 +155,17 @@ class BaseDataModule(pl.LightningDataModule):
         return self._loader(data, self.eval_batch_size, DistributedSampler(data, num_replicas=1, rank=0, shuffle=False))
 
     @staticmethod
-    def _loader(data: Dataset, batch_size: int, sampler: DistributedSampler, num_workers: int = 0) -> DataLoader:
+    def _loader(data: Dataset, batch_size: int, sampler: DistributedSampler, **options: Any) -> DataLoader:
         return DataLoader(
             data,
             batch_size=batch_size,
             sampler=sampler,
-            num_workers=num_workers,
+            **options,
             collate_fn=_identity,  # a batch comes whole from __getitems__
             # Without one it draws from the global generator whenever it starts, and a resumed run would differ.
             generator=torch.Generator(),
             pin_memory=torch.cuda.is_available(),
-            persistent_workers=num_workers > 0,
+            persistent_workers=options.get("num_workers", 0) > 0,
         )
 
 

@@ -5,6 +5,7 @@ import multiprocessing
 import pickle
 import tarfile
 import threading
+import warnings
 from collections import Counter
 
 import numpy as np
@@ -110,6 +111,21 @@ class TestModule:
         assert len(orders[0]) == 1293
         assert torch.equal(orders[0], orders[2])
         assert not torch.equal(orders[0], orders[1])
+
+    def test_a_last_batch_of_one_sample_is_left_out(self, mnist_root):
+        """BatchNorm could not train on it. 180 training images: 2 batches of 89 and 2, 1 of 179, 1 of all."""
+        for batch_size, sizes in ((89, [89, 89, 2]), (179, [179]), (180, [180]), (1, [1] * 180)):
+            data = MNISTDataModule(root=str(mnist_root), batch_size=batch_size)
+            data.prepare_data()
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                assert [len(y) for _, y in data.train_dataloader()] == sizes
+
+    def test_fewer_samples_than_a_batch_are_said(self, mnist_root):
+        data = MNISTDataModule(root=str(mnist_root), batch_size=181)
+        data.prepare_data()
+        with pytest.warns(UserWarning, match="data.batch_size is 181: a step takes all 180 training samples"):
+            assert [len(y) for _, y in data.train_dataloader()] == [180]
 
     def test_another_normalisation_is_in_the_facts(self):
         data = DigitsDataModule(image_size=8, mean=[0.5], std=(0.25,))
