@@ -29,7 +29,7 @@ class ConfusionPicture(Picture):
         """Draw the counts of the test that has just ended."""
         counts = cast("ImageTask", pl_module).test_confusion.compute().cpu().numpy()
         data = trainer.datamodule  # type: ignore[attr-defined]
-        figure = draw_confusion(counts, data.class_names, getattr(data, "class_groups", None))
+        figure = draw_confusion(counts, data.class_names, data.class_groups)
         save_figure(trainer, figure, "confusion")
 
 
@@ -42,7 +42,7 @@ def draw_confusion(counts: np.ndarray, names: list[str], groups: list[str] | Non
         groups: Name of the group of each class.
     """
     few = len(names) <= FEW
-    grouped = groups is not None and not few
+    groups = None if few else groups
     order = np.arange(len(names)) if few else group_order(counts, groups) if groups else confusion_order(counts)
     counts, names = counts[np.ix_(order, order)], [names[index] for index in order]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -50,7 +50,7 @@ def draw_confusion(counts: np.ndarray, names: list[str], groups: list[str] | Non
     side, size = (max(5.0, 0.34 * len(names)), 9.0) if few else (0.105 * len(names), 6.5)
     lines = ["most confused", "(true -> predicted)", "", *worst_pairs(counts, names, int(4 * side))]
     beside = 0.7 + max(map(len, names)) * size / 115
-    right = beside + side + 0.2 + (max(map(len, groups)) * 7 / 115 if groups and grouped else 0)
+    right = beside + side + 0.2 + (max(map(len, groups)) * 7 / 115 if groups else 0)
     width, height = right + 0.1 + max(map(len, lines)) * 8 / 115, beside + side + 0.4
     figure = Figure(figsize=(width, height))
     axes = add_axes(figure, beside, beside, side, side)
@@ -58,10 +58,10 @@ def draw_confusion(counts: np.ndarray, names: list[str], groups: list[str] | Non
     image = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 2 else 0, size=size)
     axes.set_yticks(range(len(names)), names, size=size)
-    together = "groups of classes are framed" if grouped else "classes that are confused stand together"
+    together = "groups of classes are framed" if groups else "classes that are confused stand together"
     cells = "cells in %" if few else together
     axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {np.trace(counts) / counts.sum():.2%} ({cells})")
-    if groups and grouped:
+    if groups:
         _frame_groups(axes, [groups[index] for index in order])
     place = right / width, (beside + side) / height
     figure.text(*place, "\n".join(lines), va="top", family="monospace", size=8)

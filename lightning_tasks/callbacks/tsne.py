@@ -65,8 +65,7 @@ class TSNEPicture(SeriesPicture):
         points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features)
         data = trainer.datamodule  # type: ignore[attr-defined]
         title = f"t-SNE of {self.layer} after epoch {epoch}, {len(points)} test images"
-        groups = getattr(data, "class_groups", None)
-        figure = draw_points(points, self.labels.numpy(), data.class_names, title, groups)
+        figure = draw_points(points, self.labels.numpy(), data.class_names, title, data.class_groups)
         save_figure(trainer, figure, f"tsne_{self.layer}", epoch)
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             images = data.test_set.__getitems__(list(range(len(features))))[0]
