@@ -119,7 +119,7 @@ def draw(sweep: Sweep, table: list[Row]) -> Figure:
         numbers = [factor * value for value in reported.values()]
         axes.plot(numbers, [places[names] for names in reported], "kx", markersize=8, label="reported")
     axes.set_yticks(list(places.values()), [", ".join(names) for names in lines])
-    axes.set(xlabel=sweep.metric + ("" if factor == 1 else " in percent"), title=sweep.name)
+    axes.set(xlabel=sweep.metric + ("" if factor == 1 else " in percent"), ylabel=", ".join(down), title=sweep.name)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

@@ -251,8 +251,10 @@ def test_a_table_without_columns_shows_what_it_cost(sweep_file):
         "| fast | on | - | - |",
     ]
     assert lines[-1] == "test/acc in percent; 0 to 2 seeds a cell."
-    legend = report.draw(sweep, table).axes[0].get_legend()
-    assert [text.get_text() for text in legend.get_texts()] == ["test/acc"]
+    axes = report.draw(sweep, table).axes[0]
+    assert axes.get_ylabel() == "rule, L2"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["slow, off", "slow, on", "fast, off", "fast, on"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["test/acc"]
 
 
 def test_options_of_a_sweep_are_those_of_all_cells(sweep_file):
