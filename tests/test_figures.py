@@ -142,9 +142,9 @@ def test_a_users_own_checkpoint_callbacks_choose_nothing():
 
 
 def test_two_devices_give_the_figures_of_one(tmp_path):
-    """Each rank trains on five images, in batches of 4 and 1, and evaluates all."""
+    """Each rank trains on five images, in batches of 3 and 2, and evaluates all."""
     words = ["fit", *SCRIPTED, FOUR, "--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.logger=CSVLogger"]
-    words += ["--trainer.logger.save_dir=elsewhere", "--model.network.batches_per_epoch=2"]
+    words += ["--trainer.logger.save_dir=elsewhere", "--model.network.batches_per_epoch=2", "--data.batch_size=3"]
     done = subprocess.run(
         [sys.executable, str(ROOT / "cli.py"), *words],
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"},
