@@ -27,7 +27,6 @@ from datamodules import (
     MNISTDataModule,
     ProgressiveResize,
 )
-from lightning_tasks import CNN
 from lightning_tasks.callbacks import Picture
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -87,7 +86,7 @@ def _augmentations() -> list[Comparison]:
     """Augmentations of a batch against the training step of cifar100_cnn.yaml that it is for."""
     from kornia import augmentation as kornia
 
-    network = CNN(100, (3, 32, 32), ((32,), (64, 64), (128, 128), (256, 256)), (), average=True)
+    network = _build("cifar100_cnn").model.network
     network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
     x, y = torch.rand(BATCH_SIZE, 3, 32, 32), torch.randint(0, 100, (BATCH_SIZE,))
