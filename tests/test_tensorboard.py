@@ -266,3 +266,4 @@ def test_projector_gets_features_classes_and_images():
         assert (place / "metadata.tsv").read_text().split() == names
         sprite = Image.open(place / "sprite.png").convert("L")
         assert sprite.size == (4 * 3, 4 * 3)  # four images of 3 pixels a row
+        assert [sprite.getpixel((3 * index, 0)) for index in range(4)] == [20, 21, 22, 23]  # their numbers
