@@ -92,7 +92,7 @@ class TaskCLI(LightningCLI):
         best = config.checkpoint_best
         self.best = BestCheckpoint(best.monitor or self.model.monitor, best.mode or self.model.mode)
         self.run_card = RunCard(config.experiment, self.command, self.configuration, self.best.monitor)
-        callbacks = standard_callbacks(config.trainer, self.subcommand, config.pictures)
+        callbacks = standard_callbacks(config.trainer, self.subcommand, config.pictures, self.model)
         callbacks += [self.run_card, self.best, LastCheckpoint()]
         plugins = [*(config.trainer.plugins or []), AtomicCheckpointIO()]
         kwargs["profiler"] = config.trainer.profiler or NoProfiler()

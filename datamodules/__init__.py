@@ -7,6 +7,8 @@ from datamodules.digits import DigitsDataModule
 from datamodules.folder import ImageFolderDataModule
 from datamodules.images import ImageDataModule
 from datamodules.mnist import FashionMNISTDataModule, MNISTDataModule
+from datamodules.quickdraw import QuickDrawDataModule
+from datamodules.quickdraw_images import QuickDrawImagesDataModule
 
 __all__ = [
     "BaseDataModule",
@@ -23,4 +25,6 @@ __all__ = [
     "InGroups",
     "MNISTDataModule",
     "ProgressiveResize",
+    "QuickDrawDataModule",
+    "QuickDrawImagesDataModule",
 ]

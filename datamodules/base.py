@@ -123,18 +123,23 @@ class BaseDataModule(pl.LightningDataModule):
         if self.steps_per_epoch is not None:
             return DataLoader(StepDataset(self.steps_per_epoch), batch_size=None, generator=torch.Generator())
         num_replicas, rank = (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
-        # On one device too: these samplers depend on (seed, epoch) only, which makes a resumed run repeat itself.
-        sampler_class: type[DistributedSampler] = BalancedSampler if self.balanced_sampling else DistributedSampler
         assert self.train_set is not None, "setup comes before the loaders"
-        sampler: DistributedSampler = sampler_class(
-            self.train_set, num_replicas=num_replicas, rank=rank, seed=self.seed
-        )
+        sampler = self.train_sampler(num_replicas, rank)
         count = len(sampler)
         if count < self.batch_size:
             rank_zero_warn(f"data.batch_size is {self.batch_size}: a step takes all {count} training samples")
         # BatchNorm cannot train on one sample, so a last batch of one is left out; each epoch it is another one.
         alone = count > 1 and count % self.batch_size == 1
         return self._loader(self.train_set, self.batch_size, sampler, num_workers=self.num_workers, drop_last=alone)
+
+    def train_sampler(self, num_replicas: int, rank: int) -> DistributedSampler:
+        """Draw the training samples of a rank, shuffled; from the seed and the epoch only.
+
+        On one device too, since that makes a resumed run repeat itself.
+        """
+        assert self.train_set is not None
+        sampler_class: type[DistributedSampler] = BalancedSampler if self.balanced_sampling else DistributedSampler
+        return sampler_class(self.train_set, num_replicas=num_replicas, rank=rank, seed=self.seed)
 
     def val_dataloader(self) -> DataLoader:
         """The validation part, in order."""

@@ -7,7 +7,17 @@ from lightning_tasks.dfad import DFADTask
 from lightning_tasks.distillation import DistillationTask
 from lightning_tasks.image_task import ImageTask
 from lightning_tasks.losses import ClassBalanceLoss
-from lightning_tasks.networks import CNN, MLP, ImageGenerator, ResNet, WideResNet
+from lightning_tasks.networks import (
+    CNN,
+    MLP,
+    ImageGenerator,
+    MixtureHead,
+    RegressionHead,
+    ResNet,
+    SketchNetwork,
+    WideResNet,
+)
+from lightning_tasks.sketch import SketchTask
 
 __all__ = [
     "CNN",
@@ -20,6 +30,10 @@ __all__ = [
     "DistillationTask",
     "ImageGenerator",
     "ImageTask",
+    "MixtureHead",
+    "RegressionHead",
     "ResNet",
+    "SketchNetwork",
+    "SketchTask",
     "WideResNet",
 ]

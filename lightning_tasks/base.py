@@ -37,7 +37,7 @@ class BaseTask(pl.LightningModule):
     monitor: ClassVar[str]
     mode: ClassVar[Literal["min", "max"]]
     headline: ClassVar[tuple[str, ...]]
-    units: ClassVar[Mapping[str, str]] = {}
+    units: Mapping[str, str] = {}
 
     def __init__(self, facts: Mapping[str, Any], compile: bool = False, channels_last: bool = False) -> None:
         super().__init__()

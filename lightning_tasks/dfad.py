@@ -5,7 +5,7 @@ Fang et al. 2019, "Data-Free Adversarial Distillation", https://arxiv.org/abs/19
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
@@ -61,7 +61,7 @@ class DFADTask(DistillationTask):
         ValueError: If an option is out of range, and see DistillationTask.
     """
 
-    units: ClassVar[Mapping[str, str]] = {"loss_student": "logits", "loss_generator": "logits"}
+    units: Mapping[str, str] = {"loss_student": "logits", "loss_generator": "logits"}
 
     def __init__(
         self,

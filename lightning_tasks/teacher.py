@@ -61,7 +61,7 @@ class FrozenTeacher(nn.Module):
             reason = " ".join(str(error).split())[:200]
             raise ValueError(f"{option}: the weights in {path} do not fit the network: {reason}") from error
         self._fold()
-        rank_zero_info(f"teacher: {path}{_describe(checkpoint)}")
+        rank_zero_info(f"{option.removesuffix('_ckpt')}: {path}{_describe(checkpoint)}")
         return {"teacher_ckpt": str(path.resolve()), "teacher_sha256": file_hash(path)}
 
     def _fold(self) -> None:

@@ -1,7 +1,7 @@
 """What a task must know of its data: the contract between datamodules, which give it as `facts`, and tasks."""
 
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 
 class ImageFacts(TypedDict):
@@ -13,6 +13,8 @@ class ImageFacts(TypedDict):
         image_shape: Channels, height and width of an image.
         mean: Mean of each channel of the training images in [0, 1], which images are normalised by.
         std: Standard deviation of each channel, likewise.
+        words: Of pictures of drawings: what is drawn, in the order of the classes.
+        parts: Of pictures of drawings: how they are divided, see SketchFacts.
     """
 
     dataset: str
@@ -20,6 +22,24 @@ class ImageFacts(TypedDict):
     image_shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    words: NotRequired[tuple[str, ...]]
+    parts: NotRequired[str]
+
+
+class SketchFacts(TypedDict):
+    """Facts of a set of drawings.
+
+    Attributes:
+        dataset: Name of the set.
+        words: What is drawn, in the order of the classes.
+        max_length: Steps of the longest drawing, END included.
+        parts: How the drawings are divided.
+    """
+
+    dataset: str
+    words: tuple[str, ...]
+    max_length: int
+    parts: str
 
 
 def require_equal(theirs: Mapping[str, Any] | None, ours: Mapping[str, Any], of: str) -> None:

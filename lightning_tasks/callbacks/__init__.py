@@ -12,6 +12,7 @@ from lightning_tasks.callbacks.pictures import Picture, SeriesPicture
 from lightning_tasks.callbacks.predictions import PredictionWriter
 from lightning_tasks.callbacks.progress import CompactProgressBar
 from lightning_tasks.callbacks.run_card import RunCard
+from lightning_tasks.callbacks.sketches import SketchPicture
 from lightning_tasks.callbacks.standard import standard_callbacks
 from lightning_tasks.callbacks.summary import NetworkSummary
 from lightning_tasks.callbacks.test_curve import TestCurve
@@ -33,6 +34,7 @@ __all__ = [
     "ReliabilityPicture",
     "RunCard",
     "SeriesPicture",
+    "SketchPicture",
     "TSNEPicture",
     "TestCurve",
     "standard_callbacks",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "jsonargparse", "numpy")
 # Nothing else in the repository can change what a run does; its config is in the card.
-CODE = ("cli.py", "datamodules", "lightning_tasks", "runs")
+CODE = ("cli.py", "datamodules", "drawings", "lightning_tasks", "runs")
 
 
 class RunCard(Callback):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pytorch_lightning import Callback
+from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.callbacks import ModelSummary
 
 from lightning_tasks.callbacks.graph import NetworkGraph
@@ -10,16 +10,18 @@ from lightning_tasks.callbacks.learning_rates import LearningRates
 from lightning_tasks.callbacks.pictures import Picture
 from lightning_tasks.callbacks.predictions import PredictionWriter
 from lightning_tasks.callbacks.progress import CompactProgressBar
+from lightning_tasks.callbacks.sketch_writer import SketchWriter
 from lightning_tasks.callbacks.summary import NetworkSummary
 
 
-def standard_callbacks(trainer: Any, subcommand: str | None, pictures: bool) -> list[Callback]:
+def standard_callbacks(trainer: Any, subcommand: str | None, pictures: bool, task: LightningModule) -> list[Callback]:
     """Put what every run has beside the callbacks that its config names.
 
     Args:
         trainer: The trainer's options; its callbacks are built.
         subcommand: Of the command line.
         pictures: Whether callbacks that draw are kept.
+        task: What is run.
     """
     given = trainer.callbacks or []
     callbacks = [*(given if isinstance(given, list) else [given]), NetworkGraph()]
@@ -31,5 +33,5 @@ def standard_callbacks(trainer: Any, subcommand: str | None, pictures: bool) -> 
         callbacks.append(NetworkSummary())
     callbacks.append(LearningRates())
     if subcommand == "predict":
-        callbacks.append(PredictionWriter())
+        callbacks.append(SketchWriter() if hasattr(task, "reconstruct") else PredictionWriter())
     return callbacks

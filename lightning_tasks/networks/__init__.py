@@ -16,6 +16,8 @@ from lightning_tasks.networks.generator import ImageGenerator
 from lightning_tasks.networks.layers import Initialisation, initialise
 from lightning_tasks.networks.mlp import MLP
 from lightning_tasks.networks.resnet import ResNet
+from lightning_tasks.networks.sketch import SketchNetwork, SketchNetworkCallable
+from lightning_tasks.networks.stroke_heads import MixtureHead, RegressionHead
 from lightning_tasks.networks.undisturbed import undisturbed
 from lightning_tasks.networks.wide_resnet import WideResNet
 
@@ -28,8 +30,12 @@ __all__ = [
     "ImageNetwork",
     "ImageShape",
     "Initialisation",
+    "MixtureHead",
     "NetworkCallable",
+    "RegressionHead",
     "ResNet",
+    "SketchNetwork",
+    "SketchNetworkCallable",
     "WideResNet",
     "count_multiply_adds",
     "count_parameters",

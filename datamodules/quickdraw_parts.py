@@ -1,0 +1,164 @@
+"""Which drawings of Quick, Draw! there are and how they are divided."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NamedTuple
+from urllib.error import HTTPError
+
+import numpy as np
+from pytorch_lightning.utilities import rank_zero_warn
+
+from datamodules.groups import grouped_split
+from drawings.cache import read_file
+from drawings.collection import BadLines, Collection, describe, join
+from drawings.download import fetch, find
+from drawings.duplicates import near_duplicates
+
+MISSING = (403, 404)  # what the official server says of a word that it does not have
+
+
+class Parts(NamedTuple):
+    """Drawings of all words, and the indices of those of each part.
+
+    Attributes:
+        drawings: All of them, word by word.
+        labels: Index of the word of each. Shape (N,), int64.
+        train: For generators.
+        val: For choosing among them.
+        test: For the last look.
+        recogniser: For training a classifier that judges what generators draw, which then has seen none of the
+            drawings that they were trained on.
+    """
+
+    drawings: Collection
+    labels: np.ndarray
+    train: np.ndarray
+    val: np.ndarray
+    test: np.ndarray
+    recogniser: np.ndarray
+
+
+@dataclass
+class QuickDrawParts:
+    """The files of some words in `<root>/quickdraw`; see QuickDrawDataModule for the fields."""
+
+    words: tuple[str, ...]
+    root: Path
+    val_fraction: float
+    test_fraction: float
+    recogniser_fraction: float
+    split_seed: int
+    drawings_per_word: int | None
+    recognized_only: bool
+    bad_lines: float
+
+    def __post_init__(self) -> None:
+        self.words = tuple(self.words)
+        self.folder = self.root / "quickdraw"
+        if not self.words or len(set(self.words)) < len(self.words):
+            raise ValueError(f"words must be one or more, each once, got {list(self.words)}")
+        for word in self.words:
+            if not word.strip() or word.startswith(".") or set(word) & set("/\\\0"):
+                raise ValueError(f"words: {word!r} is no name of a word")
+        fractions = {name: getattr(self, name) for name in ("val_fraction", "test_fraction", "recogniser_fraction")}
+        for name, value in fractions.items():
+            if not 0 < value < 1:
+                raise ValueError(f"{name} must be between 0 and 1, got {value}")
+        if sum(fractions.values()) >= 1:
+            raise ValueError(f"{', '.join(fractions)} must leave something for training, got {sum(fractions.values())}")
+        if self.drawings_per_word is not None and self.drawings_per_word < 1:
+            raise ValueError(f"drawings_per_word must be at least 1, got {self.drawings_per_word}")
+        if not 0 <= self.bad_lines <= 1:
+            raise ValueError(f"bad_lines must be a share in [0, 1], got {self.bad_lines}")
+
+    @property
+    def described(self) -> str:
+        """Say which drawings are in which part, for those that must not have learnt from each other's."""
+        shares = f"{self.val_fraction:g}, {self.test_fraction:g}, {self.recogniser_fraction:g}"
+        which = f"{self.drawings_per_word or 'all'} {'recognized ' if self.recognized_only else ''}drawings a word"
+        return f"{which}, shares {shares}, seed {self.split_seed}"
+
+    def download(self) -> None:
+        """Fetch the files that are not there.
+
+        Raises:
+            ValueError: If the data set does not have a word.
+            OSError: If a file is not to be had.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for word in self.words:
+            if find(self.folder, word) is None:
+                self._fetch(word)
+
+    def _fetch(self, word: str) -> None:
+        try:
+            fetch(self.folder, word)
+        except OSError as error:
+            known = sorted({path.stem for path in self.folder.glob("[!.]*.ndjson")})
+            nearest = get_close_matches(word, known, n=3)
+            hint = f"; nearest names there: {', '.join(nearest)}" if nearest else ""
+            if isinstance(error, HTTPError) and error.code in MISSING:
+                raise ValueError(
+                    f"words: QuickDraw has no word {word!r}, and {self.folder.resolve()} has no file of it{hint}"
+                ) from error
+            raise OSError(
+                f"QuickDraw: no {word}.ndjson in {self.folder.resolve()} and the download failed"
+                f" ({type(error).__name__}: {error}){hint}"
+            ) from error
+
+    def read(self) -> Parts:
+        """Read all words and divide their drawings.
+
+        Warns in one line of the lines that were skipped.
+
+        Raises:
+            OSError: If a file is not there.
+            ValueError: If more lines than `bad_lines` allows are bad, or a word has too few drawings.
+        """
+        found, skipped = [], {}
+        for word in self.words:
+            drawings, name, bad = self._read_word(word)
+            found.append(drawings)
+            if bad:
+                skipped[name] = bad
+        if skipped:
+            rank_zero_warn(
+                f"QuickDraw: {sum(map(len, skipped.values()))} lines of {len(skipped)} files in {self.folder.resolve()}"
+                f" are skipped: {describe(skipped)}"
+            )
+        labels = np.repeat(np.arange(len(found)), [len(drawings) for drawings in found])
+        drawings = join(found)
+        apart = self.val_fraction, self.test_fraction, self.recogniser_fraction
+        parts = grouped_split(labels, near_duplicates(drawings), (1 - sum(apart), *apart), self.split_seed)
+        for part, option in zip(parts, ("", "val_fraction", "test_fraction", "recogniser_fraction"), strict=True):
+            counts = np.bincount(labels[part], minlength=len(self.words))
+            if not counts.all():
+                word = self.words[counts.argmin()]
+                what = f"{option} {getattr(self, option):g}" if option else "the share for training"
+                raise ValueError(
+                    f"{what} leaves no drawing of {word!r} for its part; it has {(labels == counts.argmin()).sum()}"
+                )
+        return Parts(drawings, labels, *parts)
+
+    def _read_word(self, word: str) -> tuple[Collection, str, BadLines]:
+        path = find(self.folder, word)
+        if path is None:
+            raise FileNotFoundError(f"QuickDraw: no {word}.ndjson in {self.folder.resolve()}")
+        drawings, bad = read_file(path, word)
+        if len(bad) > self.bad_lines * bad.lines:
+            raise ValueError(
+                f"bad_lines: {len(bad)} of {bad.lines} lines of {path} cannot be used, more than a share of"
+                f" {self.bad_lines:g}: {describe({path.name: bad})}"
+            )
+        if self.recognized_only:
+            if len(drawings) and (drawings.recognized < 0).all():
+                raise ValueError(f"recognized_only: no line of {path} says whether its drawing was recognized")
+            drawings = drawings.select(np.flatnonzero(drawings.recognized == 1))
+        wanted = self.drawings_per_word or 1
+        if len(drawings) < wanted:
+            raise ValueError(f"drawings_per_word: {path} has {len(drawings)} drawings that can be used, not {wanted}")
+        if self.drawings_per_word is not None:
+            random = np.random.default_rng(self.split_seed)
+            drawings = drawings.select(np.sort(random.permutation(len(drawings))[:wanted]))
+        return drawings, path.name, bad

@@ -1,0 +1,74 @@
+"""Files of drawings from the official address."""
+
+import base64
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from email.message import Message
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import quote
+
+ADDRESS = "https://storage.googleapis.com/quickdraw_dataset/full/simplified"
+TIMEOUT = 30  # seconds without an answer
+BLOCK = 2**20  # bytes
+
+
+def names_of(word: str) -> list[str]:
+    """Names that the file of a word may have, the first choice first."""
+    return [f"{word}.ndjson", *(f"{start}{word}{end}.npz" for start in ("", "sketchrnn_") for end in (".full", ""))]
+
+
+def find(folder: Path, word: str) -> Path | None:
+    """Give the file of a word, if there is one."""
+    return next((folder / name for name in names_of(word) if (folder / name).is_file()), None)
+
+
+def fetch(folder: Path, word: str) -> Path:
+    """Download the simplified drawings of a word, going on where an earlier call was cut off.
+
+    Args:
+        folder: Where the file goes.
+        word: As the data set spells it.
+
+    Returns:
+        The verified file.
+
+    Raises:
+        OSError: If the network fails or the content is not what the server says it is. What has come is kept, unless
+            it is wrong.
+    """
+    path = folder / f"{word}.ndjson"
+    part = path.with_name(f"{path.name}.part")
+    address = f"{ADDRESS}/{quote(path.name)}"
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+            goes_on = answer.status == HTTPStatus.PARTIAL_CONTENT
+            with open(part, "ab" if goes_on else "wb") as file:
+                while block := answer.read(BLOCK):
+                    file.write(block)
+            _verify(part, answer.headers, goes_on, address)
+    except urllib.error.HTTPError as error:
+        if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise
+        part.unlink()  # it is longer than the file, or the whole of one
+        return fetch(folder, word)
+    os.replace(part, path)
+    return path
+
+
+def _verify(part: Path, headers: Message, goes_on: bool, address: str) -> None:
+    """Compare with the whole length and the MD5 of https://cloud.google.com/storage/docs/xml-api/reference-headers."""
+    length = headers["Content-Range"].rpartition("/")[2] if goes_on else headers["Content-Length"]
+    if length and part.stat().st_size < int(length):
+        have = f"{part.stat().st_size:,} of {int(length):,} bytes"
+        raise OSError(f"{address} broke off after {have}; the next start goes on")
+    hashes = dict(each.strip().split("=", 1) for line in headers.get_all("x-goog-hash", []) for each in line.split(","))
+    with open(part, "rb") as file:
+        md5 = base64.b64encode(hashlib.file_digest(file, "md5").digest()).decode()
+    if (length and part.stat().st_size > int(length)) or hashes.get("md5", md5) != md5:
+        part.unlink()
+        raise OSError(f"{address}: what came is not the official file (length or MD5); it was removed, start again")
