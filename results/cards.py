@@ -24,6 +24,7 @@ COLUMNS = (
     "precision",
     "student_share",
     "teacher_sha256",
+    "recogniser_sha256",
     "min_class_entropy",
     "collapsed_epochs",
     "commit",
@@ -42,7 +43,12 @@ def key(card: Card) -> tuple[Any, ...]:
 
 def group_key(card: Card) -> tuple[Any, ...]:
     """Say what seeds are counted together."""
-    return card["experiment"], card["config_hash"], card["device"], card.get("teacher_sha256", "")
+    return card["experiment"], card["config_hash"], card["device"], *used(card)
+
+
+def used(card: Card) -> list[str]:
+    """Give the hashes of the trained networks that a run made use of: a teacher, or what judged its sketches."""
+    return [card[name] for name in ("teacher_sha256", "recogniser_sha256") if name in card]
 
 
 def read(path: Path, parser: ArgumentParser) -> Card:
@@ -84,8 +90,8 @@ def collect(logs: Path, runs: Path, parser: ArgumentParser) -> None:
         if former is not None:
             former.unlink()
         device = re.sub(r"[^\w]+", "-", card["device"])
-        teacher = f"-{card['teacher_sha256'][:8]}" if "teacher_sha256" in card else ""
-        name = f"{card['experiment']}-{card['config_hash']}-{card['seed']}-{device}{teacher}.json"
+        others = "".join(f"-{sha[:8]}" for sha in used(card))
+        name = f"{card['experiment']}-{card['config_hash']}-{card['seed']}-{device}{others}.json"
         target = runs / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps(card, indent=2) + "\n")

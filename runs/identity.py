@@ -31,7 +31,7 @@ WATCHING = {
 }
 WATCHING_CALLBACKS = {"DeviceStatsMonitor", "LearningRateMonitor", "ModelSummary", "RichModelSummary", "Timer"}
 # Where a file lies differs between machines; the run card and the checkpoint hold its hash.
-FILES = {"teacher_ckpt"}
+FILES = {"teacher_ckpt", "recogniser_ckpt"}
 
 
 def configuration(config: Namespace) -> Configuration:
