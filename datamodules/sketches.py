@@ -118,10 +118,9 @@ def drop_points(steps: Tensor, starts: Tensor, counts: Tensor, probability: floa
     down = steps[:, 2] == Pen.DOWN
     # The last step leads to the point that may go: a stroke starts where a step through the air, or a drawing, does.
     begins = torch.cat([down.new_zeros(1), ~down[:-1]])
-    second = torch.zeros_like(down)
-    second[1:] = begins[:-1]
-    second[starts] = True  # the first point of a drawing has no step
-    begins[starts] = False
+    begins[starts] = False  # the first point of a drawing has no step
+    second = torch.cat([down.new_zeros(1), begins[:-1]])
+    second[starts] = True
     kept = ~down | begins | second | (torch.rand(len(steps)) >= probability)
     target = kept.cumsum(0) - kept.long()
     fewer = steps[kept]

@@ -32,6 +32,7 @@ class Sheet {
     this.canvas = canvas;
     this.least = least;
     this.strokes = [];
+    this.limit = Infinity;
     this.view = boxAround([], least);
     new ResizeObserver(() => this.paint()).observe(canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.paint());
@@ -73,7 +74,8 @@ class Sheet {
   }
 
   // Draw the first `limit` points; one that no line leads to is a dot.
-  paint(limit = Infinity) {
+  paint(limit = this.limit) {
+    this.limit = limit;
     const { canvas } = this;
     const density = window.devicePixelRatio || 1;
     const [width, height] = [canvas.clientWidth * density, canvas.clientHeight * density].map(Math.round);
