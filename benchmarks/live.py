@@ -23,14 +23,14 @@ CHECKPOINTS = Path("logs/quickdraw_mixture")
 class StandIn:
     """Takes as long for a step as a network may."""
 
-    words = ("line",)
+    words: tuple[str, ...] = ("line",)
     max_length = 300
 
     def draw(
         self,
         word: str,
         temperature: float,
-        start: Drawing = [],  # noqa: B006
+        start: Drawing = [],
         latent: np.ndarray | None = None,
         seed: int | None = None,
     ) -> Iterator[tuple[float, float, int]]:

@@ -72,10 +72,8 @@ def _step_by_step(network: SketchNetwork, batch: SketchBatch, z: Tensor, memory:
     said = []
     for step in range(told.shape[1]):
         hidden, states_1 = network.first(network._inputs(told[:, step : step + 1], batch.words, z), states_1)
-        past = network._with_past(memory, hidden)
-        context = network.attention(hidden, past)
+        context, memory = network._attend(hidden, memory)
         features, states_2 = network.second(torch.cat([hidden, context], dim=-1), states_2)
         said.append(network._say(features, context))
-        memory = past._replace(mask=past.mask[:, -1])
     described, logits = (torch.cat(each, dim=1) for each in zip(*said, strict=True))
     return described, logits

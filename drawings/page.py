@@ -35,7 +35,11 @@ def write_page(path: Path, sketches: Iterable[Sketch]) -> None:
         sketches: In their order on the page.
     """
     data = [
-        {"strokes": [stroke.astype(float).round(1).tolist() for stroke in each.drawing], "word": each.word, "label": label(each)}
+        {
+            "strokes": [stroke.astype(float).round(1).tolist() for stroke in each.drawing],
+            "word": each.word,
+            "label": label(each),
+        }
         for each in sketches
     ]
     # As JSON, "<" can stand in strings only; escaped, it ends no script element.

@@ -30,7 +30,9 @@ def make_batch(lengths=(5, 3, 7), seed=0, num_words=3):
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return SketchNetwork(3, RegressionHead, **SMALL, dropout=0.0).eval()
+    network = SketchNetwork(3, RegressionHead, **SMALL, dropout=0.0).eval()
+    torch.nn.init.normal_(network.attention.distance)
+    return network
 
 
 # Heads
@@ -121,12 +123,20 @@ def test_attention_is_the_plain_form(monkeypatch, largest):
     monkeypatch.setattr("lightning_tasks.networks.sketch.LARGEST", largest)
     torch.manual_seed(0)
     attention = AdditiveAttention(4, 3)
+    torch.nn.init.normal_(attention.distance)
     queries, values, keys = torch.randn(2, 5, 4), torch.randn(2, 6, 7), torch.randn(2, 6, 3)
     mask = torch.arange(6) < torch.tensor([[4], [6]])
-    context = attention(queries, Memory(values, keys, mask))
-    for b, t in ((0, 0), (0, 4), (1, 2)):
+    of_step, own = [-1, 0, 1, 2, 0, 40], [0, 0, 0, 0, 1, 1]
+    memory = Memory(values, keys, mask, torch.tensor(of_step), torch.tensor(own, dtype=torch.bool))
+    asked = [10, 11, 12, 20, 14]
+    context = attention(queries, memory, torch.tensor(asked))
+    for b, t in ((0, 0), (0, 4), (1, 3)):
         real = range(4 if b == 0 else 6)
-        energies = [attention.energy(torch.tanh(attention.query(queries[b, t]) + keys[b, s])) for s in real]
+        energies = []
+        for s in real:
+            away = min(max(of_step[s] - asked[t], -16), 16)
+            content = attention.energy(torch.tanh(attention.query(queries[b, t]) + keys[b, s]))
+            energies.append(content + attention.distance[own[s], 16 + away])
         weights = torch.cat(energies).softmax(dim=0)
         torch.testing.assert_close(context[b, t], sum(w * values[b, s] for w, s in zip(weights, real, strict=True)))
 

@@ -16,6 +16,7 @@ SketchMode = Literal["generate", "reconstruct"]
 STEP_SIZE = 2 + len(Pen) + 4
 POSITION_SCALE = 0.25  # a drawing is some eight standard deviations of its offsets wide
 LARGEST = 2**26  # numbers in a tensor of the attention
+FURTHEST = 16  # steps apart that the attention tells from one another
 
 
 class Latent(NamedTuple):
@@ -36,16 +37,24 @@ class Memory(NamedTuple):
     Attributes:
         values: Shape (B, S, memory_size).
         keys: Of the attention, from the values. Shape (B, S, attention_size).
-        mask: Which of them are real. Shape (B, S), bool.
+        mask: Which of them are real. Shape (B, S), bool; or (B, T, S) where each of T queries sees others.
+        steps: The step that each belongs to, from 0; -1 is the word. Shape (S,), int64.
+        own: Whether it is the decoder's own state, not the encoder's. Shape (S,), bool.
     """
 
     values: Tensor
     keys: Tensor
     mask: Tensor
+    steps: Tensor
+    own: Tensor
 
 
 class AdditiveAttention(nn.Module):
-    """Attention by the energy v . tanh(W query + key): Bahdanau et al. 2015, https://arxiv.org/abs/1409.0473, A.1.2.
+    """Attention by the energy v . tanh(W query + key) + b.
+
+    Bahdanau et al. 2015, https://arxiv.org/abs/1409.0473, appendix A.1.2, and b, which depends on how many
+    steps lie between what is attended to and the step that asks, up to FURTHEST (as in T5, Raffel et al. 2020,
+    https://arxiv.org/abs/1910.10683, section 2.1): "the next step of the drawing" need not be found by its looks.
 
     Args:
         query_size: Length of a query.
@@ -56,27 +65,30 @@ class AdditiveAttention(nn.Module):
         super().__init__()
         self.query = nn.Linear(query_size, attention_size)
         self.energy = nn.Linear(attention_size, 1, bias=False)
+        self.distance = nn.Parameter(torch.zeros(2, 2 * FURTHEST + 1))  # to the encoder's states, and to own ones
 
-    def forward(self, queries: Tensor, memory: Memory) -> Tensor:
+    def forward(self, queries: Tensor, memory: Memory, steps: Tensor) -> Tensor:
         """Give the context of each query.
 
         Args:
             queries: Shape (B, T, query_size).
-            memory: Its mask may be (B, T, S), where queries see different parts.
+            memory: What is attended to.
+            steps: The step that each query belongs to. Shape (T,), int64.
 
         Returns:
             Shape (B, T, memory_size).
         """
-        size, steps = memory.keys.shape[:2]
+        numbers = memory.keys.numel()
         # (B, T, S, attention_size) at once is fast where it is small.
-        some = max(1, LARGEST // (size * steps * memory.keys.shape[2]))
+        some = max(1, LARGEST // numbers)
         energies = [
             self.energy(torch.tanh(each[:, :, None] + memory.keys[:, None])).squeeze(-1)
             for each in self.query(queries).split(some, dim=1)
         ]
-        energy = torch.cat(energies, dim=1)
+        away = (memory.steps - steps[:, None]).clamp(-FURTHEST, FURTHEST) + FURTHEST
+        energy = torch.cat(energies, dim=1).float() + self.distance[memory.own.long(), away]
         mask = memory.mask if memory.mask.ndim == 3 else memory.mask[:, None]
-        weights = energy.float().masked_fill(~mask, float("-inf")).softmax(dim=-1)
+        weights = energy.masked_fill(~mask, float("-inf")).softmax(dim=-1)
         return weights.to(memory.values.dtype) @ memory.values
 
 
@@ -169,7 +181,8 @@ class SketchNetwork(nn.Module):
 
     def _memory(self, values: Tensor, mask: Tensor) -> Memory:
         values = self.remember(values)
-        return Memory(values, self.key(values), mask)
+        steps = torch.arange(values.shape[1], device=values.device) - 1
+        return Memory(values, self.key(values), mask, steps, torch.zeros_like(steps, dtype=torch.bool))
 
     # Decoder
 
@@ -188,7 +201,7 @@ class SketchNetwork(nn.Module):
         last = F.pad(as_vectors(batch.offsets, batch.pens)[:, :-1], (0, 0, 1, 0))
         hidden, _ = self.first(self._inputs(last, batch.words, z), states_1)
         hidden = self.dropout(hidden)
-        context = self.attention(hidden, self._with_past(memory, hidden))
+        context, _ = self._attend(hidden, memory)
         features, _ = self.second(torch.cat([hidden, context], dim=-1), states_2)
         return self._say(features, context)
 
@@ -201,13 +214,24 @@ class SketchNetwork(nn.Module):
         told = torch.cat([self.embedding(words), z.to(self.embedding.weight.dtype)], dim=-1)
         return torch.cat([last.to(told), told[:, None].expand(-1, last.shape[1], -1)], dim=-1)
 
-    def _with_past(self, memory: Memory, hidden: Tensor) -> Memory:
-        """Add the decoder's own states to what it attends to; at each step those up to it."""
-        size, steps = hidden.shape[:2]
-        past = torch.ones(steps, steps, dtype=torch.bool, device=hidden.device).tril().expand(size, -1, -1)
-        mask = torch.cat([memory.mask[:, None].expand(-1, steps, -1), past], dim=-1)
-        values = torch.cat([memory.values, hidden], dim=1)
-        return Memory(values, torch.cat([memory.keys, self.key(hidden)], dim=1), mask)
+    def _attend(self, hidden: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+        """Attend to the memory and to the decoder's own states, at each step those up to it.
+
+        Returns:
+            Contexts (B, T, decoder_size), and the memory with the new states.
+        """
+        size, count = hidden.shape[:2]
+        steps = memory.own.sum() + torch.arange(count, device=hidden.device)
+        past = torch.ones(count, count, dtype=torch.bool, device=hidden.device)
+        grown = Memory(
+            torch.cat([memory.values, hidden], dim=1),
+            torch.cat([memory.keys, self.key(hidden)], dim=1),
+            torch.cat([memory.mask, past[:1].expand(size, -1)], dim=-1),
+            torch.cat([memory.steps, steps]),
+            torch.cat([memory.own, past[0]]),
+        )
+        seen = torch.cat([memory.mask[:, None].expand(-1, count, -1), past.tril().expand(size, -1, -1)], dim=-1)
+        return self.attention(hidden, grown._replace(mask=seen), steps), grown
 
     def _say(self, features: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         features = torch.cat([self.dropout(features), context], dim=-1)
@@ -244,14 +268,12 @@ class SketchNetwork(nn.Module):
         last = F.pad(as_vectors(offsets, pens), (0, 0, 1, 0))
         while True:
             hidden, states_1 = self.first(self._inputs(last, words, z), states_1)
-            past = self._with_past(memory, hidden)
-            context = self.attention(hidden, past)
+            context, memory = self._attend(hidden, memory)
             features, states_2 = self.second(torch.cat([hidden, context], dim=-1), states_2)
             described, logits = self._say(features[:, -1], context[:, -1])
             pen = sample_pens(logits, temperature, generator)
             offset = self.offset.sample(described, temperature, generator)
             yield offset, pen
-            memory = past._replace(mask=past.mask[:, -1])
             offsets, pens = torch.cat([offsets, offset[:, None]], dim=1), torch.cat([pens, pen[:, None]], dim=1)
             last = as_vectors(offsets, pens)[:, -1:]
 
