@@ -68,7 +68,10 @@ def results_table(cards: list[Card]) -> str:
 
 
 def systems_table(systems: list[dict[str, Any]], cards: list[Card]) -> str:
-    """Write a row for each system that the courses ask for: what they and others report, and ours by which command."""
+    """Write a row for each system that the courses ask for: what they and others report, and ours by which command.
+
+    Ours is the first metric of the task's headline, or the one that the system names.
+    """
     lines = [
         "| | system | reported | best public | ours, test | seeds | command: `python cli.py fit --config` | time |",
         "|---|---|---|---|---|---|---|---|",
@@ -80,7 +83,7 @@ def systems_table(systems: list[dict[str, Any]], cards: list[Card]) -> str:
         ours, count, time = f"not run yet{lacks}", "-", "-"
         if groups:
             group = max(groups, key=len)
-            ours, count = metric(group, group[0]["headline"][0]), str(len(group))
+            ours, count = metric(group, system.get("metric", group[0]["headline"][0])), str(len(group))
             time = f"{seconds(group)} s, {group[0]['device']}"
         lines.append(
             f"| {system['row']} | [{system['system']}]({system['page']}) | {system['reported']} | {system['public']}"

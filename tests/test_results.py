@@ -169,6 +169,8 @@ def test_row_of_the_systems_table(card):
         "| X1 | [an MLP](docs/x.md) | 50 | 60 | 82.00 ± 1.41 | 2 | [`configs/mnist_mlp.yaml`](configs/mnist_mlp.yaml)"
         " | 50 s, 1 x CPU, 2 threads |"
     )
+    named = systems_table([row | {"metric": "test/loss"}], [card(1)]).splitlines()[2]
+    assert f"| 50 | 60 | {card(1)['metrics']['test/loss']:.4f} | 1 |" in named
     assert "| not run yet | - | [`configs/absent.yaml`](configs/absent.yaml) | - |" in lines[3]
     assert "| not run yet, needs a GPU | - | [`configs/absent.yaml`](configs/absent.yaml) | - |" in lines[4]
 
