@@ -90,7 +90,6 @@ class SketchTask(BaseTask):
         sketches_per_word: In the test.
         recogniser: A classifier of drawings that `recogniser_ckpt` holds.
         recogniser_ckpt: See FrozenTeacher.load; no recognition is measured without.
-        compile: See BaseTask.
 
     Raises:
         ValueError: If an option is out of range, or the recogniser is of other words or parts.
@@ -115,9 +114,8 @@ class SketchTask(BaseTask):
         sketches_per_word: int = 200,
         recogniser: NetworkCallable | None = None,
         recogniser_ckpt: str | None = None,
-        compile: bool = False,
     ) -> None:
-        super().__init__(facts, compile)
+        super().__init__(facts)
         self.save_hyperparameters()
         self.keep_plain_hyperparameters()
         if not (0 <= kl_start <= 1 and 0 <= kl_decay <= 1 and kl_weight >= 0):
@@ -308,6 +306,7 @@ class SketchTask(BaseTask):
         """Redraw drawings, from their mean latent vectors and with attention to them; see `generate`."""
         with undisturbed(self):
             generator = torch.Generator(self.device).manual_seed(seed)
+            batch = SketchBatch(*(each.to(self.device) for each in batch))
             memory, latent = self.network.encode(batch)
             temperature = temperature or self.temperature
             steps = self.network.draw(batch.words, latent.mean, memory, temperature, generator)

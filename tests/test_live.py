@@ -2,11 +2,11 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import time
-from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import pytest
@@ -18,6 +18,7 @@ from live.requests import Limits
 from live.server import ACTIVE, is_own_page, make_app
 
 DRAW = {"type": "draw", "id": 1, "word": "cat", "temperature": 0.4, "speed": 500}
+CLOSINGS = [getattr(aiohttp.WSMsgType, name) for name in ("CLOSE", "CLOSED", "ERROR")]
 SQUARE = [[[0, 0], [50, 0], [50, 50]], [[0, 50], [0, 10]]]
 
 
@@ -191,8 +192,9 @@ class TestManyAtOnce:
 
     def test_a_page_that_reads_nothing_holds_up_no_other(self):
         async def scenario():
-            async with serving(Spiral(0)) as client, opened(client), opened(client) as socket:
+            async with serving(Spiral(0)) as client, opened(client) as silent, opened(client) as socket:
                 await socket.receive_json()
+                await silent.send_json(DRAW)
                 await socket.send_json(DRAW)
                 return await answers(socket)
 
@@ -284,8 +286,9 @@ class TestBadRequests:
         async def scenario():
             async with serving() as client, opened(client) as bad, opened(client) as good:
                 await bad.receive_json()
-                await bad.send_str(" " * 5_000_000)
-                assert (await bad.receive(timeout=10)).type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.ERROR)
+                with suppress(ConnectionError):  # it may be closed before all is sent
+                    await bad.send_str(" " * 5_000_000)
+                assert (await bad.receive(timeout=10)).type in CLOSINGS
                 await good.receive_json()
                 await good.send_json(DRAW)
                 return await answers(good)
@@ -362,10 +365,8 @@ class TestForeignPages:
                 return texts
 
         for text in asyncio.run(scenario()).values():
-            assert [urlsplit(word) for word in text.split('"') if word.startswith(("http", "//"))] in (
-                [],
-                [urlsplit("http://www.w3.org/2000/svg")],  # the name of a format
-            )
+            # The name of a format, which nothing is loaded from.
+            assert set(re.findall(r"https?://[^\s\"'`]+|\W//\w[^\s\"'`]*", text)) <= {"http://www.w3.org/2000/svg"}
 
 
 class TestCommand:
