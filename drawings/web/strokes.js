@@ -85,7 +85,7 @@ class Sheet {
     const { scale, x, y } = this.scale();
     context.setTransform(density, 0, 0, density, 0, 0);
     context.clearRect(0, 0, canvas.clientWidth, canvas.clientHeight);
-    context.lineWidth = Math.max(1.5, Math.min(canvas.clientWidth, canvas.clientHeight) / 110);
+    context.lineWidth = Math.max(1.5, Math.min(canvas.clientWidth, canvas.clientHeight) / 140);
     context.lineCap = context.lineJoin = "round";
     for (const { points, by } of this.strokes) {
       if (limit < 1) break;

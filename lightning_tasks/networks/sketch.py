@@ -55,6 +55,7 @@ class AdditiveAttention(nn.Module):
     Bahdanau et al. 2015, https://arxiv.org/abs/1409.0473, appendix A.1.2, and b, which depends on how many
     steps lie between what is attended to and the step that asks, up to FURTHEST (as in T5, Raffel et al. 2020,
     https://arxiv.org/abs/1910.10683, section 2.1): "the next step of the drawing" need not be found by its looks.
+    It starts as minus that distance (ALiBi, Press et al. 2022, https://arxiv.org/abs/2108.12409, of slope 1).
 
     Args:
         query_size: Length of a query.
@@ -65,7 +66,8 @@ class AdditiveAttention(nn.Module):
         super().__init__()
         self.query = nn.Linear(query_size, attention_size)
         self.energy = nn.Linear(attention_size, 1, bias=False)
-        self.distance = nn.Parameter(torch.zeros(2, 2 * FURTHEST + 1))  # to the encoder's states, and to own ones
+        away = torch.arange(-FURTHEST, FURTHEST + 1).abs().float()
+        self.distance = nn.Parameter(-away.repeat(2, 1))  # of the encoder's states, and of own ones
 
     def forward(self, queries: Tensor, memory: Memory, steps: Tensor) -> Tensor:
         """Give the context of each query.
