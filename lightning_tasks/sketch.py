@@ -61,9 +61,9 @@ class StepEvaluation(nn.Module):
 class SketchTask(BaseTask):
     """Trains a network to draw what a word says, and to redraw a drawing: see SketchNetwork for the two modes.
 
-    The loss is the mean over the modes of the score of the offsets and the cross-entropy of the pen, each a mean over
-    the real steps of a batch, plus the divergence of the latent vectors by a weight that grows: kl_weight (1 - (1 -
-    kl_start) kl_decay^step) (Ha and Eck 2018, https://arxiv.org/abs/1704.03477, section 3.3, and their code).
+    The loss is the score of the offsets and the cross-entropy of the pen, each a mean over the real steps of a batch and
+    over the modes that are trained, plus the divergence of the latent vectors by a weight that grows: kl_weight (1 - (1
+    - kl_start) kl_decay^step) (Ha and Eck 2018, https://arxiv.org/abs/1704.03477, section 3.3, and their code).
 
     Logs `train/loss` and its parts `loss_offset`, `loss_pen`, `loss_latent`; in validation and test, with the mean
     latent vector, `loss` (at the full weight), `loss_offset`, `loss_pen`, `pen_acc`, `pen_acc_balanced` (mean over the
@@ -82,6 +82,7 @@ class SketchTask(BaseTask):
         network: The network; the number of words is given to it by the task.
         optimizer: Of all parameters. Default: AdamW.
         scheduler: Learning rate schedule, stepped at each step of the optimizer, with its number as `total_steps`.
+        reconstruct_every: Train `reconstruct` at each n-th step only: it is soon learnt, being mostly a copy.
         kl_weight: See above.
         kl_start: See above.
         kl_decay: See above.
@@ -106,6 +107,7 @@ class SketchTask(BaseTask):
         network: SketchNetworkCallable = SketchNetwork,
         optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=1e-3),
         scheduler: LRSchedulerCallable | None = None,
+        reconstruct_every: int = 1,
         kl_weight: float = 0.5,
         kl_start: float = 0.01,
         kl_decay: float = 0.99995,
@@ -123,10 +125,11 @@ class SketchTask(BaseTask):
                 "kl_start and kl_decay must be in [0, 1] and kl_weight not negative, got"
                 f" {kl_start}, {kl_decay}, {kl_weight}"
             )
-        if temperature <= 0 or sketches_per_word < 1:
-            raise ValueError(
-                f"temperature must be positive and sketches_per_word at least 1, got {temperature}, {sketches_per_word}"
-            )
+        if temperature <= 0:
+            raise ValueError(f"temperature must be positive, got {temperature}")
+        for option, value in (("reconstruct_every", reconstruct_every), ("sketches_per_word", sketches_per_word)):
+            if value < 1:
+                raise ValueError(f"{option} must be at least 1, got {value}")
         if (recogniser is None) != (recogniser_ckpt is None):
             raise ValueError("recogniser and recogniser_ckpt must be given together")
         self.words = tuple(facts["words"])
@@ -134,6 +137,7 @@ class SketchTask(BaseTask):
         self.network = network(len(self.words))
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self.reconstruct_every = reconstruct_every
         self.kl_weight, self.kl_start, self.kl_decay = kl_weight, kl_start, kl_decay
         self.latent_loss = LatentLoss(kl_floor)
         self.temperature = temperature
@@ -174,10 +178,10 @@ class SketchTask(BaseTask):
         whole, latent = self.network.encode(batch)
         z = latent.mean + (latent.log_variance / 2).exp() * torch.randn_like(latent.mean)
         latent_loss = self.latent_loss(*latent)
-        offset, pen = z.new_zeros(()), z.new_zeros(())
-        for _, scores, logits, pens in self._foreseen(batch, z, whole):
-            offset = offset + scores.mean() / len(MODES)
-            pen = pen + F.cross_entropy(logits, pens) / len(MODES)
+        modes = list(MODES) if batch_idx % self.reconstruct_every == 0 else ["generate"]
+        foreseen = list(self._foreseen(batch, z, whole, modes))
+        offset = torch.stack([scores.mean() for _, scores, _, _ in foreseen]).mean()
+        pen = torch.stack([F.cross_entropy(logits, pens) for _, _, logits, pens in foreseen]).mean()
         weight = self.kl_weight * (1 - (1 - self.kl_start) * self.kl_decay**self.global_step)
         loss = offset + pen + weight * latent_loss
         count = len(batch.words)
@@ -185,11 +189,13 @@ class SketchTask(BaseTask):
             self.track(f"loss{name}", value, count)
         return loss
 
-    def _foreseen(self, batch: SketchBatch, z: Tensor, whole: Memory) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
-        """Give for each mode the scores of the real offsets, the logits of the pen at real steps, and its states."""
+    def _foreseen(
+        self, batch: SketchBatch, z: Tensor, whole: Memory, modes: Iterable[str]
+    ) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
+        """Give for some modes the scores of the real offsets, the logits of the pen at real steps, and its states."""
         mask = batch.mask
         drawn = mask & (batch.pens != Pen.END)  # the offset of an END means nothing
-        for mode in MODES:
+        for mode in modes:
             memory = whole if mode == "reconstruct" else self.network.word_memory(batch.words)
             described, logits = self.network.decode(batch, z, memory)
             scores = self.network.offset.score(described[drawn], batch.offsets[drawn])
@@ -239,7 +245,7 @@ class SketchTask(BaseTask):
     def _evaluate(self, stage: str, batch: SketchBatch) -> None:
         whole, latent = self.network.encode(batch)
         self.divergence.update(divergence(*latent), len(batch.words))
-        for mode, scores, logits, pens in self._foreseen(batch, latent.mean, whole):
+        for mode, scores, logits, pens in self._foreseen(batch, latent.mean, whole, MODES):
             self.evaluations[stage + MODES[mode]].update(scores, logits, pens)  # type: ignore[operator]
 
     def _log(self, stage: str) -> None:
