@@ -61,9 +61,9 @@ class StepEvaluation(nn.Module):
 class SketchTask(BaseTask):
     """Trains a network to draw what a word says, and to redraw a drawing: see SketchNetwork for the two modes.
 
-    The loss is the score of the offsets and the cross-entropy of the pen, each a mean over the real steps of a batch and
-    over the modes that are trained, plus the divergence of the latent vectors by a weight that grows: kl_weight (1 - (1
-    - kl_start) kl_decay^step) (Ha and Eck 2018, https://arxiv.org/abs/1704.03477, section 3.3, and their code).
+    The loss is the score of the offsets and the cross-entropy of the pen, each a mean over the real steps of a batch
+    and over the modes that are trained, plus the divergence of the latent vectors by a weight that grows: kl_weight
+    (1 - (1 - kl_start) kl_decay^step) (Ha and Eck 2018, https://arxiv.org/abs/1704.03477, section 3.3, and their code).
 
     Logs `train/loss` and its parts `loss_offset`, `loss_pen`, `loss_latent`; in validation and test, with the mean
     latent vector, `loss` (at the full weight), `loss_offset`, `loss_pen`, `pen_acc`, `pen_acc_balanced` (mean over the
