@@ -11,7 +11,7 @@ from faults.operators import Fault, faults
 from faults.runner import Project
 
 ROOT = Path(__file__).parent.parent
-PATHS = ["lightning_tasks", "datamodules", "drawings", "results", "sweeps", "runs"]
+PATHS = ["lightning_tasks", "datamodules", "drawings", "live", "results", "sweeps", "runs"]
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> None:

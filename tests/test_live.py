@@ -190,6 +190,20 @@ class TestManyAtOnce:
 
         asyncio.run(scenario())
 
+    def test_a_page_that_is_closed_while_the_model_thinks_is_not_waited_for(self):
+        async def scenario():
+            sketcher = Spiral(0.5)
+            async with serving(sketcher) as client, opened(client) as socket:
+                await socket.receive_json()
+                await socket.send_json(DRAW)
+                await until(lambda: client.app[ACTIVE])
+                await socket.close()
+                await until(lambda: not client.app[ACTIVE], 0.3)
+                await asyncio.sleep(0.8)
+                assert sketcher.steps <= 1
+
+        asyncio.run(scenario())
+
     def test_a_page_that_reads_nothing_holds_up_no_other(self):
         async def scenario():
             async with serving(Spiral(0)) as client, opened(client) as silent, opened(client) as socket:

@@ -1,7 +1,9 @@
 """The live page and the replay page in headless Chromium; skipped where there is none."""
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -20,13 +22,19 @@ INK = """(() => {
   for (let at = 3; at < data.length; at += 4) count += data[at] > 0;
   return count;
 })()"""
-# Whether no pixel at the border of the sheet is drawn on: nothing is cut off.
-INSIDE = """(() => {
-  const { width, height } = byId("sheet");
-  const context = byId("sheet").getContext("2d");
-  const borders = [[0, 0, width, 2], [0, height - 2, width, 2], [0, 0, 2, height], [width - 2, 0, 2, height]];
-  return borders.every((border) => context.getImageData(...border).data.every((value) => value === 0));
-})()"""
+# Counts the points that lie beyond the sheet's border whenever it is painted.
+WATCH_BORDER = """window.outside = 0; window.paints = 0;
+const paint = sheet.paint.bind(sheet);
+sheet.paint = () => {
+  paint();
+  window.paints++;
+  const { scale, x, y } = sheet.scale();
+  const { clientWidth: width, clientHeight: height } = sheet.canvas;
+  for (const [right, down] of sheet.strokes.flatMap(({ points }) => points)) {
+    const [column, row] = [x + scale * right, y + scale * down];
+    if (!(column >= 0 && row >= 0 && column <= width && row <= height)) window.outside++;
+  }
+}"""
 IDLE = "byId('stop').disabled && !byId('draw').disabled"
 STATUS = "byId('status').textContent"
 HAND = [(200, 300), (260, 240), (330, 300), (330, 420), (200, 420)]
@@ -41,11 +49,10 @@ def port(tmp_path_factory):
 @asynccontextmanager
 async def live_page(port, sketcher, limits=None):
     """A server, and its page in a tab."""
-    async with TestServer(make_app(sketcher, limits=limits)) as server:
-        async with tab(port, server.make_url("/")) as page:
-            await page.until(IDLE)
-            yield page, server.app
-            assert page.errors == []
+    async with TestServer(make_app(sketcher, limits=limits)) as server, tab(port, server.make_url("/")) as page:
+        await page.until(IDLE)
+        yield page, server.app
+        assert page.errors == []
 
 
 async def set_speed(page, points_a_second):
@@ -77,7 +84,6 @@ class TestDrawing:
                 seen = []
                 while sketcher.steps < 120:
                     seen.append(await page.js(INK % "#sheet"))
-                    assert await page.js(INSIDE)
                     await asyncio.sleep(0.1)
                 assert not await page.js(IDLE)
                 assert seen[-1] > seen[len(seen) // 2] > 0
@@ -85,6 +91,24 @@ class TestDrawing:
                 assert await page.js(STATUS) == "fish: finished, 150 points."
                 assert await page.js("sheet.strokes.map(({ points }) => points.length)") == [76, 74]
                 assert sketcher.asked[0][:2] == ("fish", 0.4)
+
+        asyncio.run(scenario())
+
+    def test_the_sheet_keeps_all_of_a_drawing_in_view(self, port):
+        class Leaping(Spiral):
+            def draw(self, word, temperature, start=(), latent=None, seed=None):
+                for x, y in [(0, 0), (900, 0), (900, 1500), (-4000, 1500), (9000, -9000)]:
+                    yield float(x), float(y), 0
+
+        async def scenario():
+            async with live_page(port, Leaping()) as (page, _):
+                await page.js(WATCH_BORDER)
+                await set_speed(page, 10)
+                await page.js(click("draw"))
+                await page.until(f"{IDLE} && !before")  # and nothing moves any more
+                assert await page.js("outside") == 0
+                assert await page.js("paints") > 5
+                assert await page.js("sheet.view.right - sheet.view.left") == pytest.approx(13_000 * 1.16, rel=0.01)
 
         asyncio.run(scenario())
 
@@ -100,6 +124,29 @@ class TestDrawing:
                 await page.js(click("draw"))
                 await page.until("waited > 0")
                 assert await page.js("waited") < 300
+
+        asyncio.run(scenario())
+
+    def test_saved_svg_has_the_strokes(self, port):
+        async def scenario():
+            sketcher = Spiral(0, points=20)
+            async with live_page(port, sketcher) as (page, _):
+                await page.js("""URL.createObjectURL = (blob) => { window.saved = blob; return "#"; };
+                    HTMLAnchorElement.prototype.click = function () { window.file = this.download; }""")
+                await page.key("d")
+                await page.until(f"{IDLE} && sheet.strokes.length")
+                await page.js(click("save"))
+                svg = ElementTree.fromstring(await page.js("saved.text()"))
+                assert await page.js("file") == "cat.svg"
+                lines = [line.get("points").split() for line in svg.iter("{http://www.w3.org/2000/svg}polyline")]
+                read = [[float(value) for value in " ".join(line).replace(",", " ").split()] for line in lines]
+                both = [np.ravel(stroke["points"]).tolist() for stroke in await page.js("sheet.strokes")]
+                assert read == both
+                left, top, width, height = map(float, svg.get("viewBox").split())
+                assert left <= min(min(line[::2]) for line in read)
+                assert top <= min(min(line[1::2]) for line in read)
+                assert left + width >= max(max(line[::2]) for line in read)
+                assert top + height >= max(max(line[1::2]) for line in read)
 
         asyncio.run(scenario())
 
@@ -124,6 +171,9 @@ class TestDrawing:
             sketcher = Spiral(0.002, points=40)
             async with live_page(port, sketcher) as (page, app):
                 await page.js(f"for (let number = 0; number < 10; number++) {click('draw')}")
+                late = {"type": "point", "id": 9, "x": 1, "y": 1, "pen": 0}  # sent before the tenth was heard of
+                assert await page.js("running.id") == 10
+                await page.js(f"socket.onmessage({{ data: JSON.stringify({json.dumps(late)}) }})")
                 await page.until(IDLE)
                 assert await freed(app)
                 assert await page.js("countPoints(sheet.strokes)") == 40
@@ -165,8 +215,8 @@ class TestOwnStrokes:
                 assert len(start[0]) == len(HAND)
                 rect = await page.js("(({ left, top }) => [left, top])(byId('sheet').getBoundingClientRect())")
                 drawn = np.array([*HAND, (400, 300), (460, 380)]) - rect
-                ratios = np.diff(sent, axis=0) / np.diff(drawn, axis=0, append=drawn[-1:])[:-1].clip(-1e3, 1e3)
-                assert np.nanstd(ratios[np.isfinite(ratios)]) < 0.01  # one scale for both axes
+                scale = np.ptp(sent[:, 0]) / np.ptp(drawn[:, 0])
+                assert np.allclose(sent - sent[0], scale * (drawn - drawn[0]), atol=0.3)
                 assert await page.js("sheet.strokes.map(({ by }) => by)") == ["ink", "ink", "model", "model"]
                 assert await page.js("countPoints(sheet.strokes)") == len(HAND) + 2 + 30
 
@@ -181,6 +231,10 @@ class TestOwnStrokes:
                 await page.mouse(HAND)
                 assert await page.js(IDLE)
                 assert await freed(app)
+                await page.js(click("continue"))
+                await page.until("sheet.strokes.length > 2")
+                assert await page.js("sheet.strokes.map(({ by }) => by)") == ["model", "ink", "model"]
+                assert await page.js("sheet.strokes[1].points.length") == len(HAND)
 
         asyncio.run(scenario())
 
@@ -245,8 +299,10 @@ class TestFailures:
 
     def test_a_full_server_is_told(self, port):
         async def scenario():
-            async with live_page(port, Spiral(0), Limits(connections=1)) as (first, _):
-                async with tab(port, await first.js("location.href")) as second:
+            server = TestServer(make_app(Spiral(0), limits=Limits(connections=1)))
+            async with server, tab(port, server.make_url("/")) as first:
+                await first.until(IDLE)
+                async with tab(port, server.make_url("/")) as second:
                     await second.until(f"{STATUS}.startsWith('All 1 places are taken')")
 
         asyncio.run(scenario())

@@ -40,7 +40,8 @@ class NetworkSummary(Callback):
 
 
 def summary(name: str, network: nn.Module, x: torch.Tensor) -> Table:
-    """Make a table of a network: a row for each of its layers if it learns from images, and a row for all of it.
+    """Make a table of a network: a row for each of its layers if it learns from images, else for each part that learns,
+    and a row for all of it.
 
     Args:
         name: Of the network.
@@ -57,6 +58,11 @@ def summary(name: str, network: nn.Module, x: torch.Tensor) -> Table:
             total += count
             kind = next((type(part).__name__ for part in layer if count_parameters(part)), type(layer[0]).__name__)
             table.add_row(kind, " x ".join(map(str, x.shape[1:])), *_counts(layer), f"{count:,}")
+    elif count_parameters(network, trained_only=True):
+        for part_name, part in network.named_children():
+            if count_parameters(part):
+                table.add_row(f"{part_name}: {type(part).__name__}", "", *_counts(part), "")
+    if table.row_count:
         table.add_section()
     table.add_row("all", "", *_counts(network), f"{total:,}" if total else "")
     return table
