@@ -40,8 +40,7 @@ class NetworkSummary(Callback):
 
 
 def summary(name: str, network: nn.Module, x: torch.Tensor) -> Table:
-    """Make a table of a network: a row for each of its layers if it learns from images, else for each part that learns,
-    and a row for all of it.
+    """Make a table of a network: a row for each layer if it learns from images, else for each part, and one for all.
 
     Args:
         name: Of the network.

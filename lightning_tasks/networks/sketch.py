@@ -15,7 +15,7 @@ from lightning_tasks.networks.stroke_heads import MixtureHead, StrokeHead, sampl
 SketchMode = Literal["generate", "reconstruct"]
 STEP_SIZE = 2 + len(Pen) + 4
 POSITION_SCALE = 0.25  # a drawing is some eight standard deviations of its offsets wide
-LARGEST = 2**26  # numbers in a tensor of the attention
+LARGEST = 2**24  # numbers in a tensor of the attention
 FURTHEST = 16  # steps apart that the attention tells from one another
 
 
