@@ -269,15 +269,23 @@ class SketchNetwork(nn.Module):
             offsets, pens = begun.offsets, begun.pens
         last = F.pad(as_vectors(offsets, pens), (0, 0, 1, 0))
         while True:
-            hidden, states_1 = self.first(self._inputs(last, words, z), states_1)
+            hidden, states_1 = _run(self.first, self._inputs(last, words, z), states_1)
             context, memory = self._attend(hidden, memory)
-            features, states_2 = self.second(torch.cat([hidden, context], dim=-1), states_2)
+            features, states_2 = _run(self.second, torch.cat([hidden, context], dim=-1), states_2)
             described, logits = self._say(features[:, -1], context[:, -1])
             pen = sample_pens(logits, temperature, generator)
             offset = self.offset.sample(described, temperature, generator)
             yield offset, pen
             offsets, pens = torch.cat([offsets, offset[:, None]], dim=1), torch.cat([pens, pen[:, None]], dim=1)
             last = as_vectors(offsets, pens)[:, -1:]
+
+
+def _run(lstm: nn.LSTM, x: Tensor, states: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Run a layer; a single step without what nn.LSTM prepares for many, which takes a CPU longer than the step."""
+    if x.shape[1] > 1:
+        return lstm(x, states)
+    h, c = torch.lstm_cell(x[:, 0], (states[0][0], states[1][0]), *lstm.all_weights[0])
+    return h[:, None], (h[None], c[None])
 
 
 SketchNetworkCallable = Callable[[int], SketchNetwork]
