@@ -65,10 +65,11 @@ class SketchTask(BaseTask):
     and over the modes that are trained, plus the divergence of the latent vectors by a weight that grows: kl_weight
     (1 - (1 - kl_start) kl_decay^step) (Ha and Eck 2018, https://arxiv.org/abs/1704.03477, section 3.3, and their code).
 
-    Logs `train/loss` and its parts `loss_offset`, `loss_pen`, `loss_latent`; in validation and test, with the mean
-    latent vector, `loss` (at the full weight), `loss_offset`, `loss_pen`, `pen_acc`, `pen_acc_balanced` (mean over the
-    states of the pen, since most are DOWN) for `generate`, the same with `_reconstruct`, and `divergence`. With a
-    mixture head `nll`, nats a step: minus the log-likelihood of offsets and pens, given the latent vector.
+    Logs `train/loss` and its parts `loss_offset`, `loss_pen`, `loss_latent`. In validation and test, with the mean
+    latent vector: `loss_offset`, `loss_pen`, `pen_acc`, `pen_acc_balanced` (mean over the states of the pen, since
+    most are DOWN) of `generate`, and with `_reconstruct`; `divergence`; and `loss`, of `generate` with the divergence
+    at its full weight. With a mixture head `nll`, nats a step: minus the log-likelihood of offsets and pens, given the
+    latent vector.
 
     In the test the network also draws `sketches_per_word` sketches of each word from the word alone: `test/endless`
     (share that `max_length` had to stop), `test/steps` and `test/steps_real` (mean number), `test/novelty` and
@@ -250,13 +251,13 @@ class SketchTask(BaseTask):
 
     def _log(self, stage: str) -> None:
         far = self.divergence.compute()
-        evaluated = {suffix: self.evaluations[stage + suffix] for suffix in MODES.values()}
-        loss = sum(each.loss for each in evaluated.values()) / len(MODES)  # type: ignore[misc]
-        metrics = {"loss": loss + self.kl_weight * far.clamp(min=self.latent_loss.floor), "divergence": far}
+        evaluated: dict[str, Any] = {suffix: self.evaluations[stage + suffix] for suffix in MODES.values()}
+        latent_loss = self.kl_weight * far.clamp(min=self.latent_loss.floor)
+        metrics = {"loss": evaluated[""].loss + latent_loss, "divergence": far}
         for suffix, evaluation in evaluated.items():
-            measured = evaluation.metrics()  # type: ignore[operator]
+            measured = evaluation.metrics()
             if self.network.offset.unit == "nats":
-                offsets, steps = evaluation.offset.weight, evaluation.pen.weight  # type: ignore[union-attr]
+                offsets, steps = evaluation.offset.weight, evaluation.pen.weight
                 measured["nll"] = measured["loss_offset"] * offsets / steps + measured["loss_pen"]
             metrics |= {f"{name}{suffix}": value for name, value in measured.items()}
         for name, value in metrics.items():
