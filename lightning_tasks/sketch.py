@@ -144,7 +144,7 @@ class SketchTask(BaseTask):
         self.temperature = temperature
         self.sketches_per_word = sketches_per_word
         self.recogniser = Recogniser(recogniser, recogniser_ckpt, facts) if recogniser and recogniser_ckpt else None
-        self.units = {"loss_offset": self.network.offset.unit}
+        self.units = {f"loss_offset{suffix}": self.network.offset.unit for suffix in MODES.values()}
         self.evaluations = nn.ModuleDict()
         self.divergence = MeanMetric(sync_on_compute=False)
         # The scale of drawings: in the weights, so that these can draw without the data.

@@ -43,7 +43,7 @@ def key(card: Card) -> tuple[Any, ...]:
 
 def group_key(card: Card) -> tuple[Any, ...]:
     """Say what seeds are counted together."""
-    return card["experiment"], card["config_hash"], card["device"], *used(card)
+    return card["experiment"], card["config_hash"], card["device"], " ".join(used(card))
 
 
 def used(card: Card) -> list[str]:

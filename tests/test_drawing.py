@@ -137,6 +137,8 @@ class TestConfusion:
 HISTORY = {
     "train/loss": [(0, 1.0), (1, 0.5), (2, 0.25)],
     "val/loss": [(1, 0.75)],
+    "val/nll": [(1, -2.0)],
+    "val/divergence": [(1, 0.2)],
     "train/loss_student": [(0, 7.0), (1, 6.0), (2, 5.0)],
     "train/class_entropy": [(0, 0.9), (1, 0.8), (2, 0.7)],
     "val/acc": [(0, 0.1), (1, 0.4), (2, 0.3)],
@@ -166,6 +168,8 @@ class TestCurves:
             "loss (nats)": {
                 "train/loss (last 0.25)": [(1, 1.0), (2, 0.5), (3, 0.25)],
                 "val/loss (last 0.75)": [(2, 0.75)],
+                "val/nll (last -2)": [(2, -2.0)],
+                "val/divergence (last 0.2)": [(2, 0.2)],
             },
             "share": {
                 "val/acc (last 0.3)": [(1, 0.1), (2, 0.4), (3, 0.3)],

@@ -10,6 +10,7 @@ from pytorch_lightning import LightningModule, Trainer
 from lightning_tasks.callbacks.pictures import Picture, save_figure
 from lightning_tasks.callbacks.run_card import RunCard
 from runs.checkpoints import BestCheckpoint
+from runs.figures import is_share
 
 if TYPE_CHECKING:
     from lightning_tasks import BaseTask
@@ -94,9 +95,9 @@ def draw_curves(history: History, title: str, tested: int | None, units: Mapping
 def _panel(name: str, units: Mapping[str, str]) -> tuple[tuple[int, str], str]:
     """Give the place of a metric's panel among the others, and what stands at its axis."""
     quantity = name.partition("/")[2]
-    if "loss" in quantity:
-        unit = units.get(quantity, "nats")
-        return (0, unit), f"loss ({unit})"
     if "entropy" in quantity:
         return (2, ""), "class entropy (1: all equal)"
-    return (1, ""), "share"
+    if is_share(quantity):
+        return (1, ""), "share"
+    unit = units.get(quantity, "nats")
+    return (0, unit), f"loss ({unit})"
