@@ -11,7 +11,7 @@ from drawings.steps import Pen
 from lightning_tasks import RegressionHead, SketchNetwork
 from lightning_tasks.networks.sketch import Memory, as_vectors
 
-PAIRS = 5
+PAIRS = 3
 SIZES = {"encoder_size": 128, "decoder_size": 256, "latent_dim": 64, "dropout": 0.0}  # of quickdraw_sketch.yaml
 
 
