@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, fields
 
 import numpy as np
 
+from drawings.steps import Pen
+
 NAMED = 3  # bad lines of a kind
 UNKNOWN = -1  # of a field that a file does not have
 
@@ -70,7 +72,7 @@ def from_points(points: np.ndarray, strokes: np.ndarray, drawings: np.ndarray) -
     ends = np.cumsum(strokes)
     steps = np.zeros((len(points), 3), np.float32)
     steps[1:, :2] = np.diff(points, axis=0)
-    steps[ends - 1, 2] = 1  # Pen.LIFT
+    steps[ends - 1, 2] = Pen.LIFT
     last_points = ends[np.cumsum(drawings) - 1]
     first_points = np.concatenate([[0], last_points[:-1]])
     return np.delete(steps, first_points, axis=0), starts_of(last_points - first_points - 1)
@@ -113,7 +115,7 @@ ARRAYS = tuple(each.name for each in fields(Collection))
 
 def of_steps(drawings: Sequence[np.ndarray]) -> Collection:
     """Collect drawings that come from no file, each as steps (N, 3); an END is left out."""
-    kept = [steps[steps[:, 2] < 2] for steps in drawings]  # Pen.END
+    kept = [steps[steps[:, 2] != Pen.END] for steps in drawings]
     unknown = np.full(len(kept), UNKNOWN)
     steps = np.concatenate([np.zeros((0, 3), np.float32), *kept])
     starts = starts_of(np.array([len(each) for each in kept], np.int64))
