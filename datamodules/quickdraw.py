@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from filelock import FileLock
 from torch.utils.data import DistributedSampler
 
 from datamodules.base import BaseDataModule
@@ -118,10 +117,8 @@ class QuickDrawDataModule(BaseDataModule):
         return self._offset_std
 
     def prepare_data(self) -> None:
-        """Have the files on disk, one process at a time, and refuse what cannot be read before a run starts."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.root / f".{self.dataset_name}.lock"):
-            self.parts.download()
+        """Have the files on disk, and refuse what cannot be read before a run starts."""
+        self.parts.download()
         self._make_parts_once()
 
     def make_parts(self) -> None:

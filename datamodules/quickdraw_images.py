@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from filelock import FileLock
 
 from datamodules.images import ImageDataModule
 from datamodules.quickdraw import WORDS
@@ -108,10 +107,8 @@ class QuickDrawImagesDataModule(ImageDataModule):
         return {**super().facts, "words": self.parts.words, "parts": self.parts.described}
 
     def prepare_data(self) -> None:
-        """Have the files on disk, one process at a time, and refuse what cannot be read before a run starts."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.root / f".{self.dataset_name}.lock"):
-            self.parts.download()
+        """Have the files on disk, and refuse what cannot be read before a run starts."""
+        self.parts.download()
         self._make_parts_once()
 
     def make_parts(self) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from urllib.error import HTTPError
 
 import numpy as np
+from filelock import FileLock
 from pytorch_lightning.utilities import rank_zero_warn
 
 from datamodules.groups import grouped_split
@@ -80,16 +81,17 @@ class QuickDrawParts:
         return f"{which}, shares {shares}, seed {self.split_seed}"
 
     def download(self) -> None:
-        """Fetch the files that are not there.
+        """Fetch the files that are not there, one process at a time.
 
         Raises:
             ValueError: If the data set does not have a word.
             OSError: If a file is not to be had.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        for word in self.words:
-            if find(self.folder, word) is None:
-                self._fetch(word)
+        with FileLock(self.root / ".QuickDraw.lock"):
+            for word in self.words:
+                if find(self.folder, word) is None:
+                    self._fetch(word)
 
     def _fetch(self, word: str) -> None:
         try:
