@@ -53,8 +53,8 @@ class TaskCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Keep the command line for the run card, and find the run or the checkpoint to go on with."""
-        words = args if isinstance(args, list) else sys.argv[1:]
-        self.command = re.sub(r" --ckpt_path[= ]last\b", "", f"python cli.py {shlex.join(words)}")
+        self.words = args if isinstance(args, list) else sys.argv[1:]
+        self.command = re.sub(r" --ckpt_path[= ]last\b", "", f"python cli.py {shlex.join(self.words)}")
         super().parse_arguments(parser, args)
         subcommand = self.config.get("subcommand")
         config = self.config[subcommand] if subcommand else self.config
@@ -69,8 +69,14 @@ class TaskCLI(LightningCLI):
             read_task_checkpoint(Path(config.ckpt_path))
 
     def _parse_ckpt_path(self) -> None:
-        """Take the options of the checkpoint; the saved config is to say how to repeat a run, not how to go on."""
+        """Take the options of the checkpoint; the saved config is to say how to repeat a run, not how to go on.
+
+        In an evaluation the words of the command line win, where they name single options of the task.
+        """
         super()._parse_ckpt_path()
+        if self.config.get("subcommand") not in (None, "fit"):
+            words = [word for word in identity.option_words(self.words) if word.startswith("--model.")]
+            self.config = self.parser.parse_args([self.config.subcommand, *words], namespace=self.config)
         if self.goes_on_with:
             self.config[self.config.subcommand].ckpt_path = None
 

@@ -2,13 +2,15 @@
 
 import pickle
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torchvision import datasets
 
+from datamodules.class_groups import ClassGroup, group_of_each, require_names
 from datamodules.images import ImageDataModule
 from datamodules.tensors import TensorImages
+from runs.facts import ImageFacts
 
 
 class CIFAR10DataModule(ImageDataModule):
@@ -45,7 +47,14 @@ class CIFAR100DataModule(CIFAR10DataModule):
     """60,000 colour photographs of 100 classes, 32 x 32, 50,000 of them for training.
 
     Krizhevsky 2009, as CIFAR-10. Mean and standard deviation are its own: those of CIFAR-10, which some public code
-    uses here, differ by up to 0.02. `class_groups` are the 20 superclasses, as the files have them.
+    uses here, differ by up to 0.02. `class_levels` has the 20 superclasses, as the files have them, and the groups.
+
+    Args:
+        groups: Groups of superclasses, as configs/groups/cifar100.yaml has them: a third level of the tree of classes.
+        **options: See ImageDataModule.
+
+    Raises:
+        ValueError: If an option is out of range, or the groups do not hold every superclass once.
     """
 
     dataset_name = "CIFAR100"
@@ -54,14 +63,29 @@ class CIFAR100DataModule(CIFAR10DataModule):
     std = (0.2673, 0.2564, 0.2762)
     dataset = datasets.CIFAR100
 
+    def __init__(self, groups: list[ClassGroup] | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.groups = groups
+        require_names(groups or [])
+
+    @property
+    def facts(self) -> ImageFacts:
+        """Those of every image set, and the groups, if there are any."""
+        if self.groups is None:
+            return super().facts
+        return {**super().facts, "groups": {group.name: group.superclasses for group in self.groups}}
+
     def load(self) -> tuple[TensorImages, TensorImages | None]:
-        """Read both official parts, the names of the classes and the superclass of each."""
+        """Read both official parts, the names of the classes, and the superclass and the group of each."""
         parts = super().load()  # verifies the checksums of the files that are read again here
         folder = self.root / self.dataset.base_folder
         names = _unpickle(folder / self.dataset.meta["filename"])["coarse_label_names"]
         content = _unpickle(folder / self.dataset.train_list[0][0])
-        groups = dict(zip(content["fine_labels"], content["coarse_labels"], strict=True))
-        self.class_groups = [names[groups[label]] for label in range(self.num_classes)]
+        superclasses = dict(zip(content["fine_labels"], content["coarse_labels"], strict=True))
+        self.class_levels = {"superclass": [names[superclasses[label]] for label in range(self.num_classes)]}
+        if self.groups is not None:
+            groups = group_of_each(self.groups, names)
+            self.class_levels["group"] = [groups[name] for name in self.class_levels["superclass"]]
         return parts
 
 

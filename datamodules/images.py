@@ -44,7 +44,8 @@ class ImageDataModule(BaseDataModule):
 
     Attributes:
         class_names: Names of the classes.
-        class_groups: Name of the group of each class, where the set has groups of classes; else None.
+        class_levels: Of a set whose classes form a tree: by the name of each level above the classes, from near to far,
+            the name of what each class belongs to there.
 
     Raises:
         ValueError: If an option is out of range, or a class has too few samples for what is asked.
@@ -92,7 +93,7 @@ class ImageDataModule(BaseDataModule):
         self.augment = tuple(augment or ())
         self._images: tuple[TensorImages, TensorImages] | None = None  # while features stand in their place
         self.class_names = [str(label) for label in range(self.num_classes)]
-        self.class_groups: list[str] | None = None
+        self.class_levels: dict[str, list[str]] = {}
 
     @property
     def facts(self) -> ImageFacts:

@@ -7,6 +7,7 @@ from lightning_tasks.dfad import DFADTask
 from lightning_tasks.distillation import DistillationTask
 from lightning_tasks.image_task import ImageTask
 from lightning_tasks.losses import ClassBalanceLoss
+from lightning_tasks.multi_task import MultiTask
 from lightning_tasks.networks import (
     CNN,
     MLP,
@@ -31,6 +32,7 @@ __all__ = [
     "ImageGenerator",
     "ImageTask",
     "MixtureHead",
+    "MultiTask",
     "RegressionHead",
     "ResNet",
     "SketchNetwork",

@@ -68,7 +68,7 @@ class ClassificationTask(ImageTask):
         super().__init__(facts, compile, channels_last)
         self.save_hyperparameters()
         self.keep_plain_hyperparameters()
-        self.network = network(self.num_classes, self.image_shape)
+        self.network = network(self.num_outputs, self.image_shape)
         if initialisation is not None:
             initialise(self.network, initialisation)
         self.network_ckpt = network_ckpt
@@ -87,6 +87,11 @@ class ClassificationTask(ImageTask):
         self.test_time_flip = test_time_flip
 
     @property
+    def num_outputs(self) -> int:
+        """How many numbers the network gives for an image."""
+        return self.num_classes
+
+    @property
     def networks(self) -> dict[str, nn.Module]:
         """The one network."""
         return {"network": self.network}
@@ -96,18 +101,26 @@ class ClassificationTask(ImageTask):
         return self.network(x)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Compute the cross-entropy of one batch."""
+        """Compute the loss of one batch."""
         x, y = batch
-        logits = self.frozen.end(x) if self.frozen and self._features else self(x)
-        loss = self.loss(logits, y)
-        hard = y.argmax(dim=1) if y.ndim == 2 else y
+        return self.training_loss(self.frozen.end(x) if self.frozen and self._features else self.network(x), y)
+
+    def training_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Compute the cross-entropy of what the network gives (B, num_outputs), with labels (B,) or soft labels."""
+        loss = self.loss(outputs, y)
         self.track("loss", loss, len(y))
-        self.track("acc", (logits.detach().argmax(dim=1) == hard).float().mean(), len(y))
+        self.track("acc", self.share_right(outputs, y), len(y))
         return loss
+
+    @staticmethod
+    def share_right(logits: Tensor, y: Tensor) -> Tensor:
+        """Compute the share of right answers; of soft labels the class of the greatest share is right."""
+        hard = y.argmax(dim=1) if y.ndim == 2 else y
+        return (logits.detach().argmax(dim=1) == hard).float().mean()
 
     def evaluated(self, stage: str) -> dict[str, Callable[[Tensor], Tensor]]:
         """Evaluate each network on mirrored images too, if that is asked for."""
-        networks = super().evaluated(stage)
+        networks = super().evaluated(stage) | {"": self.network}
         if stage == "val" and self.frozen and self._features:
             return {suffix: self.frozen.end_of(self._module(suffix)) for suffix in networks}
         return {suffix: _flipped_too(each) for suffix, each in networks.items()} if self.test_time_flip else networks
@@ -164,7 +177,7 @@ class ClassificationTask(ImageTask):
         plan: Any = {"scheduler": scheduler, "name": "lr", "monitor": monitor, "interval": self.scheduler_interval}
         return {"optimizer": optimizer, "lr_scheduler": plan}
 
-    def _trained(self) -> list[nn.Parameter]:
+    def _trained(self) -> list[Any]:
         return [each for each in self.network.parameters() if each.requires_grad]
 
 

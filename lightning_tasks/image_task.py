@@ -1,6 +1,7 @@
 """What tasks of image classification share: how networks are evaluated, and what their layers give."""
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
@@ -67,7 +68,7 @@ class ImageTask(BaseTask):
 
     monitor = "val/acc"
     mode = "max"
-    headline = ("test/acc",)
+    headline: ClassVar[tuple[str, ...]] = ("test/acc",)
 
     def __init__(self, facts: ImageFacts, compile: bool = False, channels_last: bool = False) -> None:
         super().__init__(facts, compile, channels_last)
@@ -122,6 +123,10 @@ class ImageTask(BaseTask):
         del stage
         return {"": self} if self.ema is None else {"": self, "_ema": self.ema}
 
+    def new_evaluation(self) -> Evaluation:
+        """Give what counts the answers of one network."""
+        return Evaluation(self.num_classes)
+
     @property
     def test_confusion(self) -> MulticlassConfusionMatrix:
         """Counts of the last test, rows true and columns predicted classes."""
@@ -160,7 +165,7 @@ class ImageTask(BaseTask):
         for suffix in self.evaluated(stage):
             name = stage + suffix
             if name not in self.evaluations:
-                self.evaluations[name] = Evaluation(self.num_classes).to(self.device)
+                self.evaluations[name] = self.new_evaluation().to(self.device)
             self.evaluations[name].reset()  # type: ignore[operator]
 
     def _evaluate(self, stage: str, x: Tensor, y: Tensor) -> dict[str, Tensor]:

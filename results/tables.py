@@ -10,6 +10,7 @@ from typing import Any
 
 from results.cards import Card, by_group
 from runs.figures import shown
+from runs.identity import option_words
 
 QUIET = (
     "--config",
@@ -34,15 +35,7 @@ def seconds(group: list[Card]) -> str:
 
 def overrides(card: Card) -> list[str]:
     """Pick out what the command line changed of the config file, without seed and what the terminal shows."""
-    words = shlex.split(card["command"])[3:]
-    found = []
-    while words:
-        word = words.pop(0)
-        if "=" not in word and words and not words[0].startswith("--"):
-            word = f"{word}={words.pop(0)}"
-        if not word.startswith(QUIET):
-            found.append(word)
-    return found
+    return [word for word in option_words(shlex.split(card["command"])[3:]) if not word.startswith(QUIET)]
 
 
 def results_table(cards: list[Card]) -> str:

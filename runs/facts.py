@@ -15,6 +15,7 @@ class ImageFacts(TypedDict):
         std: Standard deviation of each channel, likewise.
         words: Of pictures of drawings: what is drawn, in the order of the classes.
         parts: Of pictures of drawings: how they are divided, see SketchFacts.
+        groups: Of classes that form a tree: the superclasses of each group.
     """
 
     dataset: str
@@ -24,6 +25,7 @@ class ImageFacts(TypedDict):
     std: tuple[float, ...]
     words: NotRequired[tuple[str, ...]]
     parts: NotRequired[str]
+    groups: NotRequired[dict[str, list[str]]]
 
 
 class SketchFacts(TypedDict):

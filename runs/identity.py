@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,17 @@ def configuration(config: Namespace) -> Configuration:
 def _only_watches(class_path: str) -> bool:
     module, _, name = class_path.rpartition(".")
     return name in WATCHING_CALLBACKS or getattr(getattr(importlib.import_module(module), name), "only_watches", False)
+
+
+def option_words(words: Sequence[str]) -> list[str]:
+    """Write each option of a command line as one word, `--name=value`."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1].startswith("--") and "=" not in joined[-1] and not word.startswith("--"):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def read_command(parser: ArgumentParser, words: list[str]) -> Configuration:

@@ -56,7 +56,8 @@ def test_config_is_fitted_tested_and_predicted(config, tmp_path, mnist_root, cif
     assert card["partial"] == {"train": 1, "val": 1, "test": 1}
     best = f"--ckpt_path=logs/{config.stem}/version_0/checkpoints/best.ckpt"
     tested = run_cli("test", *words, best)
-    assert tested.trainer.callback_metrics["test/acc"].item() == card["metrics"]["test/acc"]
+    headline = card["headline"][0]
+    assert tested.trainer.callback_metrics[headline].item() == card["metrics"][headline]
     predicted = run_cli("predict", *words, best)
     assert len(Path(predicted.trainer.log_dir, "predictions.csv").read_text().splitlines()) == 1 + 8
 

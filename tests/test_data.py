@@ -11,6 +11,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from conftest import superclasses
 from torch.utils.data import DataLoader
 from torchvision import datasets
 
@@ -249,9 +250,9 @@ def test_channels_rows_and_columns_of_cifar(cifar_root):
 
 def test_superclasses_of_cifar_100_are_those_in_its_files(cifar_root):
     data = CIFAR100DataModule(root=str(cifar_root), val_fraction=0.25)
-    assert data.class_groups is None  # not known before anything is read
+    assert data.class_levels == {}  # not known before anything is read
     data.prepare_data()
-    assert data.class_groups == [f"group {7 * label % 20}" for label in range(100)]
+    assert data.class_levels == {"superclass": [superclasses()[7 * label % 20] for label in range(100)]}
 
 
 def prepare(root):
@@ -296,7 +297,7 @@ class TestRealData:
         assert [len(part) for part in (data.train_set, data.val_set, data.test_set)] == [45000, 5000, 10000]
         assert torch.bincount(data.test_set.labels).tolist() == [100] * 100
         assert data.class_names[:2] == ["apple", "aquarium_fish"]
-        groups = dict(zip(data.class_names, data.class_groups, strict=True))
+        groups = dict(zip(data.class_names, data.class_levels["superclass"], strict=True))
         assert sorted(Counter(groups.values()).values()) == [5] * 20
         trees = {name for name, group in groups.items() if group == "trees"}
         assert trees == {"maple_tree", "oak_tree", "palm_tree", "pine_tree", "willow_tree"}

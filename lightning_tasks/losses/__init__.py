@@ -3,13 +3,20 @@
 from lightning_tasks.losses.cross_entropy import CrossEntropyLoss
 from lightning_tasks.losses.distillation import AdversarialL1Loss, ClassBalanceLoss, GeneratorLoss, Invented
 from lightning_tasks.losses.latent import LatentLoss, divergence
+from lightning_tasks.losses.severity import ExpectedSeverityLoss, SeverityScaledLoss, require_costs, severity_matrix
+from lightning_tasks.losses.uncertainty import UncertaintyWeighting
 
 __all__ = [
     "AdversarialL1Loss",
     "ClassBalanceLoss",
     "CrossEntropyLoss",
+    "ExpectedSeverityLoss",
     "GeneratorLoss",
     "Invented",
     "LatentLoss",
+    "SeverityScaledLoss",
+    "UncertaintyWeighting",
     "divergence",
+    "require_costs",
+    "severity_matrix",
 ]

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 class CrossEntropyLoss(nn.Module):
     """Cross-entropy between class scores and labels, with optional label smoothing and class weights.
 
-    L = sum_i w_i (-sum_c q_ic log p_ic) / sum_i w_i with p = softmax(logits). For class numbers y, q_y = 1 - s + s / C
-    and q_c = s / C for the others (Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7); with s = 0
-    that is -log p_y. For soft labels, as MixUp makes them, q = (1 - s) y + s / C. Class weights v enter as v_c q_c;
-    the mean is by w_i = v_{y_i} for class numbers and by w_i = 1 for soft labels, as in PyTorch. Computed from log p =
-    logits - logsumexp(logits), so that no probability can underflow, and always in float32, also under mixed precision.
+    L = sum_i f_i w_i (-sum_c q_ic log p_ic) / sum_i w_i with p = softmax(logits). For class numbers y, q_y = 1 - s +
+    s / C and q_c = s / C for the others (Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7); with
+    s = 0 that is -log p_y. For soft labels, as MixUp makes them, q = (1 - s) y + s / C. Class weights v enter as v_c
+    q_c; the mean is by w_i = v_{y_i} for class numbers and by w_i = 1 for soft labels, as in PyTorch. The factors f are
+    1 if not given. Computed from log p = logits - logsumexp(logits), so that no probability can underflow, and always in
+    float32, also under mixed precision.
 
     Args:
         label_smoothing: s above, in [0, 1).
@@ -35,8 +36,13 @@ class CrossEntropyLoss(nn.Module):
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
         self.register_buffer("class_weights", weights, persistent=False)
 
-    def forward(self, logits: Tensor, y: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, y: Tensor, factors: Tensor | None = None) -> Tensor:
         """Compare logits (B, C) with class numbers (B,), int64, or soft labels (B, C) that sum to 1; a scalar in nats.
+
+        Args:
+            logits: See above.
+            y: See above.
+            factors: Of each sample's loss. Shape (B,).
 
         Raises:
             ValueError: If the shapes do not fit.
@@ -52,7 +58,9 @@ class CrossEntropyLoss(nn.Module):
         negative_log_p = -logits.float().log_softmax(dim=1)
         if weights is not None:
             negative_log_p = negative_log_p * weights
-        loss = (y * negative_log_p if soft else negative_log_p.gather(1, y[:, None])).sum()
+        losses = (y * negative_log_p).sum(dim=1) if soft else negative_log_p.gather(1, y[:, None])[:, 0]
         if self.label_smoothing:
-            loss = torch.lerp(loss, negative_log_p.sum() / logits.shape[1], self.label_smoothing)
-        return loss / (len(y) if soft or weights is None else weights[y].sum())
+            losses = torch.lerp(losses, negative_log_p.mean(dim=1), self.label_smoothing)
+        if factors is not None:
+            losses = losses * factors
+        return losses.sum() / (len(y) if soft or weights is None else weights[y].sum())

@@ -1,0 +1,119 @@
+"""Losses that know how bad a mistake is.
+
+A severity matrix S (C, C) holds what it costs to answer column c where row y is right: 0 on the diagonal, more the
+further apart the two classes are in their tree.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lightning_tasks.losses.cross_entropy import CrossEntropyLoss
+
+
+def severity_matrix(ancestors: Tensor, costs: Sequence[float]) -> Tensor:
+    """Compute what each mistake costs from how near the two classes are in their tree.
+
+    Args:
+        ancestors: What each class belongs to, by level from near to far. Shape (L, C), int64.
+        costs: Of a mistake within the nearest level, within the next, ..., across all. Length L + 1, above 0 and
+            increasing.
+
+    Returns:
+        S[y, c], 0 for y = c. Shape (C, C).
+
+    Raises:
+        ValueError: If the costs are not so.
+    """
+    require_costs(costs, len(ancestors) + 1)
+    num_classes = ancestors.shape[1]
+    severity = torch.full((num_classes, num_classes), float(costs[-1]), device=ancestors.device)
+    for level, cost in reversed(list(zip(ancestors, costs, strict=False))):
+        severity[level[:, None] == level] = cost
+    return severity.fill_diagonal_(0)
+
+
+def require_costs(costs: Sequence[float], count: int) -> None:
+    """Refuse costs that are too few or many, not above 0 or not increasing."""
+    if len(costs) != count or not all(low < high for low, high in zip((0, *costs), costs, strict=False)):
+        raise ValueError(
+            f"costs must be {count} increasing numbers above 0, of mistakes from near to far, got {list(costs)}"
+        )
+
+
+class SeverityScaledLoss(nn.Module):
+    """Cross-entropy of each sample, scaled by the severity of what is predicted for it now.
+
+    L = 1/B sum_i (1 + weight S[y_i, argmax_c logits_ic]) CE_i, as the courses ask for. The factor has no gradient: it
+    does not say which wrong class would be milder. It is a cross-entropy with weights that move to the samples which
+    are badly mistaken at the moment, so it optimises the probability of the right class there. Of soft labels q the
+    severity is sum_k q_k S[k, argmax]. Always in float32, also under mixed precision.
+
+    Args:
+        cross_entropy: CE above.
+        weight: Not negative; 0 leaves the cross-entropy.
+
+    Raises:
+        ValueError: If the weight is negative.
+    """
+
+    def __init__(self, cross_entropy: CrossEntropyLoss, weight: float = 1.0) -> None:
+        super().__init__()
+        require_weight(weight)
+        self.cross_entropy = cross_entropy
+        self.weight = weight
+
+    def forward(self, logits: Tensor, y: Tensor, severity: Tensor) -> Tensor:
+        """Compare logits (B, C) with labels (B,) or soft labels (B, C) by severities (C, C); a scalar in nats."""
+        predicted = logits.detach().argmax(dim=1)
+        scale = 1 + self.weight * costs_of(y, severity).gather(1, predicted[:, None])[:, 0]
+        return self.cross_entropy(logits, y, scale)
+
+
+class ExpectedSeverityLoss(nn.Module):
+    """Cross-entropy, and the severity that is to be expected if a class is drawn from the predicted probabilities.
+
+    L = CE + weight 1/B sum_i sum_c p_ic S[y_i, c] with p = softmax(logits). The second term is the risk that a decision
+    by p takes; it is differentiable, and its gradient p_c (S[y, c] - sum_k p_k S[y, k]) lowers the classes that are
+    worse than the present mean and raises the milder ones. Alone it would be least where all probability is on the
+    class of least risk, and says nothing of how sure to be; the cross-entropy keeps the probabilities those of the
+    classes. Of soft labels q the severity of c is sum_k q_k S[k, c]. Always in float32, also under mixed precision.
+
+    Args:
+        cross_entropy: CE above.
+        weight: Nats for a unit of severity; not negative.
+
+    Raises:
+        ValueError: If the weight is negative.
+    """
+
+    def __init__(self, cross_entropy: CrossEntropyLoss, weight: float = 1.0) -> None:
+        super().__init__()
+        require_weight(weight)
+        self.cross_entropy = cross_entropy
+        self.weight = weight
+
+    def forward(self, logits: Tensor, y: Tensor, severity: Tensor) -> Tensor:
+        """Compare logits (B, C) with labels (B,) or soft labels (B, C) by severities (C, C); a scalar in nats."""
+        expected = (logits.float().softmax(dim=1) * costs_of(y, severity)).sum(dim=1)
+        return self.cross_entropy(logits, y) + self.weight * expected.mean()
+
+
+def costs_of(y: Tensor, severity: Tensor) -> Tensor:
+    """Give what each answer would cost. Shape (B, C).
+
+    Args:
+        y: Labels (B,), int64, or soft labels (B, C).
+        severity: Shape (C, C).
+    """
+    if y.ndim == 1:
+        return severity[y]
+    with torch.autocast(y.device.type, enabled=False):  # else a product in half precision
+        return y.float() @ severity
+
+
+def require_weight(weight: float) -> None:
+    """Refuse a negative weight."""
+    if weight < 0:
+        raise ValueError(f"severity_weight must not be negative, got {weight}")
