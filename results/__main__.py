@@ -1,9 +1,9 @@
 """Run cards as tables: `python -m results`, or `python -m results --compare RUN RUN ...`.
 
 Copies each `logs/**/run.json` whose run is whole and the work of one commit to `results/runs/`, which is kept in git,
-writes `results/results.csv` with one row a run, the tables and pictures of the sweeps to `results/sweeps/`, and
-replaces what stands between the markers in README.md and docs/*.md. With --compare nothing is written: runs are shown
-side by side, the options that differ and all metrics.
+writes `results/results.csv` with one row a run, the tables and pictures of the sweeps to `results/sweeps/`, a picture
+of the errors of one of them to `results/pictures/`, and replaces what stands between the markers in README.md and
+docs/*.md. With --compare nothing is written: runs are shown side by side, the options that differ and all metrics.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from rich.console import Console
 
 from parsing import task_parser
 from results import cards as run_cards
+from results import error_kinds
 from results.compare import comparison, find_cards
 from results.tables import benchmark_table, fill, results_table, systems_table
 from runs.identity import config_hash, read_command
@@ -59,6 +60,10 @@ def write(logs: Path) -> None:
     for card in stale:
         print(f"not in the tables, since its config is another by now: {card['experiment']}, seed {card['seed']}")
     current = [card for card in cards if card not in stale]
+    if error_kinds.shares(current):
+        picture = HERE / "pictures" / "cifar100_multitask_errors.png"
+        picture.parent.mkdir(exist_ok=True)
+        error_kinds.draw(current).savefig(picture, dpi=110, bbox_inches="tight")
     for page in (Path("README.md"), *sorted(Path("docs").glob("*.md"))):
         page.write_text(fill(page.read_text(), lambda name: section(name, current)))
     print(f"{len(cards)} runs in {HERE / 'results.csv'}; tables of README.md and docs/ written")

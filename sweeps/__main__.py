@@ -119,8 +119,8 @@ def run_all(run: Runner, jobs: int) -> tuple[list[report.Card], int]:
                 try:
                     card, took = future.result()
                     cards.append(card)
-                    value = card["metrics"].get(run.sweep.metric, float("nan"))
-                    outcome = f"{run.sweep.metric} {value:.4f}, {took}"
+                    values = {metric: card["metrics"].get(metric, float("nan")) for metric in run.sweep.metrics}
+                    outcome = ", ".join([*(f"{metric} {value:.4f}" for metric, value in values.items()), took])
                 except RuntimeError as error:
                     failed += 1
                     outcome = f"failed: {error}"

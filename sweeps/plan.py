@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-ALLOWED = ("config", "axes", "options", "seeds", "metric", "columns", "reported")
+ALLOWED = ("config", "axes", "options", "seeds", "metrics", "columns", "reported")
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Sweep:
         name: Stem of the file; the runs are under logs/<name>/.
         config: Config file of the experiment.
         axes: For each axis, the overrides {option: value} of each named choice.
-        columns: Axes that run across the table; the others run down. If all run down, seconds stand beside the metric.
+        columns: Axes that run across the table; the others run down. If all run down, seconds stand beside the metrics.
         options: Overrides {option: value} of all runs.
         seeds: Each cell is run with each seed.
-        metric: Of the run card, shown in the table.
-        reported: What others report for a row: {axis: choice, ..., "value": number}.
+        metrics: Of the run card, shown in the table; only one if there are columns.
+        reported: What others report for a row: {axis: choice, ..., "values": {metric: number}}.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Sweep:
     columns: list[str]
     options: dict[str, Any] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=lambda: [42])
-    metric: str = "test/acc"
+    metrics: list[str] = field(default_factory=lambda: ["test/acc"])
     reported: list[dict[str, Any]] = field(default_factory=list)
 
     def cells(self) -> list[Cell]:
@@ -70,12 +70,12 @@ class Sweep:
         """Give the command line of a cell, without its seed."""
         return ["fit", f"--config={self.config}", *cell.words, f"--experiment={self.experiment(cell)}"]
 
-    def reported_value(self, values: dict[str, str]) -> float | None:
-        """Give what others report for a row of the table, if they do."""
+    def reported_values(self, cell: Cell) -> dict[str, float]:
+        """Give what others report, by metric, for the row of the table that a cell is in."""
         for row in self.reported:
-            if all(row[axis] == name for axis, name in values.items()):
-                return float(row["value"])
-        return None
+            if all(row[axis] == name for axis, name in cell.values.items() if axis not in self.columns):
+                return row["values"]
+        return {}
 
 
 def read(path: Path) -> Sweep:
@@ -110,11 +110,20 @@ def read(path: Path) -> Sweep:
     data.setdefault("columns", list(axes)[-1:])
     if unknown := set(data["columns"]) - set(axes):
         raise ValueError(f"{path}: columns: no axis {', '.join(map(str, unknown))}; there are {', '.join(axes)}")
-    down = [axis for axis in axes if axis not in data["columns"]]
-    for row in data.get("reported", []):
-        if set(row) != {*down, "value"} or any(row[axis] not in axes[axis] for axis in down):
-            raise ValueError(f"{path}: reported: {row} must give a choice on {', '.join(down)} and a value")
     sweep = Sweep(name=path.stem, **data)
+    if not isinstance(sweep.metrics, list) or not sweep.metrics:
+        raise ValueError(f"{path}: metrics must be a list of names, got {sweep.metrics!r}")
+    if len(sweep.metrics) > 1 and sweep.columns:
+        raise ValueError(f"{path}: several metrics need columns: [], got {', '.join(sweep.columns)}")
+    down = [axis for axis in axes if axis not in sweep.columns]
+    for row in sweep.reported:
+        if set(row) != {*down, "values"} or any(row[axis] not in axes[axis] for axis in down):
+            raise ValueError(f"{path}: reported: {row} must give a choice on {', '.join(down)} and values")
+        values = row["values"]
+        if not isinstance(values, dict) or not all(isinstance(each, int | float) for each in values.values()):
+            raise ValueError(f"{path}: reported: values must map metrics to numbers, got {values!r}")
+        if unknown := set(values) - set(sweep.metrics):
+            raise ValueError(f"{path}: reported: no metric {', '.join(unknown)}; there are {', '.join(sweep.metrics)}")
     folders = [cell.folder for cell in sweep.cells()]
     if len(set(folders)) < len(folders):
         raise ValueError(f"{path}: two choices have names that are the same as a folder; change one")

@@ -2,12 +2,14 @@
 
 import csv
 import itertools
+import math
 import statistics
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from runs.figures import is_share, shown
@@ -34,19 +36,17 @@ def rows(sweep: Sweep, cards: Iterable[Card], hashes: Mapping[str, str]) -> list
     for cell in sweep.cells():
         experiment = sweep.experiment(cell)
         group = [card for (name, seed), card in sorted(newest.items()) if name == experiment and seed in sweep.seeds]
-        values = [card["metrics"][sweep.metric] for card in group if sweep.metric in card["metrics"]]
-        down = {axis: name for axis, name in cell.values.items() if axis not in sweep.columns}
-        result.append(
-            {
-                **cell.values,
-                "seeds": len(values),
-                "values": values,
-                "mean": statistics.mean(values) if values else None,
-                "std": statistics.stdev(values) if len(values) > 1 else None,
-                "seconds": statistics.median(card["seconds"] for card in group) if group else None,
-                "reported": sweep.reported_value(down),
-            }
-        )
+        values = {
+            metric: [card["metrics"][metric] for card in group if metric in card["metrics"]] for metric in sweep.metrics
+        }
+        reported = sweep.reported_values(cell)
+        row: Row = {**cell.values, "seeds": min(map(len, values.values())), "values": values}
+        for metric, each in values.items():
+            row[f"{metric} mean"] = statistics.mean(each) if each else None
+            row[f"{metric} std"] = statistics.stdev(each) if len(each) > 1 else None
+            row[f"{metric} reported"] = reported.get(metric)
+        row["seconds"] = statistics.median(card["seconds"] for card in group) if group else None
+        result.append(row)
     return result
 
 
@@ -66,63 +66,80 @@ def write(sweep: Sweep, table: list[Row], folder: Path) -> None:
 def markdown(sweep: Sweep, table: list[Row]) -> str:
     """Write a row for each choice on the axes that run down, and a column for each on those that run across.
 
-    If none runs across, the columns are the metric and the median seconds of `fit`.
+    If none runs across, the columns are the metrics and the median seconds of `fit`. What others report of a metric
+    stands right after it.
     """
     down, across = _layout(sweep)
     cells = {tuple(row[axis] for axis in sweep.axes): row for row in table}
-    shows_reported = any(row["reported"] is not None for row in table)
-    heads = [*down, *(", ".join(each.values()) or sweep.metric for each in across)]
-    heads += ["reported"] * shows_reported + ["seconds"] * (not sweep.columns)
+    reported = [metric for metric in sweep.metrics if any(row[f"{metric} reported"] is not None for row in table)]
+    heads = list(down)
+    for metric in sweep.metrics:
+        heads += [", ".join(each.values()) or metric for each in across]
+        heads += [f"{metric}, reported"] * (metric in reported)
+    heads += ["seconds"] * (not sweep.columns)
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for names in itertools.product(*(sweep.axes[axis] for axis in down)):
         values = dict(zip(down, names, strict=True))
+        group = [cells[tuple((values | each)[axis] for axis in sweep.axes)] for each in across]
+        first = group[0]  # what others report is the same for all, and seconds are shown of one
         line = list(names)
-        for each in across:
-            row = cells[tuple((values | each)[axis] for axis in sweep.axes)]
-            line.append(shown(sweep.metric, row["values"], 1))
-        if shows_reported:
-            reported = sweep.reported_value(values)
-            line.append(shown(sweep.metric, [] if reported is None else [reported], 1))
+        for metric in sweep.metrics:
+            line += [shown(metric, row["values"][metric], 1) for row in group]
+            if metric in reported:
+                number = first[f"{metric} reported"]
+                line.append(shown(metric, [] if number is None else [number], 1))
         if not sweep.columns:
-            line.append("-" if row["seconds"] is None else f"{row['seconds']:.0f}")
+            line.append("-" if first["seconds"] is None else f"{first['seconds']:.0f}")
         lines.append("| " + " | ".join(line) + " |")
     counts = sorted({row["seeds"] for row in table})
     seeds = " to ".join(map(str, sorted({counts[0], counts[-1]}))) + (" seed" if counts == [1] else " seeds")
-    unit = " in percent" if is_share(sweep.metric) else ""
     by = f" by {', '.join(sweep.columns)}" if sweep.columns else ""
-    lines += ["", f"{sweep.metric}{unit}{by}; {seeds} a cell."]
+    lines += ["", f"{', '.join(map(_with_unit, sweep.metrics))}{by}; {seeds} a cell."]
     return "\n".join(lines)
 
 
 def draw(sweep: Sweep, table: list[Row]) -> Figure:
-    """Draw a line for each row of the table, a dot for each cell in it, and a cross for what others report."""
+    """Draw a panel for each metric: a line for each row of the table, with a dot for each cell in it."""
+    down, _ = _layout(sweep)
+    height = math.prod(len(sweep.axes[axis]) for axis in down)
+    figure = Figure(figsize=(4.5 + 3.5 * len(sweep.metrics), 1.4 + 0.42 * height), layout="constrained")
+    panels = figure.subplots(1, len(sweep.metrics), sharey=True, squeeze=False)[0]
+    for axes, metric in zip(panels, sweep.metrics, strict=True):
+        _draw_metric(axes, sweep, table, metric)
+    panels[0].set(ylabel=", ".join(down), title=sweep.name)
+    return figure
+
+
+def _draw_metric(axes: Axes, sweep: Sweep, table: list[Row], metric: str) -> None:
+    """Draw the dots of a metric, and a cross in each line for what others report."""
     down, across = _layout(sweep)
-    factor = 100 if is_share(sweep.metric) else 1
-    lines = list(itertools.product(*(sweep.axes[axis] for axis in down)))
-    figure = Figure(figsize=(8, 1.4 + 0.42 * len(lines)), layout="constrained")
-    axes = figure.subplots()
-    places = {names: -index for index, names in enumerate(lines)}
+    factor = 100 if is_share(metric) else 1
+    places = {names: -index for index, names in enumerate(itertools.product(*(sweep.axes[axis] for axis in down)))}
     for index, each in enumerate(across):
         shift = 0.3 * (0.5 - (index + 0.5) / len(across)) * 2
-        drawn = [row for row in table if row["mean"] is not None and all(row[a] == name for a, name in each.items())]
+        chosen = [row for row in table if all(row[axis] == name for axis, name in each.items())]
+        drawn = [row for row in chosen if row[f"{metric} mean"] is not None]
         axes.errorbar(
-            [factor * row["mean"] for row in drawn],
+            [factor * row[f"{metric} mean"] for row in drawn],
             [places[tuple(row[axis] for axis in down)] + shift for row in drawn],
-            xerr=[factor * (row["std"] or 0) for row in drawn],
+            xerr=[factor * (row[f"{metric} std"] or 0) for row in drawn],
             fmt="o",
             markersize=5,
             color=colormaps["tab10" if len(across) <= 10 else "tab20"](index),
-            label=", ".join(f"{axis} {name}" for axis, name in each.items()) or sweep.metric,
+            label=", ".join(f"{axis} {name}" for axis, name in each.items()) or metric,
         )
-    reported = {tuple(row[a] for a in down): row["reported"] for row in table if row["reported"] is not None}
+    numbers = {tuple(row[axis] for axis in down): row[f"{metric} reported"] for row in table}
+    reported = {names: factor * number for names, number in numbers.items() if number is not None}
     if reported:
-        numbers = [factor * value for value in reported.values()]
-        axes.plot(numbers, [places[names] for names in reported], "kx", markersize=8, label="reported")
-    axes.set_yticks(list(places.values()), [", ".join(names) for names in lines])
-    axes.set(xlabel=sweep.metric + ("" if factor == 1 else " in percent"), ylabel=", ".join(down), title=sweep.name)
+        axes.plot(list(reported.values()), [places[names] for names in reported], "kx", markersize=8, label="reported")
+    axes.set_yticks(list(places.values()), [", ".join(names) for names in places])
+    axes.set_xlabel(_with_unit(metric))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    return figure
+
+
+def _with_unit(metric: str) -> str:
+    return f"{metric} in percent" if is_share(metric) else metric
 
 
 def _layout(sweep: Sweep) -> tuple[list[str], list[dict[str, str]]]:

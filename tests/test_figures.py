@@ -18,6 +18,7 @@ from scripted import ANSWERS, PROBABILITIES, right
 from cli import main
 from parsing import task_parser
 from results.tables import results_table
+from runs.figures import is_share, shown
 from runs.identity import config_hash, read_command
 from sweeps import report
 from sweeps.plan import read as read_sweep
@@ -187,6 +188,14 @@ def test_predictions_and_their_probabilities():
     assert [int(row[0]) for row in rows[1:]] == list(range(10))
 
 
+@pytest.mark.parametrize("metric", ["test/loss", "val/nll", "test/severity", "test/severity_crm", "test/cost_last"])
+def test_what_is_no_share_is_not_in_percent(metric):
+    assert not is_share(metric)
+    assert shown(metric, [0.5, 0.25]) == "0.3750 ± 0.1768"
+    assert is_share("test/acc_fine_crm")
+    assert shown("test/acc_fine_crm", [0.5, 0.25]) == "37.50 ± 17.68"
+
+
 def test_rows_of_the_tables_of_results_and_sweeps(capsys):
     """From the command line to the Markdown."""
     with pytest.raises(SystemExit):
@@ -194,7 +203,7 @@ def test_rows_of_the_tables_of_results_and_sweeps(capsys):
     Path("scripted.yaml").write_text(capsys.readouterr().out)
     axes = {"by": {"accuracy": {}, "its least": {"checkpoint_best.mode": "min"}}, "epochs": {}}
     axes["epochs"] = {"2": {"trainer.max_epochs": 2}, "4": {"trainer.max_epochs": 4}}
-    reported = [{"by": "accuracy", "value": 0.123}]
+    reported = [{"by": "accuracy", "values": {"test/acc": 0.123}}]
     sweep = {"config": "scripted.yaml", "axes": axes, "seeds": [1, 2], "reported": reported}
     Path("table.yaml").write_text(yaml.safe_dump(sweep, sort_keys=False))
     sweep = read_sweep(Path("table.yaml"))

@@ -35,7 +35,7 @@ FILE = {
         },
         "L2": {"off": {"model.l2": 0.0}, "on": {"model.l2": 0.001}},
     },
-    "reported": [{"rule": "slow", "value": 0.5}],
+    "reported": [{"rule": "slow", "values": {"test/acc": 0.5}}],
 }
 
 
@@ -94,11 +94,9 @@ def test_a_sweep_without_seeds_has_that_of_the_command_line(sweep_file):
 def test_picture_names_what_others_report_if_they_do(sweep_file, reported):
     sweep_file.write_text(yaml.safe_dump(FILE | {"reported": reported}, sort_keys=False))
     sweep = read(sweep_file)
-    table = [
-        {**cell.values, "mean": mean, "std": None, "reported": sweep.reported_value({"rule": cell.values["rule"]})}
-        for mean, cell in zip((0.1, 0.2, 0.3, None), sweep.cells(), strict=True)
-    ]
-    axes = report.draw(sweep, table).axes[0]
+    made = zip((0.1, 0.2, 0.3), sweep.cells(), strict=False)
+    cards = [card(sweep.experiment(cell), 1, value) for value, cell in made]
+    axes = report.draw(sweep, report.rows(sweep, cards, {cell.folder: "h" for cell in sweep.cells()})).axes[0]
     values = {each.get_label(): each.lines[0].get_xdata().tolist() for each in axes.containers}
     assert values == {"L2 off": pytest.approx([10, 30]), "L2 on": pytest.approx([20])}
     said = [text.get_text() for text in axes.get_legend().get_texts()]
@@ -217,15 +215,15 @@ def test_table_by_hand_computed_values(sweep_file):
     hashes = {cell.folder: "h" for cell in sweep.cells()}
     text = report.markdown(sweep, report.rows(sweep, cards, hashes))
     assert text.splitlines()[:4] == [
-        "| rule | off | on | reported |",
+        "| rule | off | on | test/acc, reported |",
         "|---|---|---|---|",
         "| slow | 92.0 ± 2.8 | - | 50.0 |",
         "| fast | - | 50.0 | - |",
     ]
     assert text.endswith("test/acc in percent by L2; 0 to 2 seeds a cell.")
-    losses = replace(sweep, metric="val/loss")
+    losses = replace(sweep, metrics=["val/loss"], reported=[])
     cards = [each | {"metrics": {"val/loss": 0.25}} for each in cards[:1]]
-    assert "| slow | 0.2500 | - |" in report.markdown(losses, report.rows(losses, cards, hashes))
+    assert "| slow | 0.2500 | - |\n" in report.markdown(losses, report.rows(losses, cards, hashes))
 
 
 def test_a_table_without_columns_shows_what_it_cost(sweep_file):
@@ -257,6 +255,49 @@ def test_a_table_without_columns_shows_what_it_cost(sweep_file):
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["test/acc"]
 
 
+def test_several_metrics_by_hand_computed_values(sweep_file):
+    """The second metric is no share, the third not reported; one run lacks the second, and is not counted as a seed."""
+    metrics = ["test/acc", "test/severity", "test/top5"]
+    reported = [
+        {"rule": "slow", "L2": "off", "values": {"test/severity": 2, "test/acc": 0.25}},
+        {"rule": "fast", "L2": "off", "values": {"test/acc": 0.125}},
+    ]
+    change = {"metrics": metrics, "columns": [], "reported": reported}
+    sweep_file.write_text(yaml.safe_dump(FILE | change, sort_keys=False))
+    sweep = read(sweep_file)
+    made = [("slow,off", 1, (0.5, 1.0, 0.75)), ("slow,off", 2, (0.75, 2.0, 0.75)), ("fast,on", 1, (0.25, 3.0, 0.875))]
+    cards = [card(f"table/{cell}", seed, 0) | {"metrics": dict(zip(metrics, v, strict=True))} for cell, seed, v in made]
+    cards.append(card("table/fast,on", 2, 0.5))
+    table = report.rows(sweep, cards, {cell.folder: "h" for cell in sweep.cells()})
+    assert report.markdown(sweep, table).splitlines() == [
+        "| rule | L2 | test/acc | test/acc, reported | test/severity | test/severity, reported | test/top5 | seconds |",
+        "|---|---|---|---|---|---|---|---|",
+        "| slow | off | 62.5 ± 17.7 | 25.0 | 1.5000 ± 0.7071 | 2.0000 | 75.0 ± 0.0 | 10 |",
+        "| slow | on | - | - | - | - | - | - |",
+        "| fast | off | - | 12.5 | - | - | - | - |",
+        "| fast | on | 37.5 ± 17.7 | - | 3.0000 | - | 87.5 | 10 |",
+        "",
+        "test/acc in percent, test/severity, test/top5 in percent; 0 to 2 seeds a cell.",
+    ]
+    report.write(sweep, table, Path("out"))
+    names = [f"{metric} {each}" for metric in metrics for each in ("mean", "std", "reported")]
+    assert Path("out/table.csv").read_text().splitlines() == [
+        ",".join(["rule", "L2", "seeds", *names, "seconds"]),
+        "slow,off,2,0.625,0.1768,0.25,1.5,0.7071,2,0.75,0,,10",
+        "slow,on,0,,,,,,,,,,",
+        "fast,off,0,,,0.125,,,,,,,",
+        "fast,on,1,0.375,0.1768,,3,,,0.875,,,10",
+    ]
+    panels = report.draw(sweep, table).axes
+    assert [axes.get_xlabel() for axes in panels] == ["test/acc in percent", "test/severity", "test/top5 in percent"]
+    dots = [axes.containers[0].lines[0].get_xydata().tolist() for axes in panels]
+    assert dots == [[[62.5, 0], [37.5, -3]], [[1.5, 0], [3, -3]], [[75, 0], [87.5, -3]]]
+    crosses = [[line.get_xydata().tolist() for line in axes.lines if line.get_label() == "reported"] for axes in panels]
+    assert crosses == [[[[25, 0], [12.5, -2]]], [[[2, 0]]], []]
+    assert [axes.get_ylabel() for axes in panels] == ["rule, L2", "", ""]
+    assert all(axes.get_shared_y_axes().joined(axes, panels[0]) for axes in panels)
+
+
 def test_options_of_a_sweep_are_those_of_all_cells(sweep_file):
     sweep_file.write_text(yaml.safe_dump(FILE | {"options": {"trainer.max_epochs": 3}}, sort_keys=False))
     for cell in read(sweep_file).cells():
@@ -274,13 +315,20 @@ def test_options_of_a_sweep_are_those_of_all_cells(sweep_file):
             "two choices have names that are the same as a folder",
         ),
         ({"columns": ["rules"]}, "columns: no axis rules; there are rule, L2"),
-        ({"reported": [{"seed": 1, "value": 2}]}, "reported: .* must give a choice on rule and a value"),
-        ({"reported": [{"rule": "slow"}]}, "reported: .* must give a choice on rule and a value"),
-        ({"reported": [{"rule": "quick", "value": 2}]}, "reported: .* must give a choice on rule and a value"),
+        ({"reported": [{"seed": 1, "values": {}}]}, "reported: .* must give a choice on rule and values"),
+        ({"reported": [{"rule": "slow", "value": 2}]}, "reported: .* must give a choice on rule and values"),
+        ({"reported": [{"rule": "quick", "values": {}}]}, "reported: .* must give a choice on rule and values"),
+        ({"reported": [{"rule": "slow", "values": 2}]}, "reported: values must map metrics to numbers, got 2"),
+        ({"reported": [{"rule": "slow", "values": {"test/acc": "x"}}]}, "reported: values must map metrics to numbers"),
+        ({"reported": [{"rule": "slow", "values": {"x": 1}}]}, "reported: no metric x; there are test/acc$"),
+        ({"metrics": "test/acc"}, "metrics must be a list of names, got 'test/acc'"),
+        ({"metrics": []}, r"metrics must be a list of names, got \[\]"),
+        ({"metrics": ["test/acc", "test/loss"]}, r"several metrics need columns: \[\], got L2"),
+        ({"metric": "test/acc"}, "a sweep needs config and axes"),
         ({"options": [1]}, r"options must map options to values, got \[1\]"),
         ({"seeds": 3}, "seeds must be a list of integers, got 3"),
         ({"config": "none.yaml"}, "config: no file none.yaml"),
-        ({"grid": {}}, "a sweep needs config and axes, and may have options, seeds, metric"),
+        ({"grid": {}}, "a sweep needs config and axes, and may have options, seeds, metrics, columns, reported"),
     ],
 )
 def test_a_file_that_is_no_sweep(sweep_file, change, message):
