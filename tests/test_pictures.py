@@ -114,27 +114,12 @@ def test_tsne_of_test_images_with_their_labels(monkeypatch):
         assert groups is None
 
 
-def test_groups_of_classes_reach_the_pictures(monkeypatch):
-    class Grouped(ScriptedDataModule):
-        def make_parts(self):
-            super().make_parts()
-            self.class_groups = ["insect", "insect", "mammal"]
-
-    shown = [spy(monkeypatch, module, name) for module, name in ((tsne, "draw_points"), (confusion, "draw_confusion"))]
-    data = Grouped(batch_size=4)
-    task = ClassificationTask(data.facts, Seer)
-    trainer = make_trainer(TSNEPicture("network.maps", epochs=(-1,)), ConfusionPicture())
-    trainer.fit(task, data)
-    trainer.test(task, data, verbose=False)
-    assert [calls[0][-1] for calls in shown] == [["insect", "insect", "mammal"]] * 2
-
-
 def test_confusion_of_the_tested_weights(monkeypatch):
     calls = spy(monkeypatch, confusion, "draw_confusion")
     callbacks = "--trainer.callbacks=ConfusionPicture"
     run_cli("fit", *SCRIPTED, "--trainer.max_epochs=4", callbacks)  # tests epoch 2, the best of four
-    (counts, names, groups), *others = calls
-    assert groups is None
+    (counts, names, levels), *others = calls
+    assert levels == []
     assert not others
     expected = np.zeros((3, 3))
     for true, answer in zip(LABELS, ANSWERS[1]["test"], strict=True):

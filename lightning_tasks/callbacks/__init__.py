@@ -4,10 +4,12 @@ from lightning_tasks.callbacks.activations import ActivationPicture
 from lightning_tasks.callbacks.answers import PredictionsPicture, ReliabilityPicture
 from lightning_tasks.callbacks.confusion import ConfusionPicture
 from lightning_tasks.callbacks.curves import CurvesPicture
+from lightning_tasks.callbacks.error_kinds import ErrorKindsPicture
 from lightning_tasks.callbacks.filters import FiltersPicture
 from lightning_tasks.callbacks.generated import GeneratedPicture
 from lightning_tasks.callbacks.graph import NetworkGraph
 from lightning_tasks.callbacks.learning_rates import LearningRates
+from lightning_tasks.callbacks.mistakes import MistakesBySeverityPicture
 from lightning_tasks.callbacks.pictures import Picture, SeriesPicture
 from lightning_tasks.callbacks.predictions import PredictionWriter
 from lightning_tasks.callbacks.progress import CompactProgressBar
@@ -23,9 +25,11 @@ __all__ = [
     "CompactProgressBar",
     "ConfusionPicture",
     "CurvesPicture",
+    "ErrorKindsPicture",
     "FiltersPicture",
     "GeneratedPicture",
     "LearningRates",
+    "MistakesBySeverityPicture",
     "NetworkGraph",
     "NetworkSummary",
     "Picture",

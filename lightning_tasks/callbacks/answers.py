@@ -4,11 +4,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_tasks.callbacks.pictures import Picture, save_figure
+
+Answer = tuple[str, str, float]  # true class, predicted class and its probability
+COLUMNS = 8  # of images, at most
 
 
 class AnswersPicture(Picture):
@@ -41,6 +45,17 @@ class AnswersPicture(Picture):
         """Draw what has been collected."""
         raise NotImplementedError
 
+    def surest(self, chosen: Tensor) -> Tensor:
+        """Sort the indices (n,) of images by confidence, the greatest first."""
+        return chosen[self.confidence[chosen].argsort(descending=True, stable=True)]
+
+    def answered(self, trainer: Trainer, chosen: Tensor) -> tuple[Tensor, list[Answer]]:
+        """Give the images (n, C, H, W), uint8, of indices (n,), and the answer to each."""
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        names, indices = data.class_names, chosen.tolist()
+        answers = [(names[self.labels[i]], names[self.predicted[i]], self.confidence[i].item()) for i in indices]
+        return data.test_set.__getitems__(indices)[0], answers
+
 
 class PredictionsPicture(AnswersPicture):
     """Draws the first test images as `figures/predictions.png` and the worst mistakes as `figures/mistakes.png`.
@@ -59,18 +74,14 @@ class PredictionsPicture(AnswersPicture):
 
     def draw(self, trainer: Trainer) -> None:
         """Draw both."""
-        wrong = torch.nonzero(self.predicted != self.labels).flatten()
-        worst = wrong[self.confidence[wrong].argsort(descending=True, stable=True)]
+        worst = self.surest(torch.nonzero(self.predicted != self.labels).flatten())
         pictures = {
             "predictions": (torch.arange(len(self.labels)), f"the first of {len(self.labels)} test images"),
-            "mistakes": (worst, f"the surest of {len(wrong)} wrong answers to {len(self.labels)} test images"),
+            "mistakes": (worst, f"the surest of {len(worst)} wrong answers to {len(self.labels)} test images"),
         }
         for name, (order, title) in pictures.items():
-            chosen = order[: self.num_images].tolist()
-            if chosen:
-                images = trainer.datamodule.test_set.__getitems__(chosen)[0]  # type: ignore[attr-defined]
-                names = trainer.datamodule.class_names  # type: ignore[attr-defined]
-                answers = [(names[self.labels[i]], names[self.predicted[i]], self.confidence[i].item()) for i in chosen]
+            if len(order):
+                images, answers = self.answered(trainer, order[: self.num_images])
                 save_figure(trainer, draw_answers(images, answers, title), name)
 
 
@@ -118,7 +129,7 @@ def calibration_error(counts: np.ndarray, accuracy: np.ndarray, confidence: np.n
     return float((counts * np.abs(accuracy - confidence)).sum() / counts.sum())
 
 
-def draw_answers(images: Tensor, answers: list[tuple[str, str, float]], title: str) -> Figure:
+def draw_answers(images: Tensor, answers: list[Answer], title: str) -> Figure:
     """Draw images with the true class above, and the predicted one with its probability below.
 
     Args:
@@ -126,22 +137,41 @@ def draw_answers(images: Tensor, answers: list[tuple[str, str, float]], title: s
         answers: True class, predicted class and its probability, of each image.
         title: Above all.
     """
-    columns = min(8, len(images))
-    rows = -(-len(images) // columns)
-    longest = max(len(name) for answer in answers for name in answer[:2])
+    return draw_bands([("", images, answers)], title)
+
+
+def draw_bands(bands: list[tuple[str, Tensor, list[Answer]]], title: str) -> Figure:
+    """Draw bands of images, each with a title of its own, as `draw_answers` draws one.
+
+    Args:
+        bands: Title, images (N, C, H, W), and answers of each; see `draw_answers`.
+        title: Above all.
+    """
+    columns = min(COLUMNS, max(len(images) for _, images, _ in bands))
+    rows = [-(-len(images) // columns) for _, images, _ in bands]
+    longest = max(len(name) for *_, answers in bands for answer in answers for name in answer[:2])
     width = max(1.25, 0.075 * (longest + 6))
-    figure = Figure(figsize=(columns * width + 0.3, rows * 1.6 + 0.5), layout="constrained")
+    heights = [1.6 * count + (0.2 if name else 0) for count, (name, *_) in zip(rows, bands, strict=True)]
+    figure = Figure(figsize=(columns * width + 0.3, sum(heights) + 0.5), layout="constrained")
     figure.suptitle(title, size=11)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat[len(images) :]:
-        axes.set_axis_off()
-    for axes, image, (true, predicted, probability) in zip(grid.flat, images, answers, strict=False):
-        axes.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=255)
-        axes.set(xticks=[], yticks=[])
-        axes.set_title(true, size=8, pad=3)
-        color = "green" if predicted == true else "red"
-        axes.set_xlabel(f"{predicted} {probability:.0%}", size=8, color=color, labelpad=3)
+    parts = figure.subfigures(len(bands), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for part, count, (name, images, answers) in zip(parts, rows, bands, strict=True):
+        if name:
+            part.suptitle(name, x=0.01, ha="left", size=10, weight="bold")
+        grid = part.subplots(count, columns, squeeze=False)
+        for axes in grid.flat[len(images) :]:
+            axes.set_axis_off()
+        for axes, image, answer in zip(grid.flat, images, answers, strict=False):
+            _draw_answer(axes, image, *answer)
     return figure
+
+
+def _draw_answer(axes: Axes, image: Tensor, true: str, predicted: str, probability: float) -> None:
+    axes.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=255)
+    axes.set(xticks=[], yticks=[])
+    axes.set_title(true, size=8, pad=3)
+    color = "green" if predicted == true else "red"
+    axes.set_xlabel(f"{predicted} {probability:.0%}", size=8, color=color, labelpad=3)
 
 
 def draw_reliability(counts: np.ndarray, accuracy: np.ndarray, confidence: np.ndarray) -> Figure:

@@ -1,18 +1,21 @@
 """The confusion matrix of the tested network."""
 
 import itertools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from pytorch_lightning import LightningModule, Trainer
+from torch import Tensor
 
 from lightning_tasks.callbacks.pictures import Picture, add_axes, save_figure
 
 if TYPE_CHECKING:
-    from lightning_tasks import ImageTask
+    from lightning_tasks.multi_task import MultiTask
 
 FEW = 20
 
@@ -21,36 +24,62 @@ class ConfusionPicture(Picture):
     """Draws the confusion matrix of the test as `figures/confusion.png`, and lists the pairs confused most often.
 
     Works with every task that has `test_confusion`. Rows are true classes and sum to 1. Of up to 20 classes the shares
-    are written in; more are a map, by groups of classes where the data have them (the superclasses of CIFAR-100), else
-    in an order that brings together what is confused.
+    are written in; more are a map. Classes stand as the data's tree of classes has them (the superclasses and groups of
+    CIFAR-100); many without a tree in an order that brings together what is confused. Of a task that has
+    `level_confusions`, those are drawn likewise, as `figures/confusion_<level>.png`.
     """
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the counts of the test that has just ended."""
-        counts = cast("ImageTask", pl_module).test_confusion.compute().cpu().numpy()
+        task = cast("MultiTask", pl_module)
         data = trainer.datamodule  # type: ignore[attr-defined]
-        figure = draw_confusion(counts, data.class_names, data.class_groups)
-        save_figure(trainer, figure, "confusion")
+        levels = list(data.class_levels.values())
+        save_figure(trainer, _drawn(task.test_confusion.compute(), data.class_names, levels), "confusion")
+        for level, counts in getattr(task, "level_confusions", {}).items():
+            names = task.level_names[level]
+            save_figure(trainer, _drawn(counts, names, levels_above(names, levels)), f"confusion_{level}")
 
 
-def draw_confusion(counts: np.ndarray, names: list[str], groups: list[str] | None = None) -> Figure:
+def _drawn(counts: Tensor, names: list[str], levels: Sequence[list[str]]) -> Figure:
+    return draw_confusion(counts.cpu().numpy(), names, levels)
+
+
+def levels_above(names: list[str], levels: Sequence[list[str]]) -> list[list[str]]:
+    """Say what the names of one level belong to on each level above it.
+
+    Args:
+        names: All names of the level, without repetition.
+        levels: Of each level above the classes, from near to far, the name of what each class belongs to.
+
+    Returns:
+        Of each level above that one, from near to far, what each name belongs to; none if it is the farthest.
+    """
+    for index, level in enumerate(levels):
+        if set(level) == set(names):
+            return [[dict(zip(level, above, strict=True))[name] for name in names] for above in levels[index + 1 :]]
+    return []
+
+
+def draw_confusion(counts: np.ndarray, names: list[str], levels: Sequence[list[str]] = ()) -> Figure:
     """Draw a confusion matrix.
 
     Args:
         counts: Number of samples of each true (row) and predicted (column) class. Shape (C, C).
         names: Names of the C classes.
-        groups: Name of the group of each class.
+        levels: Of each level of a tree above the classes, from near to far, the name of what each class belongs to.
     """
     few = len(names) <= FEW
-    groups = None if few else groups
-    order = np.arange(len(names)) if few else group_order(counts, groups) if groups else confusion_order(counts)
+    order = confusion_order(counts) if not few and not levels else tree_order(counts, levels)
     counts, names = counts[np.ix_(order, order)], [names[index] for index in order]
+    levels = [[level[index] for index in order] for level in levels]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     # All in inches: the matrix, so that a name of `size` points is no higher than its row; names beside it; the list.
     side, size = (max(5.0, 0.34 * len(names)), 9.0) if few else (0.105 * len(names), 6.5)
     lines = ["most confused", "(true -> predicted)", "", *worst_pairs(counts, names, int(4 * side))]
     beside = 0.7 + max(map(len, names)) * size / 115
-    right = beside + side + 0.2 + (max(map(len, groups)) * 7 / 115 if groups else 0)
+    above = max(size, 7.0)  # size of the names of levels
+    widths = [0.15 + max(map(len, level)) * above / 115 for level in levels]
+    right = beside + side + 0.2 + sum(widths)
     width, height = right + 0.1 + max(map(len, lines)) * 8 / 115, beside + side + 0.4
     figure = Figure(figsize=(width, height))
     axes = add_axes(figure, beside, beside, side, side)
@@ -58,17 +87,18 @@ def draw_confusion(counts: np.ndarray, names: list[str], groups: list[str] | Non
     image = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 2 else 0, size=size)
     axes.set_yticks(range(len(names)), names, size=size)
-    together = "groups of classes are framed" if groups else "classes that are confused stand together"
-    cells = "cells in %" if few else together
-    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {np.trace(counts) / counts.sum():.2%} ({cells})")
-    if groups:
-        _frame_groups(axes, [groups[index] for index in order])
+    placed = "groups of classes are framed" if levels else "classes that are confused stand together"
+    said = ("cells in %, groups are framed" if levels else "cells in %") if few else placed
+    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {np.trace(counts) / counts.sum():.2%} ({said})")
+    for index, level in enumerate(levels):
+        left = side + 0.08 + sum(widths[:index])
+        _frame(axes, level, left * len(names) / side - 0.5, above, thick=few or index > 0)
     place = right / width, (beside + side) / height
     figure.text(*place, "\n".join(lines), va="top", family="monospace", size=8)
     if few:
         for row, column in np.argwhere(counts):
             color = "white" if shares[row, column] > 0.35 else "black"
-            said = f"{100 * shares[row, column]:.0f}" if shares[row, column] >= 0.005 else "<1"
+            said = f"{100 * shares[row, column]:.0f}" if shares[row, column] > 0.005 else "<1"
             axes.text(column, row, said, ha="center", va="center", color=color, size=9)
     else:
         ticks = np.array([0, 0.05, 0.2, 0.5, 1])
@@ -95,32 +125,48 @@ def worst_pairs(counts: np.ndarray, names: list[str], most: int) -> list[str]:
     return [f"{int(wrong[pair]):4d}  {names[pair[0]]} -> {names[pair[1]]}" for pair in pairs if wrong[pair]]
 
 
-def _frame_groups(axes: Axes, groups: list[str]) -> None:
-    """Draw a square around each run of classes of one group, and write its name to the right of it."""
+def _frame(axes: Axes, level: list[str], left: float, size: float, thick: bool) -> None:
+    """Draw a square around each run of classes of one name, and write the name to the right of it.
+
+    Args:
+        axes: Of the matrix.
+        level: Name of what each class belongs to, in the order of the matrix.
+        left: Where the names begin.
+        size: Of the names, in points.
+        thick: Draw thick black squares, and such a line beside each name, as long as its run; else thin red squares.
+    """
+    color, linewidth = ("black", 1.4) if thick else ("tab:red", 0.6)
     start = 0
-    for name, run in itertools.groupby(groups):
-        size = len(list(run))
-        axes.add_patch(
-            Rectangle((start - 0.5, start - 0.5), size, size, fill=False, edgecolor="tab:red", linewidth=0.6)
-        )
-        axes.text(len(groups) + 0.3, start + size / 2 - 0.5, name, va="center", size=7)
-        start += size
+    for name, run in itertools.groupby(level):
+        count = len(list(run))
+        square = Rectangle((start - 0.5, start - 0.5), count, count, fill=False, edgecolor=color, linewidth=linewidth)
+        axes.add_patch(square)
+        text = axes.annotate(name, (left, start + count / 2 - 0.5), (4.0 * thick, 0), textcoords="offset points")
+        text.set(va="center", size=size, annotation_clip=False)
+        if thick:
+            ends = start - 0.2, start + count - 0.8
+            axes.add_artist(Line2D((left, left), ends, color=color, linewidth=linewidth, clip_on=False))
+        start += count
 
 
-def group_order(counts: np.ndarray, groups: list[str]) -> np.ndarray:
-    """Order classes by group; groups that are confused with each other stand together.
+def tree_order(counts: np.ndarray, levels: Sequence[list[str]]) -> np.ndarray:
+    """Order classes by a tree: what belongs together stands together, and beside it what it is confused with.
 
     Args:
         counts: Number of samples of each true (row) and predicted (column) class. Shape (C, C).
-        groups: Name of the group of each class; at least two groups.
+        levels: Of each level, from near to far, the name of what each class belongs to; may be none.
 
     Returns:
-        The classes in order. Shape (C,).
+        The classes in order; those that share the nearest level keep theirs. Shape (C,).
     """
-    names, of = np.unique(groups, return_inverse=True)
+    if not levels:
+        return np.arange(len(counts))
+    names, of = np.unique(levels[-1], return_inverse=True)
     member = np.eye(len(names), dtype=counts.dtype)[of]
-    rank = np.argsort(confusion_order(member.T @ counts @ member))
-    return np.argsort(rank[of], kind="stable")
+    parts = [np.flatnonzero(of == name) for name in confusion_order(member.T @ counts @ member)]
+    nearer = [[[level[index] for index in part] for level in levels[:-1]] for part in parts]
+    orders = [tree_order(counts[np.ix_(part, part)], its) for part, its in zip(parts, nearer, strict=True)]
+    return np.concatenate([part[order] for part, order in zip(parts, orders, strict=True)])
 
 
 def confusion_order(counts: np.ndarray) -> np.ndarray:
@@ -137,6 +183,8 @@ def confusion_order(counts: np.ndarray) -> np.ndarray:
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
 
+    if len(counts) == 1:
+        return np.zeros(1, int)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     distances = 1 - (shares + shares.T) / 2
     np.fill_diagonal(distances, 0)

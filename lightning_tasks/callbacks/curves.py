@@ -68,7 +68,7 @@ def draw_curves(history: History, title: str, tested: int | None, units: Mapping
         history: Points (epoch from 0, value) of each metric `<stage>/<quantity>`.
         title: Above all.
         tested: The epoch, from 0, whose checkpoint is tested, if there is one.
-        units: Of quantities whose name has "loss" in it and that are not in nats.
+        units: Of quantities that are no shares and not in nats.
     """
     panels: dict[str, History] = {}
     for name, points in sorted(history.items(), key=lambda item: _panel(item[0], units)[0]):
@@ -100,4 +100,4 @@ def _panel(name: str, units: Mapping[str, str]) -> tuple[tuple[int, str], str]:
     if is_share(quantity):
         return (1, ""), "share"
     unit = units.get(quantity, "nats")
-    return (0, unit), f"loss ({unit})"
+    return (0, unit), unit if quantity in units and "loss" not in quantity else f"loss ({unit})"

@@ -24,6 +24,8 @@ class TSNEPicture(SeriesPicture):
 
     TensorBoard's projector gets the features themselves, with class and image of each, to be turned and searched.
 
+    Up to 20 classes have each its colour. Of more, all of one group have one, on the farthest level of the data's tree.
+
     Neighbours in the picture are neighbours in the layer's output; distances between far groups mean nothing (van der
     Maaten and Hinton 2008, "Visualizing data using t-SNE"). The images are the same each time.
 
@@ -65,7 +67,8 @@ class TSNEPicture(SeriesPicture):
         points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features)
         data = trainer.datamodule  # type: ignore[attr-defined]
         title = f"t-SNE of {self.layer} after epoch {epoch}, {len(points)} test images"
-        figure = draw_points(points, self.labels.numpy(), data.class_names, title, data.class_groups)
+        farthest = next(reversed(data.class_levels.values()), None)
+        figure = draw_points(points, self.labels.numpy(), data.class_names, title, farthest)
         save_figure(trainer, figure, f"tsne_{self.layer}", epoch)
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             images = data.test_set.__getitems__(list(range(len(features))))[0]
