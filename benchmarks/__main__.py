@@ -13,7 +13,18 @@ from rich.table import Table
 
 from lightning_tasks.callbacks.run_card import commit
 
-NAMES = ("startup", "data_path", "drawings", "sketch", "live", "dfad_round", "lightning_cost", "classifiers", "by_hand")
+NAMES = (
+    "startup",
+    "data_path",
+    "drawings",
+    "sketch",
+    "live",
+    "dfad_round",
+    "lightning_cost",
+    "classifiers",
+    "multi_task",
+    "by_hand",
+)
 RESULTS = Path(__file__).parent.parent / "results" / "benchmarks.csv"
 
 

@@ -9,14 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 from torchvision.transforms import v2
 
-from benchmarks.measure import Comparison, compare, seconds, train_epoch
+from benchmarks.measure import Comparison, EpochClock, compare, seconds, train_epoch
 from cli import main
 from datamodules import (
     BatchCutMix,
@@ -46,16 +45,6 @@ def _build(config: str, *options: str) -> Any:
     return main([f"--config={CONFIGS / config}.yaml", "--trainer.accelerator=cpu", *options], run=False)
 
 
-class _Clock(pl.Callback):
-    """Times an epoch."""
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._start = time.perf_counter()
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.seconds = time.perf_counter() - self._start
-
-
 def _fully_connected(root: str) -> Comparison:
     """An epoch of mnist_fcn.yaml against the usual loop: PIL images, per-image transforms, two workers."""
     cli = _build("mnist_fcn", f"--data.root={root}")
@@ -75,7 +64,7 @@ def _fully_connected(root: str) -> Comparison:
 
     ours, theirs = [], []
     for _ in range(PAIRS + 1):
-        clock = _Clock()
+        clock = EpochClock()
         train_epoch(copy.deepcopy(cli.model), cli.datamodule, clock)
         ours.append(clock.seconds)
         theirs.append(share * seconds(epoch))
@@ -174,7 +163,7 @@ def _features(root: str) -> Comparison:
             cli = _build("cifar10_small_finetune", *options)
             if not keeps:
                 cli.datamodule.precompute = lambda *_: False
-            clock = _Clock()
+            clock = EpochClock()
             train_epoch(cli.model, cli.datamodule, clock)
             times[keeps].append(clock.seconds)
     name = "epoch of cifar10_small_finetune.yaml, features of frozen layers kept"

@@ -20,6 +20,7 @@ EPOCHS = (
     ("mnist_mlp", 1.6, ()),
     ("mnist_cnn", 1.15, ("--data.train_per_class=500", "--data.val_fraction=0.02")),
     ("cifar100_cnn", 1.15, ("--data.train_per_class=30", "--trainer.limit_val_batches=1")),
+    ("cifar100_multitask", 1.15, ("--data.train_per_class=30", "--trainer.limit_val_batches=1")),
 )
 
 

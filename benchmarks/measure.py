@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytorch_lightning as pl
 
@@ -42,9 +43,24 @@ def seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def train_epoch(task: pl.LightningModule, data: pl.LightningDataModule, callback: pl.Callback) -> None:
+class EpochClock(pl.Callback):
+    """Times an epoch, in `seconds`."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start."""
+        self._start = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop."""
+        self.seconds = time.perf_counter() - self._start
+
+
+def train_epoch(
+    task: pl.LightningModule, data: pl.LightningDataModule, callback: pl.Callback, precision: Any = "32-true"
+) -> None:
     """Let Lightning train for an epoch on the CPU, without validation, logger and checkpoint; the callback measures."""
     pl.Trainer(
+        precision=precision,
         accelerator="cpu",
         devices=1,
         max_epochs=1,

@@ -1,5 +1,6 @@
 """Several classifications at once: the class of an image, its superclass and its group, from one shared network."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -55,6 +56,10 @@ class MultiTask(ClassificationTask):
 
     monitor = "val/acc_fine"
     headline = ("test/acc_fine", "test/acc_super", "test/acc_group")
+    units: Mapping[str, str] = {
+        **{f"{score}{suffix}": "severity" for score in ("severity", "cost") for suffix in ("", "_ema")},
+        **{f"loss_weight_{level}": "weight" for level in LEVELS},
+    }
 
     def __init__(
         self,
@@ -131,7 +136,7 @@ class MultiTask(ClassificationTask):
         else:
             loss = self.weighting(torch.stack(losses))
             for level, weight in zip(LEVELS, self.weighting.weights, strict=True):
-                self.track(f"weight_{level}", weight, len(y))
+                self.track(f"loss_weight_{level}", weight, len(y))
         self.track("loss", loss, len(y))
         self.track("acc_fine", self.share_right(fine, y), len(y))
         return loss

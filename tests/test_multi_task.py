@@ -215,7 +215,7 @@ def test_learned_weights_are_trained_and_do_not_decay():
     assert len(trainer.optimizers[0].param_groups) == 2
     fine, supers, _ = task.weighting.weights.tolist()
     assert fine < supers < 1  # the greater loss weighs the less
-    assert trainer.callback_metrics["train/weight_fine"] < 1
+    assert trainer.callback_metrics["train/loss_weight_fine"] < 1
     with pytest.raises(ValueError, match="layer_decay must be 1"):
         make(loss_weights="uncertainty", layer_decay=0.5)
 
