@@ -113,10 +113,10 @@ class MultiTask(ClassificationTask):
         return self.num_classes + sum(map(len, groups.values())) + len(groups)
 
     def setup(self, stage: str) -> None:
-        """Learn the superclass of each class from the data, then what every task does."""
+        """Do what every task does, and learn the superclass of each class from the data."""
+        super().setup(stage)
         self.tree.grow(self.trainer.datamodule.class_levels["superclass"])  # type: ignore[attr-defined]
         self.severity = severity_matrix(self.tree.ancestors, self.costs)
-        super().setup(stage)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (B, C, H, W) to logits of the classes (B, num_classes)."""

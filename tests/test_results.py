@@ -248,6 +248,13 @@ class TestCommitted:
             )
             assert fill(text, lambda name, kept=kept: kept.get(name) or section(name, cards)) == text, page
 
+    def test_many_errors_of_networks_with_a_tree_are_inside_the_superclass(self):
+        """With a wrong map from class to superclass it would be 4 of 99, as by chance, and nearly all across groups."""
+        metrics = [json.loads(path.read_text())["metrics"] for path in (ROOT / "results/runs").rglob("*.json")]
+        shares = [each["test/same_super"] for each in metrics if "test/same_super" in each]
+        assert len(shares) > 3
+        assert all(0.2 < share < 0.65 for share in shares), shares
+
     def test_every_experiment_is_in_a_table(self):
         pages = "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
         listed = {name for names in re.findall(r"<!-- results (.+?): made", pages) for name in names.split(", ")}
