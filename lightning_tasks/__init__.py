@@ -6,7 +6,8 @@ from lightning_tasks.classification import ClassificationTask
 from lightning_tasks.dfad import DFADTask
 from lightning_tasks.distillation import DistillationTask
 from lightning_tasks.image_task import ImageTask
-from lightning_tasks.losses import ClassBalanceLoss
+from lightning_tasks.kd import KDTask
+from lightning_tasks.losses import ClassBalanceLoss, DecoupledLoss, HintonLoss
 from lightning_tasks.multi_task import MultiTask
 from lightning_tasks.networks import (
     CNN,
@@ -16,6 +17,7 @@ from lightning_tasks.networks import (
     RegressionHead,
     ResNet,
     SketchNetwork,
+    StridedCNN,
     WideResNet,
 )
 from lightning_tasks.sketch import SketchTask
@@ -28,14 +30,18 @@ __all__ = [
     "ClassBalanceLoss",
     "ClassificationTask",
     "DFADTask",
+    "DecoupledLoss",
     "DistillationTask",
+    "HintonLoss",
     "ImageGenerator",
     "ImageTask",
+    "KDTask",
     "MixtureHead",
     "MultiTask",
     "RegressionHead",
     "ResNet",
     "SketchNetwork",
     "SketchTask",
+    "StridedCNN",
     "WideResNet",
 ]

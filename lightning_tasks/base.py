@@ -120,9 +120,14 @@ class BaseTask(pl.LightningModule):
         """Mix seed, epoch and rank into one number, so that a resumed run repeats what an uninterrupted one did."""
         return int(np.random.SeedSequence([self.seed, epoch, self.global_rank]).generate_state(1)[0])
 
+    @property
+    def data_epoch(self) -> int:
+        """The epoch whose random numbers are drawn in this one; a task that repeats epochs says which."""
+        return self.current_epoch
+
     def on_train_epoch_start(self) -> None:
         """Seed everything random inside the epoch (dropout, augmentation) and start the means anew."""
-        torch.manual_seed(self.epoch_seed(self.current_epoch))
+        torch.manual_seed(self.epoch_seed(self.data_epoch))
         self._loss_sums.clear()
         self._loss_counts.clear()
 

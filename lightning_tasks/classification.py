@@ -1,7 +1,7 @@
 """Supervised classification: teachers, and every classifier that learns from labels."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -9,9 +9,10 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from lightning_tasks.fine_tuning import FrozenStart, decay_rates, groups_by_depth, load_pretrained
-from lightning_tasks.image_task import ImageTask
+from lightning_tasks.image_task import ImageTask, share_right
 from lightning_tasks.losses import CrossEntropyLoss
 from lightning_tasks.networks import ImageNetwork, Initialisation, NetworkCallable, initialise
+from lightning_tasks.schedules import Interval, planned
 from runs.facts import ImageFacts
 
 
@@ -57,7 +58,7 @@ class ClassificationTask(ImageTask):
             params, lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True
         ),
         scheduler: LRSchedulerCallable | None = None,
-        scheduler_interval: Literal["epoch", "step"] = "epoch",
+        scheduler_interval: Interval = "epoch",
         label_smoothing: float = 0.0,
         class_weights: list[float] | None = None,
         test_time_flip: bool = False,
@@ -109,14 +110,8 @@ class ClassificationTask(ImageTask):
         """Compute the cross-entropy of what the network gives (B, num_outputs), with labels (B,) or soft labels."""
         loss = self.loss(outputs, y)
         self.track("loss", loss, len(y))
-        self.track("acc", self.share_right(outputs, y), len(y))
+        self.track("acc", share_right(outputs, y), len(y))
         return loss
-
-    @staticmethod
-    def share_right(logits: Tensor, y: Tensor) -> Tensor:
-        """Compute the share of right answers; of soft labels the class of the greatest share is right."""
-        hard = y.argmax(dim=1) if y.ndim == 2 else y
-        return (logits.detach().argmax(dim=1) == hard).float().mean()
 
     def evaluated(self, stage: str) -> dict[str, Callable[[Tensor], Tensor]]:
         """Evaluate each network on mirrored images too, if that is asked for."""
@@ -163,18 +158,8 @@ class ClassificationTask(ImageTask):
         if self.scheduler is None:
             decay_rates(optimizer, None, self.layer_decay)
             return optimizer
-        per_step = self.scheduler_interval == "step"
-        total = {"total_steps": int(self.trainer.estimated_stepping_batches)} if per_step else {}
-        try:
-            scheduler = self.scheduler(optimizer, **total)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"scheduler, with scheduler_interval {self.scheduler_interval}: {error}; with `step`, and only then, it"
-                " is given total_steps, as OneCycleLR takes them"
-            ) from error
-        decay_rates(optimizer, scheduler, self.layer_decay)
-        monitor = getattr(scheduler, "monitor", None)  # of Lightning's ReduceLROnPlateau
-        plan: Any = {"scheduler": scheduler, "name": "lr", "monitor": monitor, "interval": self.scheduler_interval}
+        plan = planned(self.trainer, self.scheduler, optimizer, self.scheduler_interval)
+        decay_rates(optimizer, plan["scheduler"], self.layer_decay)
         return {"optimizer": optimizer, "lr_scheduler": plan}
 
     def _trained(self) -> list[Any]:

@@ -232,3 +232,9 @@ def require_layers(layers: Sequence[str], known: Sequence[str]) -> None:
 def accuracy(confusion: Tensor) -> Tensor:
     """Compute the share of right answers from a confusion matrix (num_classes, num_classes) of counts."""
     return confusion.trace() / confusion.sum()
+
+
+def share_right(logits: Tensor, y: Tensor) -> Tensor:
+    """Compute the share of right answers from logits (B, C) and labels (B,) or soft ones (B, C)."""
+    hard = y.argmax(dim=1) if y.ndim == 2 else y
+    return (logits.detach().argmax(dim=1) == hard).float().mean()

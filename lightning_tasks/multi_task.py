@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_tasks.classification import ClassificationTask
+from lightning_tasks.image_task import share_right
 from lightning_tasks.losses import (
     CrossEntropyLoss,
     ExpectedSeverityLoss,
@@ -138,7 +139,7 @@ class MultiTask(ClassificationTask):
             for level, weight in zip(LEVELS, self.weighting.weights, strict=True):
                 self.track(f"loss_weight_{level}", weight, len(y))
         self.track("loss", loss, len(y))
-        self.track("acc_fine", self.share_right(fine, y), len(y))
+        self.track("acc_fine", share_right(fine, y), len(y))
         return loss
 
     def _trained(self) -> list[Any]:

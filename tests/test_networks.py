@@ -7,6 +7,7 @@ from lightning_tasks.networks import (
     MLP,
     ImageGenerator,
     ResNet,
+    StridedCNN,
     WideResNet,
     count_multiply_adds,
     count_parameters,
@@ -47,6 +48,10 @@ def test_resnet_equals_torchvisions_with_its_weights():
             (9 * 4 + 8) + (9 * 4 * 6 + 12) + (6 * 14 * 14 * 5 + 10) + (5 * 10 + 10),
         ),
         (CNN(10, (1, 28, 28), ((4,),), (), average=True, batch_normalisation=False), (9 * 4 + 4) + (4 * 10 + 10)),
+        (
+            StridedCNN(10, (3, 8, 8), (4, 6), (1, 2), 2, 5),
+            (27 * 4 + 8) + (9 * 4 * 6 + 12) + (6 * 2 * 2 * 5 + 10) + (5 * 10 + 10),
+        ),
         (MLP(10, (1, 2, 2), (3,), normalisation="layer"), 4 * 3 + 6 + 3 * 10 + 10),
         (MLP(10, (1, 28, 28), (128, 64)), 784 * 128 + 128 + 128 * 64 + 64 + 64 * 10 + 10),
     ],
@@ -224,3 +229,37 @@ def test_multiply_adds_by_hand():
     count, logits = count_multiply_adds(network, torch.zeros(1, 3, 8, 6))
     assert count == 8 * 6 * 9 * 3 * 4 + (4 * 4 * 3) * 5 + 5 * 10
     assert logits.shape == (1, 10)
+
+
+class TestStridedCNN:
+    def test_the_rows_networks(self):
+        """Twelve convolutions, 12 filters in the first, and three; one average pooling and a layer of 1024 each."""
+        for network, count in (
+            (StridedCNN(40, (3, 64, 64)), 12),
+            (StridedCNN(40, (3, 64, 64), (32, 64, 128), (2, 2, 2), 2), 3),
+        ):
+            kinds = [type(each) for each in network.parts()]
+            assert kinds.count(torch.nn.Conv2d) == count
+            assert kinds.count(torch.nn.AdaptiveAvgPool2d) == 1
+            assert [each.out_features for each in network.parts() if isinstance(each, torch.nn.Linear)] == [1024, 40]
+        assert StridedCNN(40, (3, 64, 64)).convolutions[0].out_channels == 12
+
+    def test_strides_halve_the_image(self):
+        network = StridedCNN(2, (1, 16, 24), (3, 4, 5), (1, 2, 2))
+        assert network.convolutions(torch.zeros(2, 1, 16, 24)).shape == (2, 5, 4, 6)
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            ({"channels": ()}, "channels needs one or more"),
+            ({"channels": (4, 0), "strides": (1, 1)}, "each at least 1"),
+            ({"channels": (4, 4), "strides": (1,)}, "strides as many"),
+            ({"channels": (4,), "strides": (3,)}, "each 1 or 2"),
+            ({"channels": (4,), "strides": (1,), "hidden_size": 0}, "pooled_size and hidden_size"),
+            ({"channels": (4,), "strides": (1,), "dropout": 1.0}, "dropout must be in"),
+            ({"channels": (4, 4, 4), "strides": (2, 2, 2), "pooled_size": 3}, "at least 24 x 24 pixels"),
+        ],
+    )
+    def test_bad_options(self, options, said):
+        with pytest.raises(ValueError, match=said):
+            StridedCNN(2, (1, 16, 16), **options)

@@ -4,17 +4,21 @@ from lightning_tasks.losses.cross_entropy import CrossEntropyLoss
 from lightning_tasks.losses.distillation import AdversarialL1Loss, ClassBalanceLoss, GeneratorLoss, Invented
 from lightning_tasks.losses.latent import LatentLoss, divergence
 from lightning_tasks.losses.severity import ExpectedSeverityLoss, SeverityScaledLoss, require_costs, severity_matrix
+from lightning_tasks.losses.soft_targets import DecoupledLoss, HintonLoss, SoftTargetLoss
 from lightning_tasks.losses.uncertainty import UncertaintyWeighting
 
 __all__ = [
     "AdversarialL1Loss",
     "ClassBalanceLoss",
     "CrossEntropyLoss",
+    "DecoupledLoss",
     "ExpectedSeverityLoss",
     "GeneratorLoss",
+    "HintonLoss",
     "Invented",
     "LatentLoss",
     "SeverityScaledLoss",
+    "SoftTargetLoss",
     "UncertaintyWeighting",
     "divergence",
     "require_costs",

@@ -17,6 +17,7 @@ from lightning_tasks.networks.layers import Initialisation, initialise
 from lightning_tasks.networks.mlp import MLP
 from lightning_tasks.networks.resnet import ResNet
 from lightning_tasks.networks.sketch import SketchNetwork, SketchNetworkCallable
+from lightning_tasks.networks.strided_cnn import StridedCNN
 from lightning_tasks.networks.stroke_heads import MixtureHead, RegressionHead
 from lightning_tasks.networks.undisturbed import undisturbed
 from lightning_tasks.networks.wide_resnet import WideResNet
@@ -36,6 +37,7 @@ __all__ = [
     "ResNet",
     "SketchNetwork",
     "SketchNetworkCallable",
+    "StridedCNN",
     "WideResNet",
     "count_multiply_adds",
     "count_parameters",

@@ -1,0 +1,34 @@
+"""Learning rate schedules as Lightning takes them."""
+
+from typing import Any, Literal
+
+from pytorch_lightning import Trainer
+from pytorch_lightning.cli import LRSchedulerCallable
+from torch.optim import Optimizer
+
+Interval = Literal["epoch", "step"]
+
+
+def planned(trainer: Trainer, scheduler: LRSchedulerCallable, optimizer: Optimizer, interval: Interval) -> Any:
+    """Build a schedule under the name `lr`, which a task gives to Lightning as `lr_scheduler`.
+
+    Args:
+        trainer: That trains.
+        scheduler: Maps an optimizer to a schedule.
+        optimizer: The only one.
+        interval: Step it once an epoch, or at each step of the optimizer; then it gets the number of steps of the whole
+            training as `total_steps`, as torch's OneCycleLR takes it.
+
+    Raises:
+        ValueError: If the schedule does not take what it is given.
+    """
+    total = {"total_steps": int(trainer.estimated_stepping_batches)} if interval == "step" else {}
+    try:
+        built = scheduler(optimizer, **total)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"scheduler, with scheduler_interval {interval}: {error}; with `step`, and only then, it is given"
+            " total_steps, as OneCycleLR takes them"
+        ) from error
+    monitor = getattr(built, "monitor", None)  # of Lightning's ReduceLROnPlateau
+    return {"scheduler": built, "name": "lr", "monitor": monitor, "interval": interval}
