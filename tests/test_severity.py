@@ -44,7 +44,7 @@ def test_scaled_by_hand():
     logits = torch.tensor([[math.log(3.0), 0.0]] * 2)
     severity = torch.tensor([[0.0, 9.0], [5.0, 0.0]])
     loss = SeverityScaledLoss(CrossEntropyLoss(), 0.5)(logits, torch.tensor([0, 1]), severity)
-    assert loss.item() == pytest.approx((math.log(4 / 3) + (1 + 0.5 * 5) * math.log(4)) / 2)
+    assert loss.item() == pytest.approx((math.log(4 / 3) + (1 + 0.5 * 5) * math.log(4)) / (1 + 3.5))
 
 
 def test_expected_by_hand():
@@ -56,7 +56,7 @@ def test_expected_by_hand():
 
 def plain(kind, logits, y, severity, weight, smoothing):
     """The loss as a loop over samples and classes, in float64; y are shares of the classes."""
-    total = 0.0
+    total, weights = 0.0, 0.0
     for row, shares in zip(logits.double(), y.double(), strict=True):
         log_p = row - torch.logsumexp(row, dim=0)
         target = (1 - smoothing) * shares + smoothing / len(row)
@@ -64,9 +64,11 @@ def plain(kind, logits, y, severity, weight, smoothing):
         cost = [sum(shares[k] * severity[k, c].double() for k in range(len(row))) for c in range(len(row))]
         if kind is SeverityScaledLoss:
             total += (1 + weight * cost[int(row.argmax())]) * cross_entropy
+            weights += 1 + weight * cost[int(row.argmax())]
         else:
             total += cross_entropy + weight * sum(log_p[c].exp() * cost[c] for c in range(len(row)))
-    return total / len(logits)
+            weights += 1
+    return total / weights
 
 
 @pytest.mark.parametrize("soft", [False, True])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 class CrossEntropyLoss(nn.Module):
     """Cross-entropy between class scores and labels, with optional label smoothing and class weights.
 
-    L = sum_i f_i w_i (-sum_c q_ic log p_ic) / sum_i w_i with p = softmax(logits). For class numbers y, q_y = 1 - s +
+    L = sum_i f_i w_i (-sum_c q_ic log p_ic) / sum_i f_i w_i with p = softmax(logits). For class numbers y, q_y = 1 - s +
     s / C and q_c = s / C for the others (Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7); with
     s = 0 that is -log p_y. For soft labels, as MixUp makes them, q = (1 - s) y + s / C. Class weights v enter as v_c
     q_c; the mean is by w_i = v_{y_i} for class numbers and by w_i = 1 for soft labels, as in PyTorch. The factors f are
@@ -42,7 +42,7 @@ class CrossEntropyLoss(nn.Module):
         Args:
             logits: See above.
             y: See above.
-            factors: Of each sample's loss. Shape (B,).
+            factors: Weights of the samples, f above. Shape (B,).
 
         Raises:
             ValueError: If the shapes do not fit.
@@ -61,6 +61,7 @@ class CrossEntropyLoss(nn.Module):
         losses = (y * negative_log_p).sum(dim=1) if soft else negative_log_p.gather(1, y[:, None])[:, 0]
         if self.label_smoothing:
             losses = torch.lerp(losses, negative_log_p.mean(dim=1), self.label_smoothing)
+        samples = torch.ones_like(losses) if soft or weights is None else weights[y]
         if factors is not None:
-            losses = losses * factors
-        return losses.sum() / (len(y) if soft or weights is None else weights[y].sum())
+            losses, samples = losses * factors, samples * factors
+        return losses.sum() / samples.sum()

@@ -45,10 +45,12 @@ def require_costs(costs: Sequence[float], count: int) -> None:
 class SeverityScaledLoss(nn.Module):
     """Cross-entropy of each sample, scaled by the severity of what is predicted for it now.
 
-    L = 1/B sum_i (1 + weight S[y_i, argmax_c logits_ic]) CE_i, as the courses ask for. The factor has no gradient: it
-    does not say which wrong class would be milder. It is a cross-entropy with weights that move to the samples which
-    are badly mistaken at the moment, so it optimises the probability of the right class there. Of soft labels q the
-    severity is sum_k q_k S[k, argmax]. Always in float32, also under mixed precision.
+    L = sum_i f_i CE_i / sum_i f_i with f_i = 1 + weight S[y_i, argmax_c logits_ic], as the courses ask for; divided by
+    the sum of the factors, so that the gradient does not grow with them: at first nearly all images are mistaken, and
+    a learning rate that suits the cross-entropy would be four times too high. The factor has no gradient: it does not
+    say which wrong class would be milder. It is a cross-entropy with weights that move to the samples which are badly
+    mistaken at the moment, so it optimises the probability of the right class there. Of soft labels q the severity is
+    sum_k q_k S[k, argmax]. Always in float32, also under mixed precision.
 
     Args:
         cross_entropy: CE above.
