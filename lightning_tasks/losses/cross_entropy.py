@@ -9,12 +9,12 @@ from torch import Tensor, nn
 class CrossEntropyLoss(nn.Module):
     """Cross-entropy between class scores and labels, with optional label smoothing and class weights.
 
-    L = sum_i f_i w_i (-sum_c q_ic log p_ic) / sum_i f_i w_i with p = softmax(logits). For class numbers y, q_y = 1 - s +
-    s / C and q_c = s / C for the others (Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7); with
-    s = 0 that is -log p_y. For soft labels, as MixUp makes them, q = (1 - s) y + s / C. Class weights v enter as v_c
-    q_c; the mean is by w_i = v_{y_i} for class numbers and by w_i = 1 for soft labels, as in PyTorch. The factors f are
-    1 if not given. Computed from log p = logits - logsumexp(logits), so that no probability can underflow, and always
-    in float32, also under mixed precision.
+    L = sum_i f_i w_i (-sum_c q_ic log p_ic) / sum_i f_i w_i with p = softmax(logits). For class numbers y, q_y = 1 - s
+    + s / C and q_c = s / C for the others (Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7);
+    with s = 0 that is -log p_y. For soft labels, as MixUp makes them, q = (1 - s) y + s / C. Class weights v enter as
+    v_c q_c; the mean is by w_i = v_{y_i} for class numbers and by w_i = 1 for soft labels, as in PyTorch. The factors f
+    are 1 if not given. Computed from log p = logits - logsumexp(logits), so that no probability can underflow, and
+    always in float32, also under mixed precision.
 
     Args:
         label_smoothing: s above, in [0, 1).
