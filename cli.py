@@ -69,14 +69,11 @@ class TaskCLI(LightningCLI):
             read_task_checkpoint(Path(config.ckpt_path))
 
     def _parse_ckpt_path(self) -> None:
-        """Take the options of the checkpoint; the saved config is to say how to repeat a run, not how to go on.
-
-        In an evaluation the words of the command line win, where they name single options of the task.
-        """
+        """Take the options of the checkpoint; the saved config is to say how to repeat a run, not how to go on."""
         super()._parse_ckpt_path()
         if self.config.get("subcommand") not in (None, "fit"):
-            words = [word for word in identity.option_words(self.words) if word.startswith("--model.")]
-            self.config = self.parser.parse_args([self.config.subcommand, *words], namespace=self.config)
+            words = [self.config.subcommand, *identity.task_options(self.words)]
+            self.config = self.parser.parse_args(words, namespace=self.config)
         if self.goes_on_with:
             self.config[self.config.subcommand].ckpt_path = None
 

@@ -24,7 +24,7 @@ def loosen(node: Any) -> Any:
     node = {key: loosen(value) for key, value in node.items()}
     if isinstance(node.get("required"), list):
         node["required"] = [name for name in node["required"] if name == "class_path"]
-    if any("$ref" in choice for choice in node.get("anyOf", ())):
+    if any("$ref" in choice or "$ref" in (choice.get("items") or ()) for choice in node.get("anyOf", ())):
         node["anyOf"].append({"type": "string", "pattern": r"\.yaml$"})
     properties = node.get("properties", {})
     for name in properties:

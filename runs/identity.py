@@ -71,6 +71,15 @@ def option_words(words: Sequence[str]) -> list[str]:
     return joined
 
 
+def task_options(words: Sequence[str]) -> list[str]:
+    """Pick the single options of the task out of a command line, which win over a checkpoint's in an evaluation.
+
+    But not a file, which may be the newest of a folder: that is the checkpoint's.
+    """
+    files = tuple(f"--model.{option}=" for option in FILES)
+    return [word for word in option_words(words) if word.startswith("--model.") and not word.startswith(files)]
+
+
 def read_command(parser: ArgumentParser, words: list[str]) -> Configuration:
     """Read the configuration of a command line, without running it.
 
