@@ -9,6 +9,7 @@ from datamodules.images import ImageDataModule
 from datamodules.mnist import FashionMNISTDataModule, MNISTDataModule
 from datamodules.quickdraw import QuickDrawDataModule
 from datamodules.quickdraw_images import QuickDrawImagesDataModule
+from datamodules.tiny_imagenet import TinyImageNetDataModule
 
 __all__ = [
     "BaseDataModule",
@@ -27,4 +28,5 @@ __all__ = [
     "ProgressiveResize",
     "QuickDrawDataModule",
     "QuickDrawImagesDataModule",
+    "TinyImageNetDataModule",
 ]

@@ -79,11 +79,20 @@ class BaseDataModule(pl.LightningDataModule):
         raise NotImplementedError
 
     def prepare_data(self) -> None:
-        """Have the data on disk, one process at a time, and refuse a split that cannot be made, before a run starts.
+        """Have the data on disk, and refuse a split that cannot be made, before a run starts.
 
         Raises:
             OSError: If they are neither there nor to be had, or the files are damaged.
             ValueError: If the options ask for more samples than there are.
+        """
+        self.fetch()
+        self._make_parts_once()
+
+    def fetch(self) -> None:
+        """Have the data on disk, one process at a time.
+
+        Raises:
+            OSError: If they are neither there nor to be had, or the files are damaged.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         with FileLock(self.root / f".{self.dataset_name}.lock"):
@@ -95,7 +104,6 @@ class BaseDataModule(pl.LightningDataModule):
                     f" ({type(error).__name__}: {error}). Remove damaged files, put the official files there or point"
                     " data.root at them; configs/*_digits.yaml run without any download"
                 ) from error
-        self._make_parts_once()
 
     def setup(self, stage: str) -> None:
         """Split the data, equally for all stages, and choose the seed of the training order."""

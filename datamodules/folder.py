@@ -1,9 +1,11 @@
 """Anybody's images, in one folder a class."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from datamodules.decoding import EXTENSIONS, decode_images
 from datamodules.images import ImageDataModule, Split
@@ -49,7 +51,7 @@ class ImageFolderDataModule(ImageDataModule):
         images = self._parts[0].data.images
         self.num_classes = len(classes)  # type: ignore[misc]
         self.image_shape = (3, *images.shape[2:])
-        self.mean, self.std = _statistics(images)
+        self.mean, self.std = channel_statistics(images.split(1000))
         super().__init__(split=split, **options)
         self.class_names = classes
 
@@ -79,12 +81,15 @@ class _Part:
         self.data = TensorImages(decode_images(found, folder / ".decoded", image_size), labels)
 
 
-def _statistics(images: torch.Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Compute mean and standard deviation of each channel of images (N, 3, H, W), uint8, as shares of 255."""
-    sums = torch.zeros(2, images.shape[1], dtype=torch.float64)
-    for chunk in images.split(1000):  # the whole may be larger than the memory
-        x = chunk.double() / 255
-        sums += torch.stack([x.sum(dim=(0, 2, 3)), x.square().sum(dim=(0, 2, 3))])
-    mean, square = sums / (images.numel() / images.shape[1])
+def channel_statistics(images: Iterable[Tensor]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Compute mean and standard deviation of each channel as shares of 255, to 4 digits.
+
+    Args:
+        images: In groups, since the whole may be larger than the memory. Shapes (N, C, H, W), uint8.
+    """
+    counts = [torch.stack([x.flatten().bincount(minlength=256) for x in group.unbind(1)]) for group in images]
+    total = torch.stack(counts).sum(0).double()
+    values = torch.arange(256, dtype=torch.float64) / 255
+    mean, square = (total @ power / total.sum(1) for power in (values, values.square()))
     std = (square - mean.square()).sqrt()
     return tuple(round(value, 4) for value in mean.tolist()), tuple(round(value, 4) for value in std.tolist())

@@ -1,4 +1,4 @@
-"""Files of drawings from the official address."""
+"""Files from their official addresses, those of drawings in particular."""
 
 import base64
 import hashlib
@@ -26,7 +26,7 @@ def find(folder: Path, word: str) -> Path | None:
 
 
 def fetch(folder: Path, word: str) -> Path:
-    """Download the simplified drawings of a word, going on where an earlier call was cut off.
+    """Download the simplified drawings of a word, as `fetch_file` does.
 
     Args:
         folder: Where the file goes.
@@ -34,14 +34,25 @@ def fetch(folder: Path, word: str) -> Path:
 
     Returns:
         The verified file.
-
-    Raises:
-        OSError: If the network fails or the content is not what the server says it is. What has come is kept, unless
-            it is wrong.
     """
     path = folder / f"{word}.ndjson"
+    fetch_file(f"{ADDRESS}/{quote(path.name)}", path)
+    return path
+
+
+def fetch_file(address: str, path: Path, md5: str | None = None) -> None:
+    """Download a file, going on where an earlier call was cut off.
+
+    Args:
+        address: Where it comes from.
+        path: Where it goes, once it is whole and verified.
+        md5: Of its content, in hexadecimal digits; what the server says if not given.
+
+    Raises:
+        OSError: If the network fails or the content is not what it should be. What has come is kept, unless it is
+            wrong.
+    """
     part = path.with_name(f"{path.name}.part")
-    address = f"{ADDRESS}/{quote(path.name)}"
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
     try:
@@ -50,25 +61,30 @@ def fetch(folder: Path, word: str) -> Path:
             with open(part, "ab" if goes_on else "wb") as file:
                 while block := answer.read(BLOCK):
                     file.write(block)
-            _verify(part, answer.headers, goes_on, address)
+            _verify(part, answer.headers, goes_on, address, md5)
     except urllib.error.HTTPError as error:
         if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
         part.unlink()  # it is longer than the file, or the whole of one
-        return fetch(folder, word)
+        fetch_file(address, path, md5)
+        return
     os.replace(part, path)
-    return path
 
 
-def _verify(part: Path, headers: Message, goes_on: bool, address: str) -> None:
-    """Compare with the whole length and the MD5 of https://cloud.google.com/storage/docs/xml-api/reference-headers."""
+def _verify(part: Path, headers: Message, goes_on: bool, address: str, md5: str | None) -> None:
+    """Compare with the whole length and the MD5, by default that of the server.
+
+    Its form: https://cloud.google.com/storage/docs/xml-api/reference-headers.
+    """
     length = headers["Content-Range"].rpartition("/")[2] if goes_on else headers["Content-Length"]
     if length and part.stat().st_size < int(length):
         have = f"{part.stat().st_size:,} of {int(length):,} bytes"
         raise OSError(f"{address} broke off after {have}; the next start goes on")
     hashes = dict(each.strip().split("=", 1) for line in headers.get_all("x-goog-hash", []) for each in line.split(","))
+    if md5 is None and "md5" in hashes:
+        md5 = base64.b64decode(hashes["md5"]).hex()
     with open(part, "rb") as file:
-        md5 = base64.b64encode(hashlib.file_digest(file, "md5").digest()).decode()
-    if (length and part.stat().st_size > int(length)) or hashes.get("md5", md5) != md5:
+        content = hashlib.file_digest(file, "md5").hexdigest()
+    if (length and part.stat().st_size > int(length)) or content != (md5 or content):
         part.unlink()
         raise OSError(f"{address}: what came is not the official file (length or MD5); it was removed, start again")
