@@ -1,0 +1,155 @@
+"""Tiny ImageNet."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any, ClassVar
+from zipfile import ZipFile
+
+import torch
+from rich.progress import track
+from torchvision.datasets.utils import check_integrity
+
+from datamodules.decoding import ENOUGH_FOR_A_BAR, StoredImages, decode_to_file
+from datamodules.folder import channel_statistics
+from datamodules.images import ImageDataModule
+from datamodules.tensors import TensorImages
+from drawings.download import fetch_file
+
+OFFICIAL_CLASSES, OFFICIAL_IMAGES = 200, 100_000  # of the training part
+
+
+class TinyImageNetDataModule(ImageDataModule):
+    """110,000 colour photographs of 200 classes, 64 x 64, 100,000 of them for training.
+
+    Le and Yang 2015, "Tiny ImageNet Visual Recognition Challenge". The official test part has no labels, so the
+    official validation part, 50 images of each class, is the test part here; validation is split off the training part.
+
+    `<root>/tiny-imagenet-200` is used as it is where it is there, also with fewer classes or images. Else the official
+    archive beside it is unpacked, or downloaded first (248 MB, and 1.4 GB for the arrays). Images are decoded once,
+    those of all classes, to one array for each part: `train/.decoded.npy` and `val/.decoded.npy`. Classes are in the
+    order of their WordNet numbers, and have the first of their names there.
+
+    Mean and standard deviation are those of all 100,000 training images, per channel; of other sets of classes they are
+    computed from the training images of these. A split other than the official one holds the images in memory.
+
+    Args:
+        num_classes: The first of the classes that are there, so many; all if not given.
+        root: See BaseDataModule.
+        **options: See ImageDataModule.
+
+    Raises:
+        OSError: If the data are neither there nor to be had, a file is missing, or there is no room for the arrays.
+        ValueError: If an option is out of range, or a file is damaged; names it.
+    """
+
+    dataset_name = "TinyImageNet"
+    num_classes = OFFICIAL_CLASSES
+    mean: tuple[float, ...] = (0.4802, 0.4481, 0.3975)
+    std: tuple[float, ...] = (0.2770, 0.2691, 0.2821)
+    image_shape = (3, 64, 64)
+    address: ClassVar[str] = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
+    md5: ClassVar[str] = "90528d7ca1a48142e341f4ef8d21d0de"
+
+    def __init__(self, num_classes: int | None = None, root: str = "data", **options: Any) -> None:
+        if num_classes is not None and num_classes < 2:
+            raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+        self.root = Path(root)
+        self.folder = self.root / "tiny-imagenet-200"
+        self.fetch()
+        classes = self._classes()
+        self.num_classes = num_classes or len(classes)  # type: ignore[misc]
+        if self.num_classes > len(classes):
+            raise ValueError(f"num_classes: {num_classes} asked for, but {self.folder} has {len(classes)} classes")
+        words = self._words()
+        if lost := [each for each in classes if each not in words]:
+            raise ValueError(f"{self.folder / 'words.txt'} has no line for {lost[0]}")
+        self._parts = self._train_part(classes), self._test_part(classes, words)
+        train = self._parts[0]
+        if (self.num_classes, len(train)) != (OFFICIAL_CLASSES, OFFICIAL_IMAGES):
+            groups = torch.arange(len(train)).split(1000)
+            self.mean, self.std = channel_statistics(train.__getitems__(group.tolist())[0] for group in groups)
+        super().__init__(root=root, **options)
+        self.class_names = [words[each] for each in classes[: self.num_classes]]
+
+    def download(self) -> None:
+        """Fetch, verify and unpack the official archive, unless the folder is there; a kill leaves no part of it.
+
+        Raises:
+            ValueError: If an archive is there that is not the official one.
+        """
+        if self.folder.is_dir():
+            return
+        archive = self.root / "tiny-imagenet-200.zip"
+        if not archive.is_file():
+            fetch_file(self.address, archive, self.md5)
+        elif not check_integrity(str(archive), self.md5):
+            raise ValueError(f"{archive} is not the official file")
+        unfinished = self.root / ".tiny-imagenet-200.partial"
+        shutil.rmtree(unfinished, ignore_errors=True)  # of a kill
+        try:
+            with ZipFile(archive) as content:
+                names = content.namelist()
+                few = len(names) < ENOUGH_FOR_A_BAR
+                for name in track(names, f"unpacking {archive.name}", disable=few, transient=True):
+                    content.extract(name, unfinished)
+            os.rename(unfinished / self.folder.name, self.folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+    def load(self) -> tuple[TensorImages, TensorImages | None]:
+        """Give the training part and the official validation part, which is the test part here."""
+        return self._parts
+
+    def _classes(self) -> list[str]:
+        """WordNet numbers of the classes of which there are training images, in order."""
+        wnids = sorted(set((self.folder / "wnids.txt").read_text().split()))
+        classes = [each for each in wnids if (self.folder / "train" / each).is_dir()]
+        if len(classes) < 2:
+            raise FileNotFoundError(
+                f"{self.folder / 'train'}: expected a folder for each class of wnids.txt, two at least; found"
+                f" {len(classes)} of {len(wnids)}"
+            )
+        return classes
+
+    def _words(self) -> dict[str, str]:
+        """First name of each WordNet number."""
+        lines = (line.partition("\t") for line in (self.folder / "words.txt").read_text().splitlines())
+        return {wnid: names.split(",")[0].strip() for wnid, _, names in lines}
+
+    def _train_part(self, classes: list[str]) -> StoredImages:
+        files, labels = [], []
+        for label, wnid in enumerate(classes):
+            folder = self.folder / "train" / wnid / "images"
+            found = sorted(folder.glob(f"{wnid}_*.JPEG"))  # nothing else, as the system's own files
+            if not found:
+                raise FileNotFoundError(f"{folder} has no images {wnid}_*.JPEG")
+            files += found
+            labels += [label] * len(found)
+        return self._decoded("train", files, labels)
+
+    def _test_part(self, classes: list[str], words: dict[str, str]) -> StoredImages:
+        """The annotated images of the classes, in the order of the annotations; each image must have one."""
+        images, path = self.folder / "val" / "images", self.folder / "val" / "val_annotations.txt"
+        wnids: dict[str, str] = {}
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            name, _, rest = line.partition("\t")
+            wnid = rest.partition("\t")[0]
+            if wnid not in words or name in wnids:
+                what = "annotates an image again" if name in wnids else "is not an image and its class"
+                raise ValueError(f"{path}: line {number} {what}: {line!r}")
+            wnids[name] = wnid
+        there = {file.name for file in images.glob("val_*.JPEG")}
+        if unknown := sorted(there - set(wnids)):
+            raise ValueError(f"{path} has no line for {unknown[0]}, one of {len(unknown)} such images")
+        labels = {name: classes.index(wnid) for name, wnid in wnids.items() if wnid in classes}
+        if lost := sorted(set(labels) - there):
+            raise FileNotFoundError(f"{path} annotates {lost[0]}, one of {len(lost)} that are not in {images}")
+        if empty := sorted(set(classes) - set(wnids.values())):
+            raise ValueError(f"{path} has no image of {empty[0]}, one of {len(empty)} such classes")
+        return self._decoded("val", [images / name for name in labels], list(labels.values()))
+
+    def _decoded(self, part: str, files: list[Path], labels: list[int]) -> StoredImages:
+        file = decode_to_file(files, self.folder / part / ".decoded", shape=self.image_shape)
+        data = StoredImages(file, torch.tensor(labels))
+        return data.subset(torch.nonzero(data.labels < self.num_classes).flatten())
