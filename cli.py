@@ -71,9 +71,8 @@ class TaskCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Take the options of the checkpoint; the saved config is to say how to repeat a run, not how to go on."""
         super()._parse_ckpt_path()
-        if self.config.get("subcommand") not in (None, "fit"):
-            words = [self.config.subcommand, *identity.task_options(self.words)]
-            self.config = self.parser.parse_args(words, namespace=self.config)
+        if (name := self.config.get("subcommand")) not in (None, "fit"):
+            self.config = self.parser.parse_args([name, *identity.task_options(self.words)], namespace=self.config)
         if self.goes_on_with:
             self.config[self.config.subcommand].ckpt_path = None
 

@@ -15,7 +15,8 @@ BATCH_SIZE = 128
 THEIR_IMAGES = 100 * BATCH_SIZE  # a fraction of the set is enough for the slow way
 
 
-def _drain(batches: Iterable[Any], data: ImageDataModule | None = None) -> int:
+def drain(batches: Iterable[Any], data: ImageDataModule | None = None) -> int:
+    """Fetch all batches, through the datamodule's augmentation if one is given; the number of images."""
     count = 0
     for batch in batches:
         x, _ = data.on_after_batch_transfer(batch, 0) if data else batch
@@ -23,7 +24,8 @@ def _drain(batches: Iterable[Any], data: ImageDataModule | None = None) -> int:
     return count
 
 
-def _rates(data: ImageDataModule, dataset: Dataset) -> tuple[list[float], list[float]]:
+def rates(data: ImageDataModule, dataset: Dataset) -> tuple[list[float], list[float]]:
+    """Measure images per second of a datamodule and of a dataset in a loader with two workers, in turn."""
     data.prepare_data()
     loader = data.train_dataloader()
     task = SimpleNamespace(dtype=torch.float32)
@@ -32,10 +34,10 @@ def _rates(data: ImageDataModule, dataset: Dataset) -> tuple[list[float], list[f
         Subset(dataset, range(THEIR_IMAGES)), BATCH_SIZE, shuffle=True, num_workers=2, persistent_workers=True
     )
     ours, theirs = [], []
-    num_ours = _drain(loader, data)
+    num_ours = drain(loader, data)
     for _ in range(REPEATS + 1):
-        ours.append(num_ours / seconds(lambda: _drain(loader, data)))
-        theirs.append(THEIR_IMAGES / seconds(lambda: _drain(their_loader)))
+        ours.append(num_ours / seconds(lambda: drain(loader, data)))
+        theirs.append(THEIR_IMAGES / seconds(lambda: drain(their_loader)))
     return ours, theirs
 
 
@@ -49,7 +51,7 @@ def run(root: str) -> list[Comparison]:
             "MNIST loader, batch 128",
             "torchvision + PIL + ToTensor + Normalize, 2 workers",
             "images/s",
-            *_rates(MNISTDataModule(root=root, batch_size=BATCH_SIZE), mnist),
+            *rates(MNISTDataModule(root=root, batch_size=BATCH_SIZE), mnist),
             bar=40,
             more_is_better=True,
         )
@@ -67,7 +69,7 @@ def run(root: str) -> list[Comparison]:
             "CIFAR-100 loader with crop and flip, batch 128",
             "the same transforms per image, 2 workers",
             "images/s",
-            *_rates(CIFAR100DataModule(root=root, batch_size=BATCH_SIZE, augment=augment), cifar),
+            *rates(CIFAR100DataModule(root=root, batch_size=BATCH_SIZE, augment=augment), cifar),
             bar=4,
             more_is_better=True,
         )

@@ -17,7 +17,7 @@ def run(root: str) -> list[Comparison]:
     for _ in range(REPEATS + 1):
         for heads in times:
             cli = main([*words, "--model.severity_loss=expected"], run=False)
-            task = cli.model if heads else _one_head(cli.model, cli.config.model.init_args.network.init_args.stages)
+            task = cli.model if heads else _one_head(cli.model, cli.config.model.init_args.network.init_args.as_dict())
             clock = EpochClock()
             train_epoch(task, cli.datamodule, clock, "bf16-mixed")
             times[heads].append(clock.seconds)
@@ -25,11 +25,11 @@ def run(root: str) -> list[Comparison]:
     return [compare(name, "one head, cross-entropy", "s", times[True], times[False], bar=1 / 1.03)]
 
 
-def _one_head(task: Any, stages: Any) -> ClassificationTask:
+def _one_head(task: Any, options: dict[str, Any]) -> ClassificationTask:
     """The same task as plain classification."""
     return ClassificationTask(
         task.facts,
-        network=lambda classes, shape: CNN(classes, shape, stages, (), dropout=0.1),
+        network=lambda classes, shape: CNN(classes, shape, **options),
         optimizer=task.optimizer,
         scheduler=task.scheduler,
         scheduler_interval="step",

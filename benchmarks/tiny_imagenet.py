@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torchvision import datasets, transforms
 
-from benchmarks.data_path import BATCH_SIZE, _drain, _rates
+from benchmarks.data_path import BATCH_SIZE, drain, rates
 from benchmarks.measure import REPEATS, Comparison, compare, seconds
 from datamodules import BatchRandomCrop, BatchRandomFlip, TinyImageNetDataModule
 from datamodules.decoding import decode_to_file
@@ -46,7 +46,7 @@ def _loader(data: TinyImageNetDataModule) -> Comparison:
         transforms.Normalize(data.mean, data.std),
     ]
     dataset = datasets.ImageFolder(str(data.folder / "train"), transforms.Compose(per_image))
-    ours, theirs = ([rate / BATCH_SIZE for rate in rates] for rates in _rates(data, dataset))
+    ours, theirs = ([rate / BATCH_SIZE for rate in each] for each in rates(data, dataset))
     return compare(
         "Tiny ImageNet loader with crop and flip, batch 128",
         "ImageFolder, the same transforms per image, 2 workers",
@@ -113,8 +113,8 @@ def _fetch_an_epoch(root: str) -> None:
     data.prepare_data()
     loader = data.train_dataloader()
     data.trainer = SimpleNamespace(training=True, lightning_module=SimpleNamespace(dtype=torch.float32))  # type: ignore[assignment]
-    _drain(loader, data)
-    _drain(data.test_dataloader(), data)
+    drain(loader, data)
+    drain(data.test_dataloader(), data)
     # Not `getrusage`, which begins with the peak of the process that has started this one.
     peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     print(int(peak.split()[1]) * 1024)

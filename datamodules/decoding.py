@@ -81,11 +81,6 @@ class StoredImages(TensorImages):
         return StoredImages(self._file, self._labels, self.indices[indices])
 
 
-def decode_images(files: Sequence[Path], cache: Path, image_size: int | None = None) -> Tensor:
-    """Decode image files as `decode_to_file` does; as a tensor, memory-mapped and private."""
-    return torch.from_numpy(decode_to_file(files, cache, image_size).array)
-
-
 def decode_to_file(
     files: Sequence[Path], cache: Path, image_size: int | None = None, shape: Shape | None = None
 ) -> ArrayFile:

@@ -1,14 +1,12 @@
 """Anybody's images, in one folder a class."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from datamodules.decoding import EXTENSIONS, decode_images
-from datamodules.images import ImageDataModule, Split
+from datamodules.decoding import EXTENSIONS, StoredImages, decode_to_file
+from datamodules.images import ImageDataModule, Split, channel_statistics
 from datamodules.tensors import TensorImages
 
 
@@ -48,10 +46,10 @@ class ImageFolderDataModule(ImageDataModule):
             if part.classes != classes:
                 other = sorted(set(part.classes) ^ set(classes))[:3]
                 raise ValueError(f"data.folder: {parts[0]} and {part.folder} have other classes: {', '.join(other)}")
-        images = self._parts[0].data.images
+        train = self._parts[0].data
         self.num_classes = len(classes)  # type: ignore[misc]
-        self.image_shape = (3, *images.shape[2:])
-        self.mean, self.std = channel_statistics(images.split(1000))
+        self.image_shape = (3, *train[0][0].shape[1:])
+        self.mean, self.std = channel_statistics(train)
         super().__init__(split=split, **options)
         self.class_names = classes
 
@@ -78,18 +76,4 @@ class _Part:
                 f" {len(self.classes)}"
             )
         labels = torch.tensor([self.classes.index(path.parent.name) for path in found])
-        self.data = TensorImages(decode_images(found, folder / ".decoded", image_size), labels)
-
-
-def channel_statistics(images: Iterable[Tensor]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Compute mean and standard deviation of each channel as shares of 255, to 4 digits.
-
-    Args:
-        images: In groups, since the whole may be larger than the memory. Shapes (N, C, H, W), uint8.
-    """
-    counts = [torch.stack([x.flatten().bincount(minlength=256) for x in group.unbind(1)]) for group in images]
-    total = torch.stack(counts).sum(0).double()
-    values = torch.arange(256, dtype=torch.float64) / 255
-    mean, square = (total @ power / total.sum(1) for power in (values, values.square()))
-    std = (square - mean.square()).sqrt()
-    return tuple(round(value, 4) for value in mean.tolist()), tuple(round(value, 4) for value in std.tolist())
+        self.data = StoredImages(decode_to_file(found, folder / ".decoded", image_size), labels)

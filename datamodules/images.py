@@ -212,3 +212,18 @@ class ImageDataModule(BaseDataModule):
         mean = x.new_tensor(self.mean).view(-1, 1, 1)
         std = x.new_tensor(self.std).view(-1, 1, 1)
         return (x - mean) / std
+
+
+def channel_statistics(images: TensorImages) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Compute mean and standard deviation of each channel as shares of 255, to 4 digits.
+
+    Args:
+        images: Fetched in groups, since the whole may be larger than the memory. Shapes (C, H, W), uint8.
+    """
+    groups = (images.__getitems__(group.tolist())[0] for group in torch.arange(len(images)).split(1000))
+    counts = [torch.stack([x.flatten().bincount(minlength=256) for x in group.unbind(1)]) for group in groups]
+    total = torch.stack(counts).sum(0).double()
+    values = torch.arange(256, dtype=torch.float64) / 255
+    mean, square = (total @ power / total.sum(1) for power in (values, values.square()))
+    std = (square - mean.square()).sqrt()
+    return tuple(round(value, 4) for value in mean.tolist()), tuple(round(value, 4) for value in std.tolist())

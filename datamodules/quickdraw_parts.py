@@ -10,11 +10,12 @@ import numpy as np
 from filelock import FileLock
 from pytorch_lightning.utilities import rank_zero_warn
 
+from datamodules.download import fetch_file
 from datamodules.groups import grouped_split
 from drawings.cache import read_file
 from drawings.collection import BadLines, Collection, describe, join
-from drawings.download import fetch, find
 from drawings.duplicates import near_duplicates
+from drawings.files import address_of, find
 
 MISSING = (403, 404)  # what the official server says of a word that it does not have
 
@@ -95,7 +96,7 @@ class QuickDrawParts:
 
     def _fetch(self, word: str) -> None:
         try:
-            fetch(self.folder, word)
+            fetch_file(address_of(word), self.folder / f"{word}.ndjson")
         except OSError as error:
             known = sorted({path.stem for path in self.folder.glob("[!.]*.ndjson")})
             nearest = get_close_matches(word, known, n=3)

@@ -11,10 +11,9 @@ from rich.progress import track
 from torchvision.datasets.utils import check_integrity
 
 from datamodules.decoding import ENOUGH_FOR_A_BAR, StoredImages, decode_to_file
-from datamodules.folder import channel_statistics
-from datamodules.images import ImageDataModule
+from datamodules.download import fetch_file
+from datamodules.images import ImageDataModule, channel_statistics
 from datamodules.tensors import TensorImages
-from drawings.download import fetch_file
 
 OFFICIAL_CLASSES, OFFICIAL_IMAGES = 200, 100_000  # of the training part
 
@@ -67,8 +66,7 @@ class TinyImageNetDataModule(ImageDataModule):
         self._parts = self._train_part(classes), self._test_part(classes, words)
         train = self._parts[0]
         if (self.num_classes, len(train)) != (OFFICIAL_CLASSES, OFFICIAL_IMAGES):
-            groups = torch.arange(len(train)).split(1000)
-            self.mean, self.std = channel_statistics(train.__getitems__(group.tolist())[0] for group in groups)
+            self.mean, self.std = channel_statistics(train)
         super().__init__(root=root, **options)
         self.class_names = [words[each] for each in classes[: self.num_classes]]
 

@@ -115,7 +115,7 @@ class ClassificationTask(ImageTask):
 
     def evaluated(self, stage: str) -> dict[str, Callable[[Tensor], Tensor]]:
         """Evaluate each network on mirrored images too, if that is asked for."""
-        networks = super().evaluated(stage) | {"": self.network}
+        networks = super().evaluated(stage) | {"": self.network}  # with all its outputs, as the average has them
         if stage == "val" and self.frozen and self._features:
             return {suffix: self.frozen.end_of(self._module(suffix)) for suffix in networks}
         return {suffix: _flipped_too(each) for suffix, each in networks.items()} if self.test_time_flip else networks

@@ -11,7 +11,7 @@ from lightning_tasks.distillation import DistillationTask
 from lightning_tasks.distillation_oriented import DistillationOrientedSGD
 from lightning_tasks.image_task import share_right
 from lightning_tasks.losses import CrossEntropyLoss, HintonLoss, SoftTargetLoss
-from lightning_tasks.networks import Initialisation, NetworkCallable, initialise
+from lightning_tasks.networks import ImageNetwork, ImageShape, Initialisation, NetworkCallable, initialise
 from lightning_tasks.schedules import Interval, planned
 from runs.facts import ImageFacts
 
@@ -27,7 +27,6 @@ class KDTask(DistillationTask):
         teacher: See DistillationTask.
         student: See DistillationTask.
         teacher_ckpt: See DistillationTask.
-        student_share: See DistillationTask.
         distil: Whether the student learns from the teacher; else from labels alone, for comparison, while the
             agreement with the teacher is measured all the same.
         soft_loss: Distance of the student's answers from the teacher's. Default: HintonLoss.
@@ -41,9 +40,7 @@ class KDTask(DistillationTask):
         scheduler: See ClassificationTask.
         scheduler_interval: See ClassificationTask.
         label_smoothing: Of the cross-entropy, see CrossEntropyLoss.
-        ema_decay: See DistillationTask.
-        compile: See BaseTask.
-        channels_last: See BaseTask.
+        **options: See DistillationTask.
 
     Raises:
         ValueError: If an option is out of range, and see DistillationTask.
@@ -55,7 +52,6 @@ class KDTask(DistillationTask):
         teacher: NetworkCallable,
         student: NetworkCallable,
         teacher_ckpt: str,
-        student_share: float | None = None,
         distil: bool = True,
         soft_loss: SoftTargetLoss | None = None,
         alpha: float = 0.9,
@@ -67,20 +63,16 @@ class KDTask(DistillationTask):
         scheduler: LRSchedulerCallable | None = None,
         scheduler_interval: Interval = "epoch",
         label_smoothing: float = 0.0,
-        ema_decay: float | None = None,
-        compile: bool = False,
-        channels_last: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__(facts, teacher, student, teacher_ckpt, student_share, None, compile, channels_last)
+        drawn = student if initialisation is None else initialised(student, initialisation)
+        super().__init__(facts, teacher, drawn, teacher_ckpt, **options)
         self.save_hyperparameters()
         self.keep_plain_hyperparameters()
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha must be in [0, 1], got {alpha}")
         if views is not None and views < 1:
             raise ValueError(f"views must be at least 1, got {views}")
-        if initialisation is not None:
-            initialise(self.student, initialisation)
-        self.average(self.student, ema_decay)
         self.distil = distil
         self.soft_loss = soft_loss or HintonLoss()
         self.alpha = alpha
@@ -152,3 +144,14 @@ class KDTask(DistillationTask):
             return optimizer
         plan = planned(self.trainer, self.scheduler, optimizer, self.scheduler_interval)
         return {"optimizer": optimizer, "lr_scheduler": plan}
+
+
+def initialised(network: NetworkCallable, initialisation: Initialisation) -> NetworkCallable:
+    """Let what builds a network draw its weights anew too."""
+
+    def build(num_classes: int, image_shape: ImageShape) -> ImageNetwork:
+        built = network(num_classes, image_shape)
+        initialise(built, initialisation)
+        return built
+
+    return build

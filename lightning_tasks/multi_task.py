@@ -1,7 +1,7 @@
 """Several classifications at once: the class of an image, its superclass and its group, from one shared network."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,14 @@ from lightning_tasks.image_task import share_right
 from lightning_tasks.losses import (
     CrossEntropyLoss,
     ExpectedSeverityLoss,
+    SeverityLoss,
     SeverityScaledLoss,
     UncertaintyWeighting,
     require_costs,
     severity_matrix,
 )
 from lightning_tasks.networks import NetworkCallable
-from lightning_tasks.tree_scores import SUFFIXES, ClassTree, Decision, TreeEvaluation, least_severity
+from lightning_tasks.tree_scores import ClassTree, Decision, TreeEvaluation, least_severity
 from runs.facts import ImageFacts
 
 LEVELS = ("fine", "super", "group")
@@ -77,10 +78,10 @@ class MultiTask(ClassificationTask):
         self.tree = ClassTree(facts["groups"], self.num_classes)
         require_costs(costs, len(LEVELS))
         self.costs = costs
-        if decision not in SUFFIXES:
-            raise ValueError(f"decision must be one of {', '.join(SUFFIXES)}, got {decision!r}")
+        if decision not in get_args(Decision):
+            raise ValueError(f"decision must be one of {', '.join(get_args(Decision))}, got {decision!r}")
         self.decision = decision
-        self.severity_loss: SeverityScaledLoss | ExpectedSeverityLoss | None = None
+        self.severity_loss: SeverityLoss | None = None
         if severity_loss == "scaled":
             self.severity_loss = SeverityScaledLoss(self.loss, severity_weight)
         elif severity_loss == "expected":

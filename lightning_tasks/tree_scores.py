@@ -11,7 +11,6 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from lightning_tasks.image_task import Evaluation, accuracy
 
 Decision = Literal["argmax", "tree", "least_severity"]
-SUFFIXES: dict[Decision, str] = {"argmax": "", "tree": "_tree", "least_severity": "_crm"}
 
 
 class ClassTree(nn.Module):

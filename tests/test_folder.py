@@ -9,7 +9,7 @@ from conftest import image_folder
 from PIL import Image
 
 from datamodules import ImageFolderDataModule, decoding
-from datamodules.decoding import decode_images
+from datamodules.decoding import decode_to_file
 
 
 def test_images_labels_and_facts(tmp_path):
@@ -69,7 +69,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
     monkeypatch.setattr(decoding.os, "access", lambda *_: False)
     files = list((folder / "train" / "a").iterdir())
     with pytest.warns(UserWarning, match="cannot be written to"):
-        images = decode_images(files, folder / "cache")
+        images = decode_to_file(files, folder / "cache").array
     assert images[0, :, 0, 0].tolist() == [1, 2, 254]
     assert not list(folder.glob("cache*"))
 
@@ -77,9 +77,10 @@ def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
 def test_grey_and_resized(tmp_path):
     Image.fromarray(np.full((4, 8), 77, np.uint8)).save(tmp_path / "grey.png")
     Image.new("RGBA", (6, 6), (1, 2, 3, 255)).save(tmp_path / "transparent.png")
-    images = decode_images([tmp_path / "grey.png", tmp_path / "transparent.png"], tmp_path / "cache", image_size=5)
+    files = [tmp_path / "grey.png", tmp_path / "transparent.png"]
+    images = decode_to_file(files, tmp_path / "cache", image_size=5).array
     assert images.shape == (2, 3, 5, 5)
-    assert images[0].unique().tolist() == [77]
+    assert np.unique(images[0]).tolist() == [77]
     assert images[1, :, 2, 2].tolist() == [1, 2, 3]
 
 

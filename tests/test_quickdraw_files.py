@@ -12,7 +12,7 @@ import pytest
 from quickdraw_files import SMALL_STEPS, line, scribbles, write
 
 from datamodules import QuickDrawDataModule
-from drawings import cache, download
+from drawings import cache, files
 from drawings.cache import read_file
 from drawings.ndjson import parse
 
@@ -173,7 +173,7 @@ def storage(monkeypatch):
     handler = type("Handler", (Storage,), {"asked": []})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(download, "ADDRESS", f"http://127.0.0.1:{server.server_port}/simplified")
+    monkeypatch.setattr(files, "ADDRESS", f"http://127.0.0.1:{server.server_port}/simplified")
     yield handler
     server.shutdown()
     server.server_close()
@@ -250,7 +250,7 @@ class TestDownload:
         assert storage.asked == [("/simplified/camle.ndjson", None)]
 
     def test_no_network(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(download, "ADDRESS", "http://127.0.0.1:9/simplified")
+        monkeypatch.setattr(files, "ADDRESS", "http://127.0.0.1:9/simplified")
         write(tmp_path, ["cat"], 3)
         message = r"QuickDraw: no cta.ndjson in .* and the download failed \(URLError: .*\); nearest names there: cat"
         with pytest.raises(OSError, match=f"^{message}$"):

@@ -3,7 +3,13 @@
 from lightning_tasks.losses.cross_entropy import CrossEntropyLoss
 from lightning_tasks.losses.distillation import AdversarialL1Loss, ClassBalanceLoss, GeneratorLoss, Invented
 from lightning_tasks.losses.latent import LatentLoss, divergence
-from lightning_tasks.losses.severity import ExpectedSeverityLoss, SeverityScaledLoss, require_costs, severity_matrix
+from lightning_tasks.losses.severity import (
+    ExpectedSeverityLoss,
+    SeverityLoss,
+    SeverityScaledLoss,
+    require_costs,
+    severity_matrix,
+)
 from lightning_tasks.losses.soft_targets import DecoupledLoss, HintonLoss, SoftTargetLoss
 from lightning_tasks.losses.uncertainty import UncertaintyWeighting
 
@@ -17,6 +23,7 @@ __all__ = [
     "HintonLoss",
     "Invented",
     "LatentLoss",
+    "SeverityLoss",
     "SeverityScaledLoss",
     "SoftTargetLoss",
     "UncertaintyWeighting",

@@ -42,19 +42,14 @@ def require_costs(costs: Sequence[float], count: int) -> None:
         )
 
 
-class SeverityScaledLoss(nn.Module):
-    """Cross-entropy of each sample, scaled by the severity of what is predicted for it now.
+class SeverityLoss(nn.Module):
+    """Cross-entropy that knows how severe a mistake is; subclasses say how, by a severity matrix.
 
-    L = sum_i f_i CE_i / sum_i f_i with f_i = 1 + weight S[y_i, argmax_c logits_ic], as the courses ask for; divided by
-    the sum of the factors, so that the gradient does not grow with them: at first nearly all images are mistaken, and
-    a learning rate that suits the cross-entropy would be four times too high. The factor has no gradient: it does not
-    say which wrong class would be milder. It is a cross-entropy with weights that move to the samples which are badly
-    mistaken at the moment, so it optimises the probability of the right class there. Of soft labels q the severity is
-    sum_k q_k S[k, argmax]. Always in float32, also under mixed precision.
+    Always in float32, also under mixed precision.
 
     Args:
-        cross_entropy: CE above.
-        weight: Not negative; 0 leaves the cross-entropy.
+        cross_entropy: CE of the subclasses.
+        weight: With which the severity enters, not negative; 0 leaves the cross-entropy.
 
     Raises:
         ValueError: If the weight is negative.
@@ -62,9 +57,30 @@ class SeverityScaledLoss(nn.Module):
 
     def __init__(self, cross_entropy: CrossEntropyLoss, weight: float = 1.0) -> None:
         super().__init__()
-        require_weight(weight)
+        if weight < 0:
+            raise ValueError(f"severity_weight must not be negative, got {weight}")
         self.cross_entropy = cross_entropy
         self.weight = weight
+
+    def forward(self, logits: Tensor, y: Tensor, severity: Tensor) -> Tensor:
+        """Compare logits (B, C) with labels (B,) or soft labels (B, C) by severities (C, C); a scalar in nats."""
+        raise NotImplementedError
+
+
+class SeverityScaledLoss(SeverityLoss):
+    """Cross-entropy of each sample, scaled by the severity of what is predicted for it now.
+
+    L = sum_i f_i CE_i / sum_i f_i with f_i = 1 + weight S[y_i, argmax_c logits_ic], as the courses ask for; divided by
+    the sum of the factors, so that the gradient does not grow with them: at first nearly all images are mistaken, and
+    a learning rate that suits the cross-entropy would be four times too high. The factor has no gradient: it does not
+    say which wrong class would be milder. It is a cross-entropy with weights that move to the samples which are badly
+    mistaken at the moment, so it optimises the probability of the right class there. Of soft labels q the severity is
+    sum_k q_k S[k, argmax].
+
+    Args:
+        cross_entropy: See SeverityLoss.
+        weight: See SeverityLoss.
+    """
 
     def forward(self, logits: Tensor, y: Tensor, severity: Tensor) -> Tensor:
         """Compare logits (B, C) with labels (B,) or soft labels (B, C) by severities (C, C); a scalar in nats."""
@@ -73,28 +89,19 @@ class SeverityScaledLoss(nn.Module):
         return self.cross_entropy(logits, y, scale)
 
 
-class ExpectedSeverityLoss(nn.Module):
+class ExpectedSeverityLoss(SeverityLoss):
     """Cross-entropy, and the severity that is to be expected if a class is drawn from the predicted probabilities.
 
     L = CE + weight 1/B sum_i sum_c p_ic S[y_i, c] with p = softmax(logits). The second term is the risk that a decision
     by p takes; it is differentiable, and its gradient p_c (S[y, c] - sum_k p_k S[y, k]) lowers the classes that are
     worse than the present mean and raises the milder ones. Alone it would be least where all probability is on the
     class of least risk, and says nothing of how sure to be; the cross-entropy keeps the probabilities those of the
-    classes. Of soft labels q the severity of c is sum_k q_k S[k, c]. Always in float32, also under mixed precision.
+    classes. Of soft labels q the severity of c is sum_k q_k S[k, c].
 
     Args:
-        cross_entropy: CE above.
-        weight: Nats for a unit of severity; not negative.
-
-    Raises:
-        ValueError: If the weight is negative.
+        cross_entropy: See SeverityLoss.
+        weight: See SeverityLoss; nats for a unit of severity.
     """
-
-    def __init__(self, cross_entropy: CrossEntropyLoss, weight: float = 1.0) -> None:
-        super().__init__()
-        require_weight(weight)
-        self.cross_entropy = cross_entropy
-        self.weight = weight
 
     def forward(self, logits: Tensor, y: Tensor, severity: Tensor) -> Tensor:
         """Compare logits (B, C) with labels (B,) or soft labels (B, C) by severities (C, C); a scalar in nats."""
@@ -113,9 +120,3 @@ def costs_of(y: Tensor, severity: Tensor) -> Tensor:
         return severity[y]
     with torch.autocast(y.device.type, enabled=False):  # else a product in half precision
         return y.float() @ severity
-
-
-def require_weight(weight: float) -> None:
-    """Refuse a negative weight."""
-    if weight < 0:
-        raise ValueError(f"severity_weight must not be negative, got {weight}")

@@ -1,4 +1,4 @@
-"""Files from their official addresses, those of drawings in particular."""
+"""Files from their official addresses, verified."""
 
 import base64
 import hashlib
@@ -8,36 +8,9 @@ import urllib.request
 from email.message import Message
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import quote
 
-ADDRESS = "https://storage.googleapis.com/quickdraw_dataset/full/simplified"
 TIMEOUT = 30  # seconds without an answer
 BLOCK = 2**20  # bytes
-
-
-def names_of(word: str) -> list[str]:
-    """Names that the file of a word may have, the first choice first."""
-    return [f"{word}.ndjson", *(f"{start}{word}{end}.npz" for start in ("", "sketchrnn_") for end in (".full", ""))]
-
-
-def find(folder: Path, word: str) -> Path | None:
-    """Give the file of a word, if there is one."""
-    return next((folder / name for name in names_of(word) if (folder / name).is_file()), None)
-
-
-def fetch(folder: Path, word: str) -> Path:
-    """Download the simplified drawings of a word, as `fetch_file` does.
-
-    Args:
-        folder: Where the file goes.
-        word: As the data set spells it.
-
-    Returns:
-        The verified file.
-    """
-    path = folder / f"{word}.ndjson"
-    fetch_file(f"{ADDRESS}/{quote(path.name)}", path)
-    return path
 
 
 def fetch_file(address: str, path: Path, md5: str | None = None) -> None:
