@@ -75,5 +75,4 @@ class DistillationOrientedSGD(Optimizer):
                 if parameter in self._soft:
                     state["soft"].add_(self._soft[parameter])
                 parameter.sub_(state["hard"] + state["soft"], alpha=group["lr"])
-        self._soft = {}
         return loss

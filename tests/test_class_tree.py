@@ -55,6 +55,11 @@ class TestGroups:
             group_of_each(groups, ["trees", "fish", "people"])
         assert group_of_each(groups, ["people", "trees"]) == {"trees": "a", "people": "b"}
 
+    def test_the_nearest_is_one_that_is_left_out(self):
+        groups = [ClassGroup("vehicles", ["vehicles_1", "vehicles_11"])]
+        with pytest.raises(ValueError, match=r"no superclass 'vehicles_11' .* the nearest is 'vehicles_2'"):
+            group_of_each(groups, ["vehicles_1", "vehicles_2"])
+
     def test_the_datamodule_has_both_levels_and_says_so_before_it_reads(self, cifar_root):
         names = superclasses()
         groups = [ClassGroup(f"part {part}", names[part::3]) for part in range(3)]

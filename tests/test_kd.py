@@ -79,6 +79,15 @@ def test_a_step_is_that_of_a_plain_loop(teacher_ckpt, soft_loss):
     assert metrics["train/acc"].item() == pytest.approx((logits.argmax(dim=1) == y).float().mean().item())
 
 
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_the_student_starts_as_the_initialisation_says_and_so_does_its_average(teacher_ckpt, ema_decay):
+    task, _ = make(teacher_ckpt, initialisation="random", ema_decay=ema_decay)
+    weights = task.student.head[-1].weight
+    assert weights.std().item() == pytest.approx(0.01, rel=0.1)
+    assert task.student.head[-1].bias.abs().max() == 0
+    assert ema_decay is None or torch.equal(task.ema.module.head[-1].weight, weights)
+
+
 def test_without_distillation_the_labels_alone_teach(teacher_ckpt):
     task, data = make(teacher_ckpt, distil=False)
     recorder = Recorder()

@@ -7,26 +7,12 @@ import pytest
 import torch
 from conftest import ROOT, make_trainer, refused, run_cli
 from test_class_tree import GROUPS, SUPERCLASSES
-from torch import nn
+from tree_data import IMAGES, Shares, TreeData
 
-from datamodules import ImageDataModule
-from datamodules.tensors import TensorImages
 from lightning_tasks import MultiTask
-from lightning_tasks.networks import CNN, ImageNetwork
+from lightning_tasks.networks import CNN
 
 COSTS = (1.0, 2.0, 10.0)
-# Label; percent of six classes, three superclasses (bird, cat, dog) and two groups (pets, wild). The classes that are
-# answered by argmax, respecting the tree and of least severity stand beside them.
-IMAGES = [
-    (0, [60, 10, 10, 10, 5, 5], [10, 20, 70], [80, 20]),  # 0 0 0
-    (3, [15, 35, 20, 18, 6, 6], [50, 20, 30], [30, 70]),  # 1 3 3
-    (4, [5, 40, 5, 5, 35, 10], [80, 10, 10], [55, 45]),  # 1 1 1
-    (2, [50, 10, 30, 5, 3, 2], [10, 50, 40], [90, 10]),  # 0 0 0
-    (1, [10, 20, 10, 10, 20, 30], [60, 20, 20], [20, 80]),  # 5 5 5
-    (1, [30, 28, 5, 5, 16, 16], [20, 30, 50], [60, 40]),  # 0 1 1
-    (2, [5, 5, 80, 5, 3, 2], [10, 70, 20], [70, 30]),  # 2 2 2
-    (2, [12, 48, 28, 12, 0, 0], [40, 35, 25], [45, 55]),  # 1 2 1
-]
 ANSWERS = {
     "argmax": [0, 1, 1, 0, 5, 0, 2, 1],
     "tree": [0, 3, 1, 0, 5, 1, 2, 2],
@@ -62,47 +48,6 @@ EXPECTED = {
 }
 
 
-class TreeData(ImageDataModule):
-    """The eight images, in each part."""
-
-    dataset_name = "eight"
-    num_classes = 6
-    image_shape = (1, 1, 11)
-    mean = (0.0,)
-    std = (1.0,)
-
-    def __init__(self, groups=GROUPS, **options):
-        super().__init__(batch_size=8, eval_batch_size=3, **options)  # 3, 3 and 2: a mean of means would be wrong
-        self.groups = groups
-
-    @property
-    def facts(self):
-        return {**super().facts, **({"groups": self.groups} if self.groups else {})}
-
-    def download(self):
-        """Nothing to fetch."""
-
-    def make_parts(self):
-        pixels = torch.tensor([fine + supers + groups for _, fine, supers, groups in IMAGES], dtype=torch.uint8)
-        labels = torch.tensor([y for y, *_ in IMAGES])
-        for part in ("train_set", "val_set", "test_set"):
-            setattr(self, part, TensorImages(pixels.view(8, 1, 1, 11), labels))
-        self.class_names = ["beagle", "owl", "siamese", "pug", "wren", "kite"]
-        self.class_levels = {"superclass": SUPERCLASSES}
-
-
-class Shares(ImageNetwork):
-    """Says what the pixels say."""
-
-    def __init__(self, num_classes, image_shape):
-        super().__init__(num_classes, image_shape)
-        assert num_classes == 6 + 3 + 2
-        self.factor = nn.Parameter(torch.ones(()))
-
-    def forward(self, x):
-        return (x.flatten(1) * 255 + 1e-6).log() * self.factor
-
-
 def make(data=None, **options):
     data = data or TreeData()
     options = {"optimizer": lambda params: torch.optim.SGD(params, lr=0.1), "costs": COSTS} | options
@@ -118,6 +63,18 @@ def test_every_figure_of_a_test_by_hand():
     assert confusions["super"].tolist() == [[2, 0, 1], [1, 2, 0], [1, 0, 1]]
     assert confusions["group"].tolist() == [[3, 2], [2, 1]]
     assert task.level_names == {"super": ["bird", "cat", "dog"], "group": ["pets", "wild"]}
+
+
+def test_a_second_test_starts_to_count_anew_and_pictures_get_the_classes():
+    task, data = make()
+    trainer = make_trainer()
+    first = trainer.test(task, data, verbose=False)[0]
+    assert trainer.test(task, data, verbose=False)[0] == first
+    assert task.level_confusions["super"].sum() == len(IMAGES)
+    with torch.inference_mode():
+        x, y = data.test_samples(3)
+        assert torch.equal(task.test_step((x, y), 0), task(x))
+    assert task(x).shape == (3, 6)
 
 
 def test_validation_has_the_figures_of_the_heads_only():
@@ -175,6 +132,14 @@ def test_the_training_loss_by_hand():
         {"loss": loss, "loss_fine": fine, "loss_super": supers, "loss_group": groups, "acc_fine": 0.25}, abs=1e-4
     )
     assert {count for _, count in seen.values()} == {8}
+
+
+def test_labels_of_all_heads_are_smoothed():
+    _, seen = tracked(*make(label_smoothing=0.4))
+    for head, level in enumerate(("fine", "super", "group"), 1):
+        uniform = -sum((torch.tensor(row[head]) / 100 + 1e-8).log().mean().item() for row in IMAGES) / 8
+        expected = 0.6 * cross_entropies()[head - 1] + 0.4 * uniform
+        assert seen[f"loss_{level}"][0] == pytest.approx(expected, abs=1e-3)
 
 
 def test_the_severity_is_that_of_the_fine_head():
