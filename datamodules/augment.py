@@ -14,8 +14,9 @@ MixUp and CutMix, which make labels soft, are here too: kornia's have no alpha a
 progressive resizing, which goes by how far training has come.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Beta
@@ -40,6 +41,9 @@ class BatchRandomCrop(nn.Module):
         batch, _, height, width = x.shape
         padded = F.pad(x, (self.padding,) * 4)
         offsets = torch.randint(0, 2 * self.padding + 1, (2, batch, 1), device=x.device)
+        if _in_numpy(x):  # ten times as fast as advanced indices
+            images = zip(padded.numpy(), *offsets.flatten(1).tolist(), strict=True)
+            return _stack(x, (each[:, row : row + height, left : left + width] for each, row, left in images))
         rows = offsets[0] + torch.arange(height, device=x.device)
         columns = offsets[1] + torch.arange(width, device=x.device)
         samples = torch.arange(batch, device=x.device)
@@ -64,7 +68,22 @@ class BatchRandomFlip(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Flip some of the images (B, C, H, W), any dtype."""
         flipped = torch.rand(len(x), 1, 1, 1, device=x.device) < self.p
+        if _in_numpy(x):  # four times as fast as `where`
+            images = zip(x.numpy(), x.flip(-1).numpy(), flipped.flatten().tolist(), strict=True)
+            return _stack(x, (other if is_flipped else each for each, other, is_flipped in images))
         return torch.where(flipped, x.flip(-1), x)
+
+
+def _in_numpy(x: Tensor) -> bool:
+    return x.dtype == torch.uint8 and x.device.type == "cpu"
+
+
+def _stack(x: Tensor, images: Iterable[np.ndarray]) -> Tensor:
+    """Put images together to a batch like x, contiguous."""
+    batch = np.empty(x.shape, np.uint8)
+    for image, pixels in zip(batch, images, strict=True):
+        image[:] = pixels
+    return torch.from_numpy(batch)
 
 
 class InGroups(nn.Module):

@@ -35,6 +35,24 @@ class TestAugment:
         assert torch.equal(BatchRandomFlip(p=0.0)(x), x)
         assert torch.equal(BatchRandomFlip(p=1.0)(x), x.flip(-1))
 
+    @pytest.mark.parametrize("padding", [1, 5])
+    def test_first_crops_and_flips_are_given_bytes_and_make_the_same_images(self, padding):
+        moves = [BatchRandomCrop(padding), BatchRandomFlip(), BatchRandomCrop(2)]
+        x, y = DigitsDataModule().load()[0].images[:60], torch.arange(60) % 10
+        made, given = [], []
+        for move in moves:
+            move.register_forward_pre_hook(lambda _, images: given.append(images[0].dtype))
+        for first in ([], [lambda x: x]):  # after any other transform they are given floats
+            data = DigitsDataModule(augment=[*first, *moves, BatchMixUp(0.5), BatchRandomFlip()])
+            data.trainer = SimpleNamespace(training=True, lightning_module=SimpleNamespace(dtype=torch.float32))
+            torch.manual_seed(0)
+            made.append(data.on_after_batch_transfer((x, y), 0))
+        assert given == [torch.uint8] * 3 + [torch.float32] * 3
+        assert all(torch.equal(*pair) for pair in zip(*made, strict=True))
+        assert made[0][0].is_contiguous()
+        data.trainer.training = False
+        assert torch.equal(data.on_after_batch_transfer((x, y), 0)[0], data.normalise(x.float() / 255))
+
     def test_kornia_fits_in(self):
         kornia = pytest.importorskip("kornia.augmentation")
         data = DigitsDataModule(augment=[kornia.RandomRotation(10.0, p=1.0)])
