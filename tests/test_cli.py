@@ -8,8 +8,9 @@ import torch
 import yaml
 from conftest import ROOT, TINY_DATA, TINY_TEACHER, TINY_TRAINER, image_folder, run_card, run_cli
 from jsonschema import Draft202012Validator
+from tiny_imagenet_files import write as write_tiny_imagenet
 
-from lightning_tasks import ResNet
+from lightning_tasks import ResNet, StridedCNN
 from schema import config_schema
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -38,19 +39,23 @@ def test_config_is_read_back_as_it_was_printed(config, capsys, tmp_path):
 def test_config_is_fitted_tested_and_predicted(config, tmp_path, mnist_root, cifar_root):
     """A batch of everything, on small sets in the official file formats; a teacher has random weights."""
     limits = [f"--trainer.limit_{part}_batches=1" for part in ("train", "val", "test", "predict")]
-    words = [f"--config={config}", f"--data.root={mnist_root}", "--data.eval_batch_size=8", *limits]
+    words = [f"--config={config}", f"--data.root={mnist_root}", "--data.eval_batch_size=6", *limits]
     words += ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.max_epochs=1"]
     words += ["--pictures=false", "--data.val_fraction=0.25", "--data.batch_size=8"]
     words += ["--data.train_per_class=null", "--data.test_per_class=null"]
     options = yaml.safe_load(config.read_text())["model"]["init_args"]
     words += options_of_folder(tmp_path, config)
+    if config.stem.startswith("tinyimagenet"):
+        write_tiny_imagenet(mnist_root, count=8)
     if "network_ckpt" in options:
         network = ResNet(100, (3, 32, 32), **options["network"]["init_args"])
         torch.save(network.state_dict(), tmp_path / "network.pth")
         words += [f"--model.network_ckpt={tmp_path}/network.pth"]
     if "teacher_ckpt" in options:
-        words += [f"--model.teacher_ckpt={untrained_teacher(tmp_path, options, config)}", "--model.batch_size=4"]
+        words += [f"--model.teacher_ckpt={untrained_teacher(tmp_path, options, config)}"]
         words += ["--trainer.check_val_every_n_epoch=1"]
+    if "generator" in options:
+        words += ["--model.batch_size=4"]
     run_cli("fit", *words)
     card = run_card(config.stem)
     assert card["partial"] == {"train": 1, "val": 1, "test": 1}
@@ -59,7 +64,7 @@ def test_config_is_fitted_tested_and_predicted(config, tmp_path, mnist_root, cif
     headline = card["headline"][0]
     assert tested.trainer.callback_metrics[headline].item() == card["metrics"][headline]
     predicted = run_cli("predict", *words, best)
-    assert len(Path(predicted.trainer.log_dir, "predictions.csv").read_text().splitlines()) == 1 + 8
+    assert len(Path(predicted.trainer.log_dir, "predictions.csv").read_text().splitlines()) == 1 + 6
 
 
 def options_of_folder(folder, config):
@@ -72,9 +77,11 @@ def options_of_folder(folder, config):
 
 def untrained_teacher(folder, options, config):
     """A checkpoint of the teacher that a config names, with random weights."""
-    digits = "digits" in config.stem
-    shape, classes = ((1, 16, 16), 10) if digits else ((3, 32, 32), 100)
-    network = ResNet(classes, shape, **options["teacher"]["init_args"])
+    if config.stem.startswith("tinyimagenet"):
+        classes, network = 3, StridedCNN(3, (3, 64, 64))
+    else:
+        shape, classes = ((1, 16, 16), 10) if "digits" in config.stem else ((3, 32, 32), 100)
+        network = ResNet(classes, shape, **options["teacher"]["init_args"])
     weights = {f"network.{name}": value for name, value in network.state_dict().items()}
     path = folder / "teacher.ckpt"
     torch.save({"state_dict": weights, "hyper_parameters": {"num_classes": classes}}, path)
