@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor, nn
 
+from runs.checkpoints import LastCheckpoint
 from runs.facts import require_equal
 from runs.seed import run_seed
 
@@ -172,9 +173,12 @@ class BaseTask(pl.LightningModule):
             raise FloatingPointError(f"a weight became infinite or nan {self._diverged()}")
 
     def _diverged(self) -> str:
+        callbacks = self.trainer.checkpoint_callbacks
+        kept = [each.best_model_path for each in callbacks if isinstance(each, LastCheckpoint) and each.best_model_path]
+        good = f"the last good checkpoint is {kept[0]}" if kept else "there is no good checkpoint"
         return (
-            f"in epoch {self.current_epoch}: training diverged; lower the learning rate or clip the gradients. The"
-            " checkpoints of the epochs before are kept"
+            f"in epoch {self.current_epoch}: training diverged; lower the learning rate or clip the gradients;"
+            f" {good}"
         )
 
 

@@ -84,14 +84,27 @@ def test_distillation(teacher_ckpt):
 
 
 def test_classifier_shares_an_epoch_and_tests_every_sample_alike():
-    words = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2"]
+    words = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2", "--model.ema_decay=0.5"]
     ranks = run_two("ClassificationTask", *words, *TWO)
     assert ranks[0]["steps"] == 2 * 2  # 100 images, 25 a batch, 2 ranks
     assert ranks[0]["weights"] == ranks[1]["weights"]
+    assert any(name.startswith("ema.") for name in ranks[0]["weights"])
+    assert ranks[0]["metrics"] == ranks[1]["metrics"]
     assert ranks[0]["tested"] == ranks[1]["tested"] == 100  # each rank tests all: as on one device
     ckpt = "logs/teacher/version_0/checkpoints/best.ckpt"
-    alone = run_cli("test", *words, f"--ckpt_path={ckpt}").trainer.callback_metrics["test/acc"]
-    assert torch.tensor(ranks[0]["metrics"]["test/acc"]) == alone
+    alone = run_cli("test", *words, f"--ckpt_path={ckpt}").trainer.callback_metrics
+    for name in ("test/acc", "test/acc_ema"):
+        assert torch.tensor(ranks[0]["metrics"][name]) == alone[name]
+
+
+def test_validation_judges_the_weights_and_statistics_that_are_saved():
+    """Each rank has seen other images, so its BatchNorm layers know other means; the checkpoint has those of rank 0."""
+    words = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2", "--model.ema_decay=0.5"]
+    run_two("ClassificationTask", *words, *TWO)
+    card = json.loads(Path("logs/teacher/version_0/run.json").read_text())["metrics"]
+    again = run_cli("validate", *words, "--ckpt_path=last").trainer.callback_metrics
+    for name in ("val/loss", "val/loss_ema"):
+        assert card[f"{name}_last"] == pytest.approx(again[name].item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("update_every", ["mini-batch", "epoch"])
