@@ -2,6 +2,7 @@
 
 from lightning_tasks.callbacks.activations import ActivationPicture
 from lightning_tasks.callbacks.answers import PredictionsPicture, ReliabilityPicture
+from lightning_tasks.callbacks.comparison import AgreementPicture, ChangesPicture
 from lightning_tasks.callbacks.confusion import ConfusionPicture
 from lightning_tasks.callbacks.curves import CurvesPicture
 from lightning_tasks.callbacks.error_kinds import ErrorKindsPicture
@@ -22,6 +23,8 @@ from lightning_tasks.callbacks.tsne import TSNEPicture
 
 __all__ = [
     "ActivationPicture",
+    "AgreementPicture",
+    "ChangesPicture",
     "CompactProgressBar",
     "ConfusionPicture",
     "CurvesPicture",

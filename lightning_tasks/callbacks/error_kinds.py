@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 
-from lightning_tasks.callbacks.pictures import Picture, add_axes, save_figure
+from lightning_tasks.callbacks.bars import draw_stacked_bars
+from lightning_tasks.callbacks.pictures import Picture, save_figure
 
 DECISIONS = {"": "argmax", "_tree": "respecting the tree", "_crm": "least expected severity"}
 KINDS = {"same_super": "same superclass", "same_group": "same group", "across": "across groups"}
 COLOURS = (("#fddc8b", "black"), ("#f28e3d", "black"), ("#a81c24", "white"))  # of each kind and of the number on it
-SIZE = 9.0  # of letters, in points
 
 
 class ErrorKindsPicture(Picture):
@@ -46,26 +46,6 @@ def draw_error_kinds(rows: Mapping[str, tuple[float, float, float]], title: str)
             but not the superclass, and across groups.
         title: Above all.
     """
-    # All in inches: the names, the bars; below them their axis, above the legend and the title.
-    beside, wide, high = 0.25 + max(map(len, rows)) * SIZE / 125, 5.0, 0.42 * len(rows)
-    figure = Figure(figsize=(beside + wide + 0.2, high + 1.15))
-    axes = add_axes(figure, beside, 0.55, wide, high)
-    longest = 100 * max(map(sum, rows.values())) or 1.0
-    starts = [0.0] * len(rows)
-    for index, (kind, (colour, ink)) in enumerate(zip(KINDS.values(), COLOURS, strict=True)):
-        shares = [100 * row[index] for row in rows.values()]
-        axes.barh(range(len(rows)), shares, left=starts, height=0.72, color=colour, label=kind)
-        for row, (start, share) in enumerate(zip(starts, shares, strict=True)):
-            number = f"{share:.1f}"
-            if share / longest * wide > (len(number) + 1) * SIZE / 125:
-                axes.text(start + share / 2, row, number, ha="center", va="center", color=ink, size=SIZE)
-        starts = [start + share for start, share in zip(starts, shares, strict=True)]
-    axes.set_yticks(range(len(rows)), list(rows), size=SIZE)
-    axes.set(xlim=(0, 1.02 * longest), ylim=(len(rows) - 0.5, -0.5), xlabel="share of all test images (%)")
-    axes.tick_params(axis="y", length=0)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.legend(
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=len(KINDS), fontsize=SIZE, frameon=False, borderaxespad=0.2
-    )
-    figure.suptitle(title, size=11)
-    return figure
+    percent = {name: [(100 * share, f"{100 * share:.1f}") for share in shares] for name, shares in rows.items()}
+    kinds = dict(zip(KINDS.values(), COLOURS, strict=True))
+    return draw_stacked_bars(percent, kinds, title, "share of all test images (%)")
