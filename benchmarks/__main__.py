@@ -17,6 +17,7 @@ NAMES = (
     "startup",
     "data_path",
     "tiny_imagenet",
+    "kd",
     "drawings",
     "sketch",
     "live",

@@ -63,15 +63,19 @@ def results_table(cards: list[Card]) -> str:
 def systems_table(systems: list[dict[str, Any]], cards: list[Card]) -> str:
     """Write a row for each system that the courses ask for: what they and others report, and ours by which command.
 
-    Ours is the first metric of the task's headline, or the one that the system names.
+    Ours is the first metric of the task's headline, or the one that the system names. An experiment `<sweep>/<cell>` is
+    a cell of a sweep.
     """
+    command = "command: `python cli.py fit --config`, or `python -m sweeps`"
     lines = [
-        "| | system | reported | best public | ours, test | seeds | command: `python cli.py fit --config` | time |",
+        f"| | system | reported | best public | ours, test | seeds | {command} | time |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for system in systems:
         name = system["experiment"]
-        groups = by_group([card for card in cards if card["experiment"] == name and not overrides(card)])
+        sweep, _, cell = name.partition("/")
+        config = f"configs/sweeps/{sweep}.yaml" if cell else f"configs/{name}.yaml"
+        groups = by_group([card for card in cards if card["experiment"] == name and (cell or not overrides(card))])
         lacks = f", needs {system['needs']}" if "needs" in system else ""
         ours, count, time = f"not run yet{lacks}", "-", "-"
         if groups:
@@ -80,7 +84,7 @@ def systems_table(systems: list[dict[str, Any]], cards: list[Card]) -> str:
             time = f"{seconds(group)} s, {group[0]['device']}"
         lines.append(
             f"| {system['row']} | [{system['system']}]({system['page']}) | {system['reported']} | {system['public']}"
-            f" | {ours} | {count} | [`configs/{name}.yaml`](configs/{name}.yaml) | {time} |"
+            f" | {ours} | {count} | [`{config}`]({config}) | {time} |"
         )
     return "\n".join(lines)
 

@@ -171,6 +171,11 @@ def test_row_of_the_systems_table(card):
     )
     named = systems_table([row | {"metric": "test/loss"}], [card(1)]).splitlines()[2]
     assert f"| 50 | 60 | {card(1)['metrics']['test/loss']:.4f} | 1 |" in named
+    cells = [
+        card(9, command=f"{apart['command']} --experiment s/b", experiment=f"s/{cell}") for cell in ("a", "b", "b")
+    ]
+    (cell,) = systems_table([row | {"experiment": "s/b"}], cells).splitlines()[2:]
+    assert "| 2 | [`configs/sweeps/s.yaml`](configs/sweeps/s.yaml) |" in cell
     assert "| not run yet | - | [`configs/absent.yaml`](configs/absent.yaml) | - |" in lines[3]
     assert "| not run yet, needs a GPU | - | [`configs/absent.yaml`](configs/absent.yaml) | - |" in lines[4]
 
@@ -261,7 +266,10 @@ class TestCommitted:
         cards = list((ROOT / "results/runs").glob("*.json"))
         experiments = {json.loads(path.read_text())["experiment"] for path in cards}
         systems = {row["experiment"] for row in yaml.safe_load((ROOT / "results/systems.yaml").read_text())}
-        assert experiments | systems <= listed
+        swept = {
+            f"{path.stem}/" for path in (ROOT / "configs/sweeps").glob("*.yaml") if f"<!-- sweep {path.stem}:" in pages
+        }
+        assert all(name in listed or name.startswith(tuple(swept)) for name in experiments | systems)
 
 
 def test_the_whole_command_in_a_copy(tmp_path, card, monkeypatch, capsys):
