@@ -19,6 +19,7 @@ from conftest import (
     run_card,
     run_cli,
 )
+from test_pictures import compile_eagerly
 
 from datamodules import DigitsDataModule
 from lightning_tasks import MLP, ClassificationTask
@@ -99,6 +100,22 @@ class TestEMA:
         assert any(name.startswith("ema.") for name in whole)
         assert all(torch.equal(whole[name], parts[name]) for name in whole)
         assert run_card("whole")["metrics"] == run_card("parts")["metrics"]
+
+    def test_of_a_compiled_network_is_that_of_the_network(self, monkeypatch):
+        compile_eagerly(monkeypatch)
+        words = [*TEACHER, "--model.ema_decay=0.9", "--trainer.max_epochs=2", "--data.train_per_class=5"]
+        for compiled in (False, True):
+            task = run_cli(*words, f"--model.compile={compiled}", f"--experiment=compiled_{compiled}").model
+            assert (task.network._compiled_call_impl is not None) == compiled
+            assert task.ema.module._compiled_call_impl is None
+        plain, compiled = (
+            torch.load(f"logs/compiled_{name}/version_0/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+            for name in (False, True)
+        )
+        assert plain.keys() == compiled.keys()
+        assert all(torch.allclose(plain[name], compiled[name], rtol=1e-4, atol=1e-5) for name in plain)
+        metrics = [run_card(f"compiled_{name}")["metrics"] for name in (False, True)]
+        assert metrics[0]["test/loss_ema"] == pytest.approx(metrics[1]["test/loss_ema"], rel=1e-4)
 
     @pytest.mark.parametrize("words", [TEACHER, DFAD], ids=["classification", "dfad"])
     def test_lightnings_own_is_refused_since_it_tests_other_weights_than_it_validates(self, words, teacher_ckpt):
