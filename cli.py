@@ -21,7 +21,9 @@ import lightning_tasks
 from datamodules import BaseDataModule
 from lightning_tasks import BaseTask, by_hand
 from lightning_tasks.callbacks import RunCard, standard_callbacks
+from lightning_tasks.networks import FACTS, ImageNetwork
 from runs import identity
+from runs.any_class import take_any
 from runs.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint, read_task_checkpoint
 from runs.errors import OneLineErrorParser, one_line
 from runs.folders import LAST, require_experiment
@@ -32,7 +34,9 @@ from runs.resume import last_run
 
 # ABCMeta: a type in Lightning's ModelPruning options, of which jsonargparse 4.53 cannot list the subclasses.
 set_parsing_settings(add_print_completion_argument=True, subclasses_disabled=[ABCMeta])
+take_any(ImageNetwork, FACTS)
 OneLineErrorParser.classes = {"model": (lightning_tasks, BaseTask), "data": (datamodules, BaseDataModule)}
+OneLineErrorParser.classes |= dict.fromkeys(("network", "teacher", "student"), (lightning_tasks, ImageNetwork))
 OneLineErrorParser.classes |= {"layers": (by_hand, by_hand.Layer), "rule": (by_hand, by_hand.UpdateRule)}
 
 
@@ -142,7 +146,9 @@ def main(args: ArgsType = None, run: bool = True, cli_class: type[TaskCLI] = Tas
 
 
 def command() -> None:
-    """Run the command line of this process; errors are one line."""
+    """Run the command line of this process, which may name classes of the current folder; errors are one line."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     one_line(main)
 
 

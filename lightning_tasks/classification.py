@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lightning_tasks.fine_tuning import FrozenStart, decay_rates, groups_by_depth, load_pretrained
 from lightning_tasks.image_task import ImageTask, share_right
 from lightning_tasks.losses import CrossEntropyLoss
-from lightning_tasks.networks import ImageNetwork, Initialisation, NetworkCallable, initialise
+from lightning_tasks.networks import ImageNetwork, Initialisation, NetworkCallable, build_network, initialise
 from lightning_tasks.schedules import Interval, planned
 from runs.facts import ImageFacts
 
@@ -69,7 +69,7 @@ class ClassificationTask(ImageTask):
         super().__init__(facts, compile, channels_last)
         self.save_hyperparameters()
         self.keep_plain_hyperparameters()
-        self.network = network(self.num_outputs, self.image_shape)
+        self.network = build_network(network, self.num_outputs, self.image_shape)
         if initialisation is not None:
             initialise(self.network, initialisation)
         self.network_ckpt = network_ckpt

@@ -56,6 +56,7 @@ class DFADTask(DistillationTask):
         ema_decay: See DistillationTask.
         compile: See BaseTask.
         channels_last: See BaseTask.
+        teacher_acc: See DistillationTask.
 
     Raises:
         ValueError: If an option is out of range, and see DistillationTask.
@@ -68,7 +69,7 @@ class DFADTask(DistillationTask):
         facts: ImageFacts,
         teacher: NetworkCallable,
         student: NetworkCallable,
-        teacher_ckpt: str,
+        teacher_ckpt: str | None,
         student_share: float | None = None,
         generator: GeneratorCallable = ImageGenerator,
         generator_losses: list[GeneratorLoss] | None = None,
@@ -86,8 +87,11 @@ class DFADTask(DistillationTask):
         ema_decay: float | None = None,
         compile: bool = False,
         channels_last: bool = True,
+        teacher_acc: float | None = None,
     ) -> None:
-        super().__init__(facts, teacher, student, teacher_ckpt, student_share, ema_decay, compile, channels_last)
+        super().__init__(
+            facts, teacher, student, teacher_ckpt, student_share, ema_decay, compile, channels_last, teacher_acc
+        )
         self.save_hyperparameters()
         self.keep_plain_hyperparameters()
         for option, value, least in (

@@ -7,11 +7,12 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_tasks.image_task import ImageTask
-from lightning_tasks.networks import NetworkCallable, count_parameters
+from lightning_tasks.networks import NetworkCallable, build_network, count_parameters
 from lightning_tasks.teacher import FrozenTeacher
 from runs.facts import ImageFacts
 
 SHARE_TOLERANCE = 0.01
+ACCURACY_TOLERANCE = 0.03  # and two standard errors of the validation images
 
 
 class DistillationTask(ImageTask):
@@ -24,7 +25,10 @@ class DistillationTask(ImageTask):
         facts: See ImageFacts; they must be the teacher's.
         teacher: The network that `teacher_ckpt` holds.
         student: The network that learns.
-        teacher_ckpt: A checkpoint, or the folder of a run or an experiment, see FrozenTeacher.load.
+        teacher_ckpt: A checkpoint, the folder of a run or an experiment, or weights alone, see FrozenTeacher.load; None
+            for a network that comes with its weights, as NetworkFile.
+        teacher_acc: Accuracy of the teacher on images of its data, in [0, 1]; that of its checkpoint if not given. A
+            teacher that is 3 points worse on the validation images stops the run: then classes, mean or std are others.
         student_share: Parameters of the student as a share of the teacher's that must hold within 0.01.
         ema_decay: Keep and evaluate an average of the student with this decay, see ImageTask.average.
         compile: See BaseTask.
@@ -40,21 +44,26 @@ class DistillationTask(ImageTask):
         facts: ImageFacts,
         teacher: NetworkCallable,
         student: NetworkCallable,
-        teacher_ckpt: str,
+        teacher_ckpt: str | None,
         student_share: float | None = None,
         ema_decay: float | None = None,
         compile: bool = False,
         channels_last: bool = False,
+        teacher_acc: float | None = None,
     ) -> None:
         super().__init__(facts, compile, channels_last)
+        if teacher_acc is not None and not 0 <= teacher_acc <= 1:
+            raise ValueError(f"teacher_acc must be in [0, 1], got {teacher_acc}")
+        self.teacher_acc = teacher_acc
         self.strict_loading = False  # the teacher is left out of checkpoints
         self.teacher_ckpt = teacher_ckpt
-        self.student = student(self.num_classes, self.image_shape)
-        self.teacher = FrozenTeacher(teacher(self.num_classes, self.image_shape))
+        self.student = build_network(student, self.num_classes, self.image_shape)
+        self.teacher = FrozenTeacher(build_network(teacher, self.num_classes, self.image_shape))
         self._check_share(student_share)
         self.average(self.student, ema_decay)
-        self._teacher_loaded = False
+        self._teacher_loaded = self._teacher_checked = False
         self.agreement = MulticlassAccuracy(self.num_classes, average="micro", sync_on_compute=False)
+        self.taught = MulticlassAccuracy(self.num_classes, average="micro", sync_on_compute=False)
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -96,6 +105,25 @@ class DistillationTask(ImageTask):
             self.hparams["teacher_ckpt"] = self.run_facts["teacher_ckpt"]
             self._teacher_loaded = True
 
+    def _check_teacher(self, stage: str) -> None:
+        """Compare its accuracy in the first evaluation with what is said of it.
+
+        Raises:
+            ValueError: If it is much lower.
+        """
+        expected = self.teacher.accuracy if self.teacher_acc is None else self.teacher_acc
+        found = self.taught.compute().item()
+        said = f"{found:.1%} of {self._judged:,} {stage} images"
+        rank_zero_info(f"teacher: {said} right")
+        error = (found * (1 - found) / self._judged) ** 0.5
+        if expected is not None and found < expected - ACCURACY_TOLERANCE - 2 * error:
+            whose = "its checkpoint" if self.teacher_acc is None else "teacher_acc"
+            raise ValueError(
+                f"teacher_ckpt: the teacher answers {said} right, and {whose} says {expected:.1%}; are the classes,"
+                " their order, data.mean and data.std those that it was trained with?"
+            )
+        self._teacher_checked = True
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the teacher out: `teacher_ckpt` is its home."""
         super().on_save_checkpoint(checkpoint)
@@ -127,13 +155,19 @@ class DistillationTask(ImageTask):
     def _reset(self, stage: str) -> None:
         super()._reset(stage)
         self.agreement.reset()
+        self.taught.reset()
+        self._judged = 0
 
     def _evaluate(self, stage: str, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         logits = super()._evaluate(stage, x, y)
         logits_t = logits["_teacher"] if "_teacher" in logits else self.teacher(x)
         self.agreement.update(logits[""], logits_t.argmax(dim=1))
+        self.taught.update(logits_t, y)
+        self._judged += len(y)
         return logits
 
     def _log(self, stage: str) -> None:
         super()._log(stage)
+        if not self._teacher_checked:
+            self._check_teacher(stage)
         self.log(f"{stage}/agreement", self.agreement.compute(), sync_dist=True)

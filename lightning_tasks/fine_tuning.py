@@ -10,7 +10,8 @@ from torch.optim import Optimizer
 from torchvision.models import get_weight
 
 from lightning_tasks.networks import ImageNetwork, count_parameters, cut_into_layers
-from runs.checkpoints import file_hash, find_checkpoint, network_weights, read_checkpoint
+from runs.checkpoints import file_hash, find_checkpoint
+from runs.weights import fitting, load_weights, read_checkpoint
 
 
 class FrozenStart:
@@ -85,8 +86,9 @@ def load_pretrained(network: ImageNetwork, source: str) -> str:
 
     Args:
         network: Whose names the weights must have.
-        source: A checkpoint, a run's or an experiment's folder (see find_checkpoint), a plain state dict, or the name
-            of torchvision weights, as "ResNet18_Weights.IMAGENET1K_V1", fetched from their official address.
+        source: A checkpoint, a run's or an experiment's folder (see find_checkpoint), the weights alone (see
+            runs.weights), or the name of torchvision weights, as "ResNet18_Weights.IMAGENET1K_V1", fetched from their
+            official address.
 
     Returns:
         The SHA-256 of the file, as hexadecimal digits; of torchvision weights the part that is in the file's name.
@@ -95,25 +97,12 @@ def load_pretrained(network: ImageNetwork, source: str) -> str:
         OSError: If there is no such file, or it cannot be fetched.
         ValueError: If the weights do not fit; says what differs.
     """
+    inner = network.inner
     weights, sha256 = _read(source)
-    own = network.state_dict()
-    head = _head(own)
-    fresh = [name for name in head if name in weights and weights[name].shape != own[name].shape]
-    weights = {name: value for name, value in weights.items() if name not in fresh}
-    missing = [name for name in own if name not in weights and name not in fresh and not name.endswith("_tracked")]
-    unexpected = [name for name in weights if name not in own]
-    shapes = [
-        f"{name} {tuple(value.shape)} for {tuple(own[name].shape)}"
-        for name, value in weights.items()
-        if name in own and value.shape != own[name].shape
-    ]
-    found = {"missing": missing, "not in the network": unexpected, "of another shape": shapes}
-    if any(found.values()):
-        said = [f"{len(those)} {what} ({', '.join(those[:3])})" for what, those in found.items() if those]
-        raise ValueError(
-            f"network_ckpt: the weights in {source} do not fit {type(network).__name__}: {'; '.join(said)}"
-        )
-    network.load_state_dict(weights, strict=False)
+    weights = fitting(weights, inner)
+    own = inner.state_dict()
+    fresh = [name for name in _head(own) if name in weights and weights[name].shape != own[name].shape]
+    load_weights(inner, weights, f"network_ckpt: the weights in {source}", fresh)
     new = f"; {', '.join(fresh)} start anew, since the classes are others" if fresh else ""
     rank_zero_info(f"network: weights of {source}{new}")
     return sha256
@@ -122,7 +111,7 @@ def load_pretrained(network: ImageNetwork, source: str) -> str:
 def _read(source: str) -> tuple[Mapping[str, Tensor], str]:
     if "_Weights." not in source:
         path = find_checkpoint(source, "network_ckpt")
-        return network_weights(read_checkpoint(path, "network_ckpt")), file_hash(path)
+        return read_checkpoint(path, "network_ckpt")["state_dict"], file_hash(path)
     try:
         entry = get_weight(source)
         return entry.get_state_dict(progress=True, check_hash=True), entry.url.rpartition("-")[2].partition(".")[0]

@@ -11,7 +11,14 @@ from lightning_tasks.distillation import DistillationTask
 from lightning_tasks.distillation_oriented import DistillationOrientedSGD
 from lightning_tasks.image_task import share_right
 from lightning_tasks.losses import CrossEntropyLoss, HintonLoss, SoftTargetLoss
-from lightning_tasks.networks import ImageNetwork, ImageShape, Initialisation, NetworkCallable, initialise
+from lightning_tasks.networks import (
+    ImageNetwork,
+    ImageShape,
+    Initialisation,
+    NetworkCallable,
+    build_network,
+    initialise,
+)
 from lightning_tasks.schedules import Interval, planned
 from runs.facts import ImageFacts
 
@@ -51,7 +58,7 @@ class KDTask(DistillationTask):
         facts: ImageFacts,
         teacher: NetworkCallable,
         student: NetworkCallable,
-        teacher_ckpt: str,
+        teacher_ckpt: str | None,
         distil: bool = True,
         soft_loss: SoftTargetLoss | None = None,
         alpha: float = 0.9,
@@ -150,7 +157,7 @@ def initialised(network: NetworkCallable, initialisation: Initialisation) -> Net
     """Let what builds a network draw its weights anew too."""
 
     def build(num_classes: int, image_shape: ImageShape) -> ImageNetwork:
-        built = network(num_classes, image_shape)
+        built = build_network(network, num_classes, image_shape)
         initialise(built, initialisation)
         return built
 

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from drawings.render import render_all
 from drawings.steps import to_drawing
-from lightning_tasks.networks import NetworkCallable, cut_into_layers
+from lightning_tasks.networks import NetworkCallable, build_network, cut_into_layers
 from lightning_tasks.teacher import FrozenTeacher
-from runs.checkpoints import find_checkpoint, read_checkpoint
+from runs.checkpoints import find_checkpoint
 from runs.facts import SketchFacts, require_equal
+from runs.weights import read_checkpoint
 
 
 class Recogniser:
@@ -40,7 +41,7 @@ class Recogniser:
         require_equal({name: theirs.get(name) for name in common}, common, f"recogniser_ckpt: {path} was trained")
         self.size = theirs["image_shape"][1]
         self.mean, self.std = theirs["mean"][0], theirs["std"][0]
-        teacher = FrozenTeacher(network(theirs["num_classes"], tuple(theirs["image_shape"])))
+        teacher = FrozenTeacher(build_network(network, theirs["num_classes"], tuple(theirs["image_shape"])))
         loaded = teacher.load(str(path), "recogniser_ckpt", theirs)
         layers = cut_into_layers(teacher.network)
         self.start, self.end = nn.Sequential(*layers[:-1]), layers[-1]

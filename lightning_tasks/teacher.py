@@ -1,5 +1,6 @@
 """A trained network that only answers."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -8,8 +9,9 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from lightning_tasks.networks import ImageNetwork, fold_batchnorm
-from runs.checkpoints import file_hash, find_checkpoint, network_weights, read_checkpoint
+from runs.checkpoints import file_hash, find_checkpoint
 from runs.facts import require_equal
+from runs.weights import fitting, load_weights, read_checkpoint
 
 
 class FrozenTeacher(nn.Module):
@@ -20,7 +22,10 @@ class FrozenTeacher(nn.Module):
 
     Attributes:
         network: With its BatchNorm layers, for losses that look at their statistics.
+        accuracy: On the validation images of the run that has trained it; None where that is not known.
     """
+
+    accuracy: float | None = None
 
     def __init__(self, network: ImageNetwork) -> None:
         super().__init__()
@@ -36,33 +41,43 @@ class FrozenTeacher(nn.Module):
         """Map images (B, C, H, W) to logits (B, num_classes)."""
         return self.fast(x)
 
-    def load(self, source: str, option: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    def load(self, source: str | None, option: str, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Load trained weights, and say which they are.
 
         Args:
             source: A checkpoint of a classifier or of a student, a run's or an experiment's folder (see
-                find_checkpoint), or a plain state dict of the network, whose data nobody can check.
+                find_checkpoint), or the weights alone (see runs.weights), whose data nobody can check. None for a
+                network that comes with its weights.
             option: The option that names it, for the errors.
             facts: Of the present data, which must be those of the checkpoint.
 
         Returns:
-            `teacher_ckpt`, the path; `teacher_sha256`, the file's hash.
+            `teacher_ckpt`, the path, or None; `teacher_sha256`, the hash of the file, or of the weights.
 
         Raises:
             FileNotFoundError: If there is no such file.
             ValueError: If it cannot be read, is of other data, or does not fit the network.
         """
+        if source is None:
+            return self._own_weights(option)
         path = find_checkpoint(source, option)
         checkpoint = read_checkpoint(path, option)
         require_equal(checkpoint.get("facts"), facts, f"{option}: {path} was trained")
-        try:
-            self.network.load_state_dict(network_weights(checkpoint))
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ValueError(f"{option}: the weights in {path} do not fit the network: {reason}") from error
+        inner = self.network.inner
+        load_weights(inner, fitting(checkpoint["state_dict"], inner), f"{option}: the weights in {path}")
         self._fold()
+        self.accuracy = checkpoint.get("run", {}).get("validation", {}).get("val/acc")
         rank_zero_info(f"{option.removesuffix('_ckpt')}: {path}{_describe(checkpoint)}")
         return {"teacher_ckpt": str(path.resolve()), "teacher_sha256": file_hash(path)}
+
+    def _own_weights(self, option: str) -> dict[str, Any]:
+        if self.network.inner is self.network:
+            raise ValueError(f"{option}: null leaves {type(self.network).__name__} with random weights; name some")
+        self._fold()
+        digest = hashlib.sha256()
+        for name, value in self.network.state_dict().items():
+            digest.update(name.encode() + value.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        return {"teacher_ckpt": None, "teacher_sha256": digest.hexdigest()}
 
     def _fold(self) -> None:
         """Make the same function with fewer passes over the activations, where the network can be traced.

@@ -14,9 +14,9 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
-from torch import Tensor
 
 from runs.folders import BEST, CARD, LAST, newest_version
+from runs.weights import read_checkpoint
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -134,36 +134,6 @@ def _is_finished(run: Path, accept_partial: bool) -> bool:
     if not ((run / BEST).is_file() and (run / CARD).is_file()):
         return False
     return accept_partial or not json.loads((run / CARD).read_text()).get("partial")
-
-
-def read_checkpoint(path: Path, option: str) -> dict[str, Any]:
-    """Read a checkpoint as plain data; code in the file is not run.
-
-    Returns:
-        What a task has saved, or a network's bare weights as {"state_dict": weights}.
-
-    Raises:
-        ValueError: If the file is damaged, holds anything but plain data, or no weights.
-    """
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # zip, pickle, EOF and runtime errors all mean that the file is not what it should be
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{option}: {path} is damaged, or holds more than plain data: {reason}") from error
-    if isinstance(checkpoint, dict) and checkpoint and all(isinstance(each, Tensor) for each in checkpoint.values()):
-        return {"state_dict": checkpoint}
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise ValueError(f"{option}: {path} is no checkpoint: it has no state_dict")
-    return checkpoint
-
-
-def network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """Pick the weights of the network that a checkpoint's task is about: a classifier's, or a student's."""
-    weights = checkpoint["state_dict"]
-    for name in ("network.", "student."):
-        if found := {key.removeprefix(name): value for key, value in weights.items() if key.startswith(name)}:
-            return found
-    return weights
 
 
 def read_task_checkpoint(path: Path) -> dict[str, Any]:

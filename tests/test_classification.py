@@ -9,7 +9,7 @@ from datamodules import DigitsDataModule
 from lightning_tasks import MLP, ClassificationTask
 from lightning_tasks.image_task import accuracy
 from lightning_tasks.networks import ImageNetwork
-from runs.checkpoints import network_weights
+from runs.weights import fitting
 
 FACTS = {"dataset": "any", "num_classes": 10, "image_shape": (1, 8, 8), "mean": (0.3,), "std": (0.3,)}
 
@@ -70,7 +70,7 @@ def test_checkpoint_made_from_python_is_plain_and_resumes(tmp_path):
     checkpoint = torch.load(path, weights_only=True)
     assert checkpoint["hyper_parameters"]["facts"] == data.facts
     network = MLP(10, (1, 8, 8), (32,))
-    network.load_state_dict(network_weights(checkpoint))
+    network.load_state_dict(fitting(checkpoint["state_dict"], network))
     x = torch.randn(3, 1, 8, 8)
     assert torch.equal(network(x), task(x))
     again, data = make(train_per_class=10)

@@ -57,11 +57,11 @@ class TestTeacher:
 
     def test_of_another_network(self, tmp_path, teacher_ckpt):
         line = refused(tmp_path, *DFAD, f"--model.teacher_ckpt={teacher_ckpt}", "--model.teacher.width=8")
-        assert "do not fit the network" in line
+        assert "do not fit ResNet" in line
 
     def test_no_checkpoint_at_all(self, tmp_path):
         torch.save({"weights": 1}, tmp_path / "teacher.ckpt")
-        assert "has no state_dict" in refused(tmp_path, *DFAD, "--model.teacher_ckpt=teacher.ckpt")
+        assert "it has no weights by name" in refused(tmp_path, *DFAD, "--model.teacher_ckpt=teacher.ckpt")
 
 
 CIFAR = ["fit", *TINY_TEACHER, "--data=CIFAR100DataModule", *TINY_TRAINER, "--trainer.max_epochs=1", "--data.root=data"]

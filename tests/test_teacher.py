@@ -188,5 +188,5 @@ def test_a_teacher_of_other_data_is_refused(teacher_ckpt):
 
 def test_weights_that_do_not_fit_are_refused(teacher_ckpt):
     frozen = FrozenTeacher(ResNet(10, (1, 16, 16), depth=10, width=8))
-    with pytest.raises(ValueError, match="do not fit the network"):
+    with pytest.raises(ValueError, match="do not fit ResNet"):
         frozen.load(str(teacher_ckpt), "teacher_ckpt", FACTS)

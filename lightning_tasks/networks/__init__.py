@@ -11,10 +11,12 @@ from lightning_tasks.networks.base import (
     cut_into_layers,
 )
 from lightning_tasks.networks.cnn import CNN
+from lightning_tasks.networks.file import NetworkFile
 from lightning_tasks.networks.folding import fold_batchnorm
 from lightning_tasks.networks.generator import ImageGenerator
 from lightning_tasks.networks.layers import Initialisation, initialise
 from lightning_tasks.networks.mlp import MLP
+from lightning_tasks.networks.own import FACTS, OwnNetwork, build_network
 from lightning_tasks.networks.resnet import ResNet
 from lightning_tasks.networks.sketch import SketchNetwork, SketchNetworkCallable
 from lightning_tasks.networks.strided_cnn import StridedCNN
@@ -24,6 +26,7 @@ from lightning_tasks.networks.wide_resnet import WideResNet
 
 __all__ = [
     "CNN",
+    "FACTS",
     "MLP",
     "Generator",
     "GeneratorCallable",
@@ -33,12 +36,15 @@ __all__ = [
     "Initialisation",
     "MixtureHead",
     "NetworkCallable",
+    "NetworkFile",
+    "OwnNetwork",
     "RegressionHead",
     "ResNet",
     "SketchNetwork",
     "SketchNetworkCallable",
     "StridedCNN",
     "WideResNet",
+    "build_network",
     "count_multiply_adds",
     "count_parameters",
     "cut_into_layers",

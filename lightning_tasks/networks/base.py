@@ -31,6 +31,11 @@ class ImageNetwork(nn.Module):
         self.num_classes = num_classes
         self.image_shape = image_shape
 
+    @property
+    def inner(self) -> nn.Module:
+        """The module by whose names others would keep its weights."""
+        return self
+
     def parts(self) -> list[nn.Module]:
         """Give modules which, one after the other, do what the network does; a network that has none is one part."""
         return [self]

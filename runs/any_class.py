@@ -1,0 +1,43 @@
+"""Lets a config name any class or function where a network is to be made, not only a subclass of what is asked for.
+
+jsonargparse 4.53 takes a class for a `Callable[[...], Base]` if it is below Base, and calls it later with what the
+config does not say. Of other classes and of functions it wants all parameters, and calls them at once. It has no public
+hook for that, so the two functions that decide it are wrapped here; everything else is jsonargparse's own.
+"""
+
+import inspect
+from collections.abc import Collection
+from typing import Any
+
+from jsonargparse import _typehints as typehints
+from jsonargparse._util import import_object
+
+
+def take_any(base: type, told: Collection[str]) -> None:
+    """Take any class and any function for a `Callable[[...], base]`.
+
+    Args:
+        base: Whose subclasses go on as they were.
+        told: Parameters that the caller fills in, so that a config need not.
+    """
+    partial_of, adapt = typehints.adapt_partial_callable_class, typehints.adapt_typehints
+
+    def partial_of_any(callable_type: Any, spec: Any) -> Any:
+        spec, skipped = partial_of(callable_type, spec)
+        if skipped is None and typehints.get_callable_return_type(callable_type) is base:
+            skipped = set(told)
+        return spec, skipped
+
+    def adapt_named_functions(value: Any, typehint: Any, *args: Any, **kwargs: Any) -> Any:
+        """Treat the bare name of a function as that of a class, so that options may follow."""
+        if isinstance(value, str) and "." in value and typehints.get_callable_return_type(typehint) is base:
+            try:
+                found = import_object(value)
+            except Exception:  # whatever importing a user's file raises; jsonargparse imports it again, and says so
+                found = None
+            if callable(found) and not inspect.isclass(found):
+                value = {"class_path": value}
+        return adapt(value, typehint, *args, **kwargs)
+
+    typehints.adapt_partial_callable_class = partial_of_any
+    typehints.adapt_typehints = adapt_named_functions  # type: ignore[assignment]
