@@ -33,10 +33,9 @@ class OneLineErrorParser(LightningArgumentParser):
             members = [each for each in map(package.__dict__.get, package.__all__) if isinstance(each, type)]
             known = [each.__name__ for each in members if base in each.__mro__[1:]]
             message = f"{name[1]}: no class {name[2]}; known are {', '.join(known)}"
-        if wrong := re.search(
-            r'Parser key "([\w.]+)":.*expects a function or a callable class: (.*?)(\. Got value|$)', message, re.DOTALL
-        ):
-            message = f"{wrong[1]}: {wrong[2]}"
+        wanted = r'Parser key "([\w.]+)":.*expects a function or a callable class: (.*)\. Got value: (\S+)'
+        if wrong := re.search(wanted, message, re.DOTALL):
+            message = f"{wrong[1]}: {wrong[3]}: {wrong[2]}"
         self.exit(2, f"error: {' '.join(message.split())}\n")
 
 

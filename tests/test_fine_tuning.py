@@ -16,8 +16,8 @@ from lightning_tasks.networks import cut_into_layers
 SHAPE = (1, 16, 16)
 
 
-def resnet(classes=10, shape=SHAPE, **options):
-    return ResNet(classes, shape, depth=10, width=2, **options)
+def resnet(num_classes=10, image_shape=SHAPE, **options):
+    return ResNet(num_classes, image_shape, depth=10, width=2, **options)
 
 
 def make(trained_layers=2, augment=None, network=resnet, **options):
@@ -159,7 +159,7 @@ class TestWeights:
         assert all(torch.equal(value, theirs[name]) for name, value in network.state_dict().items())
 
     def test_another_number_of_classes_has_a_fresh_head(self, path, caplog):
-        network = resnet(classes=7)
+        network = resnet(num_classes=7)
         fresh = network.fc.weight.clone()
         with caplog.at_level("INFO"):
             load_pretrained(network, str(path))
@@ -177,7 +177,7 @@ class TestWeights:
         ("network", "message"),
         [
             (
-                lambda: resnet(shape=(3, 16, 16)),
+                lambda: resnet(image_shape=(3, 16, 16)),
                 r"1 of another shape \(conv1.weight \(2, 1, 3, 3\) for \(2, 3, 3, 3\)\)",
             ),
             (lambda: ResNet(10, SHAPE, depth=18, width=2), r"\d+ missing \(layer1.1.conv1.weight, .*\)$"),

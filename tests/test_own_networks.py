@@ -169,10 +169,12 @@ class TestByImportPath:
         def line(name, *words, status=2):
             return refused(tmp_path, *FIT, f"--model.network={name}", *words, status=status)
 
-        assert line("own_nets.nothing") == "error: network: module 'own_nets' has no attribute 'nothing'"
-        assert "network: No module named 'no_nets'" in line("no_nets.Small")
+        assert line("own_nets.nothing") == (
+            "error: network: own_nets.nothing: module 'own_nets' has no attribute 'nothing'"
+        )
+        assert "network: no_nets.Small: No module named 'no_nets'" in line("no_nets.Small")
         assert "network: no class Nothing; known are CNN, MLP" in line("Nothing")
-        assert "network: Unexpected import object 3" in line("own_nets.number")
+        assert "network: own_nets.number: Unexpected import object 3" in line("own_nets.number")
         assert "Option 'widt' is not accepted (--model.network.widt)" in line(
             "own_nets.Small", "--model.network.widt=3"
         )
