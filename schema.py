@@ -9,13 +9,19 @@ from typing import Any
 
 from cli import main
 
+OTHER_CLASS = {
+    "type": "object",
+    "properties": {"class_path": {"type": "string", "pattern": r"^(?!lightning_tasks\.).+\."}},
+    "required": ["class_path"],
+}
+
 
 def loosen(node: Any) -> Any:
     """Adapt jsonargparse's schema to what its parser really accepts.
 
     It knows full class paths only, where the parser also takes the bare name of a class or the name of another file;
-    it requires arguments that links or the code fill in; and it takes schedules and augmentations, which may be of
-    several kinds, for mere strings.
+    it requires arguments that links or the code fill in; it takes schedules and augmentations, which may be of several
+    kinds, for mere strings; and it knows no networks but this project's.
     """
     if isinstance(node, list):
         return [loosen(item) for item in node]
@@ -30,6 +36,8 @@ def loosen(node: Any) -> Any:
     for name in properties:
         if name.startswith(("scheduler", "augment")):
             properties[name] = {}
+        if name in ("network", "teacher", "student") and "anyOf" in properties[name]:
+            properties[name]["anyOf"].append(OTHER_CLASS)
     path = properties.get("class_path")
     if isinstance(path, dict) and "const" in path:
         full = path.pop("const")

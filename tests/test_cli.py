@@ -101,7 +101,13 @@ def test_schema_for_editors_accepts_the_configs_and_refuses_a_typo():
     for path in CONFIGS:
         config = yaml.safe_load(path.read_text())
         assert schema.is_valid(config), path
-    config["model"]["init_args"]["netwrk"] = 5
+    network = config["model"]["init_args"]["network"]
+    for path in ("torchvision.models.resnet18", "nets.Mine"):
+        config["model"]["init_args"]["network"] = {"class_path": path, "init_args": {"width": 3}}
+        assert schema.is_valid(config)
+    config["model"]["init_args"]["network"] = network | {"init_args": {"widht": 3}}
+    assert not schema.is_valid(config)
+    config["model"]["init_args"] |= {"network": network, "netwrk": 5}
     assert not schema.is_valid(config)
 
 

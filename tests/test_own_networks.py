@@ -1,11 +1,23 @@
 """Networks that know nothing of this project: by import path, and whole in a file."""
 
+import re
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY_DATA, TINY_DFAD, TINY_TRAINER, image_folder, refusal, refused, run_card, run_cli, run_process
+from conftest import (
+    ROOT,
+    TINY_DATA,
+    TINY_DFAD,
+    TINY_TRAINER,
+    image_folder,
+    refusal,
+    refused,
+    run_card,
+    run_cli,
+    run_process,
+)
 from torch import nn
 
 from lightning_tasks import ResNet
@@ -288,3 +300,19 @@ class TestTeacherAccuracy:
         torch.save(checkpoint, tmp_path / "a.ckpt")
         line = refusal(tmp_path, *self.WORDS, "--model.teacher_ckpt=a.ckpt")
         assert "and its checkpoint says" in line
+
+
+def test_the_twelve_lines_of_the_readme(cifar_root, tmp_path, monkeypatch):
+    """As they stand there, on a small set in the official format."""
+    (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(block.splitlines()) <= 12
+    Path("mine.yaml").write_text(block)
+    Path("my_file.py").write_text(NETS.replace("class Small", "class MyNet"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import my_file
+
+    torch.save({f"module.{key}": value for key, value in my_file.MyNet(4, 100).state_dict().items()}, "my_weights.pth")
+    words = ["fit", "--config=mine.yaml", f"--data.root={cifar_root}", "--trainer.max_epochs=1", "--model.batch_size=2"]
+    words += ["--data.steps_per_epoch=1", "--trainer.accelerator=cpu", "--data.val_fraction=0.25"]
+    run_cli(*words)
+    assert run_card("unnamed")["student_share"] > 1
