@@ -1,0 +1,32 @@
+"""Write a trained classifier or student for use elsewhere, and check it: `python -m export --ckpt logs/dfad_digits`.
+
+The folder gets ONNX in float32 and int8, torch.export, safetensors, and a model card, README.md. All are compared with
+PyTorch on the test images, where these are at hand.
+"""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from runs.errors import one_line
+
+
+def main() -> None:
+    """Export, and print what the card says of size, accuracy and speed."""
+    parser = argparse.ArgumentParser(prog="python -m export", description=__doc__)
+    parser.add_argument("--ckpt", required=True, help="checkpoint, run's folder or experiment's folder")
+    parser.add_argument("--out", type=Path, help="folder to write to; else export/ beside the run's config")
+    parser.add_argument("--ema", action="store_true", help="take the averaged weights (--model.ema_decay)")
+    parser.add_argument("--licence", default="not stated", help="for the model card")
+    options = parser.parse_args()
+    from export.card import table
+    from export.export import export  # here, since it imports PyTorch, and --help does without
+
+    command = shlex.join(["python", "-m", "export", *sys.argv[1:]])
+    folder, facts = export(options.ckpt, options.out, options.ema, options.licence, command)
+    print(f"{table(facts)}\n\nexported: {folder}")
+
+
+if __name__ == "__main__":
+    one_line(main)

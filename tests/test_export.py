@@ -1,0 +1,182 @@
+"""Exported networks: equal to what was trained, in all formats, and usable without PyTorch."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, TINY_DATA, TINY_DFAD, TINY_TRAINER, run_card, run_cli
+from safetensors import safe_open
+from torch import nn
+
+from datamodules import DigitsDataModule
+from export import load
+from export.card import card, table
+from export.export import export
+from export.graph import Graph
+from lightning_tasks import ResNet
+
+FILES = {"README.md", "model.json", "model.onnx", "model_int8.onnx", "model.pt2", "model.safetensors"}
+
+
+@pytest.fixture(scope="module")
+def exported(teacher_ckpt, tmp_path_factory):
+    """The tiny teacher of all tests."""
+    out = tmp_path_factory.mktemp("exported")
+    return export(str(teacher_ckpt), out, False, "MIT", "python -m export")
+
+
+def trained(teacher_ckpt):
+    """Its network, and test images with what it answers."""
+    weights = torch.load(teacher_ckpt, weights_only=True)["state_dict"]
+    network = ResNet(10, (1, 16, 16), depth=10, width=4)
+    network.load_state_dict({key.removeprefix("network."): value for key, value in weights.items()})
+    data = DigitsDataModule(test_per_class=10)
+    data.setup("test")
+    images, labels = data.test_set.images, data.test_set.labels
+    with torch.no_grad():
+        return network, images.numpy(), labels.numpy(), network.eval()(data.normalise(images.float() / 255)).numpy()
+
+
+def test_all_formats_give_what_the_network_gives(exported, teacher_ckpt):
+    folder, _ = exported
+    assert {path.name for path in folder.iterdir()} == FILES
+    network, images, _, logits = trained(teacher_ckpt)
+    model = load(folder)
+    np.testing.assert_allclose(model(images), logits, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(model(images.astype(np.float32) / 255), logits, rtol=1e-4, atol=1e-4)
+    assert model(images[:1]).shape == (1, 10)
+    np.testing.assert_allclose(model.probabilities(images), torch.tensor(logits).softmax(1).numpy(), atol=1e-4)
+    program = torch.export.load(folder / "model.pt2").module()
+    np.testing.assert_allclose(program(torch.from_numpy(images[:3]).float() / 255).numpy(), logits[:3], atol=1e-4)
+    with safe_open(folder / "model.safetensors", "np") as file:
+        assert json.loads(file.metadata()["facts"])["mean"] == [0.3053]
+        assert set(file.keys()) == set(network.state_dict())
+        assert np.array_equal(file.get_tensor("fc.weight"), network.fc.weight.detach().numpy())
+    small = load(folder, "int8")
+    assert (small(images).argmax(1) == logits.argmax(1)).mean() > 0.9
+    assert not np.allclose(small(images), logits, atol=1e-4)
+    assert (folder / "model_int8.onnx").stat().st_size < (folder / "model.onnx").stat().st_size
+
+
+def test_facts_by_hand(exported, teacher_ckpt):
+    folder, facts = exported
+    _, images, labels, logits = trained(teacher_ckpt)
+    accuracy = (logits.argmax(1) == labels).mean()
+    measured = facts["measured"]
+    assert list(measured) == ["PyTorch", "torch.export", "ONNX, float32", "ONNX, int8"]
+    for name, precision in (("ONNX, float32", "float32"), ("ONNX, int8", "int8")):
+        answers = load(folder, precision)(images)
+        assert measured[name]["accuracy"] == pytest.approx((answers.argmax(1) == labels).mean())
+        assert measured[name]["difference"] == pytest.approx(np.abs(answers - logits).max(), rel=0.2, abs=1e-5)
+    assert measured["PyTorch"]["accuracy"] == pytest.approx(accuracy)
+    assert accuracy == pytest.approx(
+        json.loads((teacher_ckpt.parents[1] / "run.json").read_text())["metrics"]["test/acc"]
+    )
+    assert measured["ONNX, int8"]["bytes"] == (folder / "model_int8.onnx").stat().st_size
+    assert all(row["images_per_second"] > 1 for row in measured.values())
+    assert facts["classes"] == [str(digit) for digit in range(10)]
+    assert facts["calibrated_on"] == "100 training images"
+    assert facts["compared_on"].startswith("100 test images")
+    assert facts["trained_by"].startswith("python cli.py fit --model=ClassificationTask")
+    assert json.loads((folder / "model.json").read_text()) == facts
+    assert (folder / "README.md").read_text() == card(facts)
+
+
+def test_card():
+    measured = {
+        "PyTorch": {"accuracy": 0.98765, "images_per_second": 1234.5},
+        "ONNX, int8": {"accuracy": 0.5, "images_per_second": 9876.5, "bytes": 2_345_678, "difference": 0.0123},
+    }
+    facts = {"network": "Net", "dataset": "set", "classes": [f"c{n}" for n in range(23)], "image_shape": [3, 8, 9]}
+    facts |= {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "parameters": 1234, "weights": "raw", "licence": "MIT"}
+    facts |= {"trained_by": "a", "exported_by": "b", "measured": measured, "compared_on": "x", "calibrated_on": "y"}
+    said = card(facts)
+    assert said.startswith("# Net, 23 classes of set\n")
+    assert "(batch, 3, 8, 9), floats in [0, 1]" in said
+    assert "c18, c19 and 3 more, all in model.json" in said
+    assert "c20" not in said
+    assert "licence: MIT" in said
+    rows = table(facts).splitlines()
+    assert rows[2] == "| PyTorch | - | 98.77 | - | 1,234 |"
+    assert rows[3] == "| ONNX, int8 | 2,346 | 50.00 | 1.2e-02 | 9,876 |"
+
+
+def test_further_heads_are_left_out():
+    graph = Graph(nn.Sequential(nn.Flatten(), nn.Linear(4, 7)), 3, (0.5,), (0.25,))
+    x = torch.rand(5, 1, 2, 2)
+    torch.testing.assert_close(graph(x), graph.network((x - 0.5) / 0.25)[:, :3])
+
+
+def test_a_student_is_calibrated_on_inventions_and_its_average_may_be_taken(teacher_ckpt, tmp_path):
+    words = [*TINY_DFAD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}", "--trainer.max_epochs=1"]
+    run_cli("fit", *words, "--model.ema_decay=0.5")
+    raw, averaged = (export("logs/dfad", tmp_path / f"{ema}", ema, "x", "y") for ema in (False, True))
+    metrics = run_card("dfad")["metrics"]
+    for (folder, facts), name in ((raw, "test/acc"), (averaged, "test/acc_ema")):
+        assert facts["calibrated_on"] == "512 images of its generator"
+        assert facts["measured"]["PyTorch"]["accuracy"] == pytest.approx(metrics[name])
+        assert facts["weights"].startswith("averaged" if name.endswith("ema") else "raw")
+    images = np.random.default_rng(0).random((3, 1, 16, 16), np.float32)
+    assert not np.allclose(load(raw[0])(images), load(averaged[0])(images))
+
+
+def test_without_images_it_is_compared_on_noise(teacher_ckpt, tmp_path):
+    shutil.copy(teacher_ckpt, tmp_path / "alone.ckpt")
+    _, facts = export(str(tmp_path / "alone.ckpt"), tmp_path / "out", False, "x", "y")
+    assert facts["compared_on"].startswith("500 images of noise")
+    assert facts["calibrated_on"] == "noise, for lack of images"
+    assert all("accuracy" not in row for row in facts["measured"].values())
+    assert facts["trained_by"] == "unknown"
+
+
+def test_it_is_used_without_pytorch(exported):
+    code = f"""
+import sys, numpy as np, export
+model = export.load({str(exported[0])!r})
+print(model(np.zeros((2, 1, 16, 16), np.uint8)).shape, model.classes[3])
+assert not {{"torch", "pytorch_lightning"}} & set(sys.modules)
+try:
+    model(np.zeros((2, 3, 16, 16), np.uint8))
+except ValueError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.splitlines() == ["(2, 10) 3", "expected images (B, 1, 16, 16), got (2, 3, 16, 16)"]
+
+
+def test_what_cannot_be_exported(teacher_ckpt, tmp_path, monkeypatch):
+    def refused(match, error=ValueError, source=teacher_ckpt, averaged=False):
+        with pytest.raises(error, match=match):
+            export(str(source), tmp_path / "out", averaged, "x", "y")
+        assert not (tmp_path / "out").exists()
+
+    refused("ckpt: no checkpoint at nothing", FileNotFoundError, "nothing")
+    refused("has no averaged weights; train with --model.ema_decay", averaged=True)
+    checkpoint = torch.load(teacher_ckpt, weights_only=True)
+    checkpoint["hyper_parameters"]["_class_path"] = "lightning_tasks.SketchTask"
+    torch.save(checkpoint, tmp_path / "a.ckpt")
+    refused("is of a SketchTask, which is no classifier", source=tmp_path / "a.ckpt")
+    with pytest.raises(FileNotFoundError, match=r"no exported network in .*: expected model.json and model.onnx"):
+        load(tmp_path)
+    monkeypatch.setattr("export.export.find_spec", lambda name: None if "onnx" in name else 1)
+    refused(r"export needs onnx, onnxscript, onnxruntime: pip install 'lightning-tasks\[export\]'")
+
+
+def test_the_command(teacher_ckpt, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "export", "--ckpt", teacher_ckpt, "--out", tmp_path / "out", "--licence", "MIT"],
+        capture_output=True, text=True, cwd=ROOT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"exported: {tmp_path / 'out'}"
+    assert "| ONNX, int8 |" in done.stdout
+    assert "licence: MIT" in Path(tmp_path / "out/README.md").read_text()
+    bad = [sys.executable, "-m", "export", "--ckpt", "nothing"]
+    done = subprocess.run(bad, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ckpt: no checkpoint at nothing")
