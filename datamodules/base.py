@@ -161,11 +161,12 @@ class BaseDataModule(pl.LightningDataModule):
         """The test part, in order."""
         return self.test_dataloader()
 
-    def _evaluation_loader(self, data: Dataset | None) -> DataLoader:
+    def _evaluation_loader(self, data: Dataset | None, num_workers: int = 0) -> DataLoader:
         assert data is not None, "setup comes before the loaders"
         # Every device evaluates all samples. A sampler of Lightning's would repeat some to give each as many, and it
         # leaves this one alone.
-        return self._loader(data, self.eval_batch_size, DistributedSampler(data, num_replicas=1, rank=0, shuffle=False))
+        sampler: DistributedSampler = DistributedSampler(data, num_replicas=1, rank=0, shuffle=False)
+        return self._loader(data, self.eval_batch_size, sampler, num_workers=num_workers)
 
     @staticmethod
     def _loader(data: Dataset, batch_size: int, sampler: DistributedSampler, **options: Any) -> DataLoader:

@@ -199,7 +199,7 @@ def _fill(path: Path, image_size: int | None, shape: Shape, allowed: str, offset
 def _read(file: Path, image_size: int | None) -> np.ndarray:
     try:
         with Image.open(file) as image:
-            rgb = _rgb(image)
+            rgb = to_rgb(image)
             if image_size is not None:
                 rgb = rgb.resize((image_size, image_size), Image.Resampling.BILINEAR)
             return np.asarray(rgb).transpose(2, 0, 1)
@@ -207,7 +207,12 @@ def _read(file: Path, image_size: int | None) -> np.ndarray:
         raise ValueError(f"{file} is no image that can be read: {error}") from error
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Turn an image of any mode into RGB, see `decode_to_file`.
+
+    Raises:
+        ValueError: If its pixels are floating-point numbers, whose range nobody knows.
+    """
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers")
     if image.mode.startswith("I"):  # 16 bits; mode I has them in 32

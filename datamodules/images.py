@@ -7,9 +7,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 
 from datamodules.augment import BatchRandomCrop, BatchRandomFlip, Mixing, ProgressiveResize
 from datamodules.base import BaseDataModule
+from datamodules.image_files import ImageFiles, find_images, workers_for
 from datamodules.splits import RATIOS, per_class_subset, stratified_split
 from datamodules.tensors import Batch, TensorImages
 from runs.facts import ImageFacts
@@ -44,8 +46,10 @@ class ImageDataModule(BaseDataModule):
             which they make the same images faster. After BatchMixUp or BatchCutMix labels are soft.
         steps_per_epoch: See BaseDataModule; the training images are not kept.
         num_workers: See BaseDataModule.
+        predict: Image files, folders or patterns that `predict` answers, in place of the test part; see ImageFiles.
 
     Attributes:
+        predict_files: The files of `predict`, in order.
         class_names: Names of the classes.
         class_levels: Of a set whose classes form a tree: by the name of each level above the classes, from near to far,
             the name of what each class belongs to there.
@@ -79,8 +83,11 @@ class ImageDataModule(BaseDataModule):
         augment: Sequence[Callable] | None = None,
         steps_per_epoch: int | None = None,
         num_workers: int = 0,
+        predict: list[str] | str | None = None,
     ) -> None:
         super().__init__(root, batch_size, eval_batch_size, balanced_sampling, steps_per_epoch, num_workers)
+        places = [predict] if isinstance(predict, str) else predict or []
+        self.predict_files = find_images(places)
         self.split = split
         self.val_fraction = val_fraction
         self.split_seed = split_seed
@@ -140,6 +147,13 @@ class ImageDataModule(BaseDataModule):
         if count is None:
             return data
         return data.subset(per_class_subset(data.labels, count, self.split_seed, option))
+
+    def predict_dataloader(self) -> DataLoader:
+        """The files of `predict`, in order; else the test part."""
+        if not self.predict_files:
+            return super().predict_dataloader()
+        files = ImageFiles(self.predict_files, self.image_shape)
+        return self._evaluation_loader(files, workers_for(self.predict_files))
 
     def test_samples(self, count: int) -> Batch:
         """Give the first test samples, or all if there are fewer, as the batch (x, y) a task sees; for pictures."""

@@ -140,12 +140,13 @@ def draw_answers(images: Tensor, answers: list[Answer], title: str) -> Figure:
     return draw_bands([("", images, answers)], title)
 
 
-def draw_bands(bands: list[tuple[str, Tensor, list[Answer]]], title: str) -> Figure:
+def draw_bands(bands: list[tuple[str, Tensor, list[Answer]]], title: str, judged: bool = True) -> Figure:
     """Draw bands of images, each with a title of its own, as `draw_answers` draws one.
 
     Args:
         bands: Title, images (N, C, H, W), and answers of each; see `draw_answers`.
         title: Above all.
+        judged: Whether predicted classes are green or red; else what stands above is no class, but a name.
     """
     columns = min(COLUMNS, max(len(images) for _, images, _ in bands))
     rows = [-(-len(images) // columns) for _, images, _ in bands]
@@ -162,15 +163,15 @@ def draw_bands(bands: list[tuple[str, Tensor, list[Answer]]], title: str) -> Fig
         for axes in grid.flat[len(images) :]:
             axes.set_axis_off()
         for axes, image, answer in zip(grid.flat, images, answers, strict=False):
-            _draw_answer(axes, image, *answer)
+            _draw_answer(axes, image, *answer, judged=judged)
     return figure
 
 
-def _draw_answer(axes: Axes, image: Tensor, true: str, predicted: str, probability: float) -> None:
+def _draw_answer(axes: Axes, image: Tensor, true: str, predicted: str, probability: float, judged: bool) -> None:
     axes.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=255)
     axes.set(xticks=[], yticks=[])
     axes.set_title(true, size=8, pad=3)
-    color = "green" if predicted == true else "red"
+    color = ("green" if predicted == true else "red") if judged else "black"
     axes.set_xlabel(f"{predicted} {probability:.0%}", size=8, color=color, labelpad=3)
 
 

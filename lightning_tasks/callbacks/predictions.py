@@ -1,23 +1,37 @@
-"""Predictions as a table on disk."""
+"""Predictions as a table on disk, and as a picture of the surest and the least sure."""
 
 import csv
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
+from lightning_tasks.callbacks.answers import draw_bands
+from lightning_tasks.callbacks.pictures import save_figure
 from runs.folders import run_folder
+
+TOP = 5  # classes of each file
+SHOWN = 16  # images of each band of the picture
+Levels = dict[str, tuple[Tensor, Tensor]]
 
 
 class PredictionWriter(BasePredictionWriter):
-    """Writes `<log folder>/predictions.csv` at the end of `predict`: label, predicted class and its probability.
+    """Writes `<log folder>/predictions.csv` at the end of `predict`.
 
-    One row a test sample, in order; where a task answers on several levels, the answer of each and its probability.
+    Of the test part a row for each sample, in order: number, label, predicted class and its probability. Of a user's
+    files (`data.predict`) a row for each: file, and the five likeliest classes with their probabilities; those that
+    cannot be read have none, and are named. The surest and the least sure of the files are drawn,
+    `figures/predictions.png`. Where a task answers on several levels, a row has the answer of each.
+
     Works with tasks whose `predict_step` returns probabilities (B, num_classes) and labels (B,), or in place of the
-    former {level: (answers (B,), probabilities (B,))} and has `level_names`.
+    former {level: (answers (B,), probabilities (B,))} and has `level_names`. A negative label means that there is none,
+    or that there is no image: see datamodules.image_files.
     """
 
     def __init__(self) -> None:
@@ -30,33 +44,68 @@ class PredictionWriter(BasePredictionWriter):
         predictions: Sequence[Any],
         batch_indices: Sequence[Any],
     ) -> None:
-        """Write the table."""
-        class_names = trainer.datamodule.class_names  # type: ignore[attr-defined]
-        names = getattr(pl_module, "level_names", {})
+        """Write the table, and draw files."""
+        data = trainer.datamodule  # type: ignore[attr-defined]
         path = run_folder(trainer) / "predictions.csv"
         if not trainer.is_global_zero:
             return
+        names = getattr(pl_module, "level_names", {})
+        files: list[Path] = getattr(data, "predict_files", [])
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "w", newline="") as file:
             writer = csv.writer(file)
-            index = itertools.count()
-            for batch, (said, labels) in enumerate(predictions):
-                answers = {"predicted": said.max(dim=1)[::-1]} if isinstance(said, Tensor) else said
-                if not batch:
-                    writer.writerow(["index", "label", *_heads(answers)])
-                columns = [
-                    ([names.get(level, class_names)[each] for each in classes], [f"{p:.4f}" for p in probability])
-                    for level, (classes, probability) in answers.items()
-                ]
-                rows = zip(labels.tolist(), *itertools.chain(*columns), strict=True)
-                writer.writerows([next(index), class_names[label], *row] for label, *row in rows)
+            count = itertools.count()
+            for number, (said, labels) in enumerate(predictions):
+                columns = _columns(said, TOP if files else 1)
+                if not number:
+                    heads = [head for level in columns for head in _heads(level)]
+                    writer.writerow([*(["file"] if files else ["index", "label"]), *heads])
+                for row, (label, index) in enumerate(zip(labels.tolist(), count, strict=False)):
+                    what = [files[index]] if files else [index, data.class_names[label]]
+                    writer.writerow([*what, *_cells(columns, row, names, data.class_names, label)])
         print(f"predictions: {path}")
+        if files:
+            self._draw(trainer, files, predictions)
+
+    def _draw(self, trainer: Trainer, files: list[Path], predictions: Sequence[Any]) -> None:
+        labels = torch.cat([labels for _, labels in predictions]).cpu()
+        levels = [next(iter(_columns(said, 1).values())) for said, _ in predictions]
+        answers, sure = (torch.cat(each).cpu() for each in zip(*levels, strict=True))
+        unreadable = [files[index] for index in torch.nonzero(labels < -1).flatten()]
+        if unreadable:
+            names = ", ".join(map(str, unreadable[:3]))
+            rank_zero_warn(f"{len(unreadable)} of {len(files)} files are no images that can be read: {names}")
+        read = torch.nonzero(labels >= -1).flatten()
+        order = read[sure[read].argsort(descending=True, stable=True)]
+        if not len(order):
+            return
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        dataset = trainer.predict_dataloaders.dataset  # type: ignore[union-attr]
+        bands = []
+        for title, chosen in (("the surest", order[:SHOWN]), ("the least sure, last first", order.flip(0)[:SHOWN])):
+            indices = chosen.tolist()
+            said = [(files[i].name[:20], data.class_names[answers[i]], sure[i].item()) for i in indices]
+            bands.append((title, dataset.__getitems__(indices)[0], said))
+        save_figure(trainer, draw_bands(bands, f"{len(order)} files", False), "predictions")
 
 
-def _heads(levels: Iterable[str]) -> list[str]:
-    """Name two columns for each level; those of the only one are `predicted` and `probability`."""
-    return [
-        head
-        for level in levels
-        for head in (["predicted", "probability"] if level == "predicted" else [level, f"{level}_probability"])
-    ]
+def _columns(said: Tensor | Levels, top: int) -> Levels:
+    """Name the answers (B,) and their probabilities (B,) by level, or by rank among the likeliest."""
+    if not isinstance(said, Tensor):
+        return said
+    p, classes = said.topk(min(top, said.shape[1]), dim=1)
+    ranks = ["predicted", *(f"predicted_{rank}" for rank in range(2, p.shape[1] + 1))]
+    return {name: (classes[:, rank], p[:, rank]) for rank, name in enumerate(ranks)}
+
+
+def _heads(level: str) -> list[str]:
+    """Name the two columns of a level; those of the likeliest class are `predicted` and `probability`."""
+    if level.startswith("predicted"):
+        return [level, level.replace("predicted", "probability")]
+    return [level, f"{level}_probability"]
+
+
+def _cells(columns: Levels, row: int, names: dict[str, list[str]], class_names: list[str], label: int) -> Iterator[str]:
+    """Write class and probability of each column; nothing for what is no image."""
+    for level, (classes, p) in columns.items():
+        yield from ("", "") if label < -1 else (names.get(level, class_names)[classes[row]], f"{p[row]:.4f}")

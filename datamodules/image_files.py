@@ -1,0 +1,90 @@
+"""Image files of any size, decoded while they are needed: what `predict` answers for a user."""
+
+import glob
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch.utils.data import Dataset
+
+from datamodules.decoding import EXTENSIONS, to_rgb
+from datamodules.tensors import Batch
+
+UNLABELLED, UNREADABLE = -1, -2  # in the place of labels
+
+
+def find_images(places: Sequence[str]) -> list[Path]:
+    """List image files: those that are named, those below a folder, those that a pattern matches.
+
+    Args:
+        places: Files, folders and patterns as `photos/**/*.png`.
+
+    Returns:
+        Each file once; those of a folder or a pattern in the order of their names.
+
+    Raises:
+        FileNotFoundError: If a place has none.
+    """
+    found: dict[Path, None] = {}
+    for place in places:
+        path = Path(place)
+        if path.is_file():
+            files = [path]
+        else:
+            names = path.rglob("*") if path.is_dir() else map(Path, glob.glob(place, recursive=True))
+            files = sorted(each for each in names if each.suffix.lower() in EXTENSIONS and each.is_file())
+        if not files:
+            raise FileNotFoundError(f"data.predict: no image files at {place}")
+        found |= dict.fromkeys(files)
+    return list(found)
+
+
+class ImageFiles(Dataset[Batch]):
+    """Images from files, scaled so that they cover the shape, and cut to it around their middle.
+
+    Files that cannot be read are black, and UNREADABLE is their label.
+
+    Args:
+        files: The files.
+        shape: Channels (1 or 3), height and width.
+    """
+
+    def __init__(self, files: Sequence[Path], shape: tuple[int, int, int]) -> None:
+        self.files = files
+        self.shape = shape
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """Decode a batch: images (B, C, H, W) uint8, and UNLABELLED or UNREADABLE (B,)."""
+        images = np.zeros((len(indices), *self.shape), np.uint8)
+        labels = torch.full((len(indices),), UNLABELLED)
+        for place, index in enumerate(indices):
+            try:
+                images[place] = read_image(self.files[index], self.shape)
+            except Exception:  # each of Pillow's formats raises other kinds
+                labels[place] = UNREADABLE
+        return torch.from_numpy(images), labels
+
+
+def read_image(file: Path, shape: tuple[int, int, int]) -> np.ndarray:
+    """Decode a file, see ImageFiles. Shape (C, H, W), uint8.
+
+    A photograph is turned upright as its Exif data say.
+    """
+    channels, height, width = shape
+    with Image.open(file) as image:
+        image.draft("RGB", (2 * width, 2 * height))  # a JPEG is decoded at a size near that, which is much faster
+        upright = to_rgb(ImageOps.exif_transpose(image))
+        cut = ImageOps.fit(upright, (width, height), Image.Resampling.BILINEAR)
+        pixels = np.asarray(cut if channels == 3 else cut.convert("L"))
+    return pixels.reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def workers_for(files: Sequence[Path]) -> int:
+    """Say by how many processes files are decoded: few files are done before a process has started."""
+    return min(os.cpu_count() or 1, len(files) // 200)
