@@ -242,3 +242,7 @@ def test_bad_options_are_one_line(teacher_ckpt, tmp_path):
     cold = ["--model.soft_loss=HintonLoss", "--model.soft_loss.temperature=-1"]
     assert "temperature must be above 0, got -1" in refused(tmp_path, *words, *cold)
     assert "was trained with" in refused(tmp_path, *words, "--data.image_size=8")
+    seven = ResNet(7, (1, 16, 16), depth=10, width=4)
+    torch.save(seven.state_dict(), tmp_path / "seven.pth")
+    other = refused(tmp_path, *words[:-1], "--model.teacher_ckpt=seven.pth")
+    assert "do not fit ResNet: 2 of another shape (fc.weight (7, 32) for (10, 32), fc.bias (7,) for (10,))" in other
