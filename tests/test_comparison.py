@@ -97,10 +97,11 @@ def test_agreement_by_hand():
     assert [text.get_text() for text in axes.texts] == ["60%", "25%", "50%", "40%", "25%"]
 
 
-def test_agreement_of_a_run(monkeypatch, teacher_ckpt):
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_agreement_of_a_run(monkeypatch, teacher_ckpt, precision):
     calls = spy(monkeypatch, comparison, "draw_agreement")
     words = [*TINY_KD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}", "--trainer.max_epochs=2"]
-    run_cli("fit", *words, "--trainer.callbacks=AgreementPicture")
+    run_cli("fit", *words, "--trainer.callbacks=AgreementPicture", f"--trainer.precision={precision}")
     (((right, wrong),),) = calls
     metrics = run_card("kd")["metrics"]
     assert right.sum() + wrong.sum() == 100

@@ -45,7 +45,9 @@ class ComparisonPicture(AnswersPicture):
     ) -> None:
         """Keep both answers to a batch."""
         super().on_test_batch_end(trainer, pl_module, outputs, batch)
-        confidence, predicted = self._network(batch[0]).float().softmax(dim=1).max(dim=1)
+        with trainer.precision_plugin.forward_context():  # the precision of the task's own answers
+            logits = self._network(batch[0])
+        confidence, predicted = logits.float().softmax(dim=1).max(dim=1)
         self._others.append((confidence, predicted))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
