@@ -7,6 +7,7 @@ from datamodules.digits import DigitsDataModule
 from datamodules.folder import ImageFolderDataModule
 from datamodules.images import ImageDataModule
 from datamodules.mnist import FashionMNISTDataModule, MNISTDataModule
+from datamodules.no_images import NoImages
 from datamodules.quickdraw import QuickDrawDataModule
 from datamodules.quickdraw_images import QuickDrawImagesDataModule
 from datamodules.tiny_imagenet import TinyImageNetDataModule
@@ -25,6 +26,7 @@ __all__ = [
     "ImageFolderDataModule",
     "InGroups",
     "MNISTDataModule",
+    "NoImages",
     "ProgressiveResize",
     "QuickDrawDataModule",
     "QuickDrawImagesDataModule",

@@ -35,9 +35,9 @@ class BaseTask(pl.LightningModule):
         run_facts: What the run card holds of this task besides its metrics; kept over a resume.
     """
 
-    monitor: ClassVar[str]
+    monitor: str
     mode: ClassVar[Literal["min", "max"]]
-    headline: ClassVar[tuple[str, ...]]
+    headline: tuple[str, ...]
     units: Mapping[str, str] = {}
 
     def __init__(self, facts: Mapping[str, Any], compile: bool = False, channels_last: bool = False) -> None:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
 from pytorch_lightning.core.optimizer import LightningOptimizer
@@ -18,7 +19,7 @@ from torchmetrics import CatMetric
 from lightning_tasks.distillation import DistillationTask
 from lightning_tasks.losses import AdversarialL1Loss, GeneratorLoss, Invented
 from lightning_tasks.networks import GeneratorCallable, ImageGenerator, NetworkCallable, undisturbed
-from runs.facts import ImageFacts
+from runs.facts import NO_IMAGES, ImageFacts
 
 TEST_SUBSETS = {"10pct": 0.1, "20pct": 0.2}
 
@@ -34,7 +35,8 @@ class DFADTask(DistillationTask):
     further losses of the generator by their weights), `train/loss_<name>` of each of these, `train/class_entropy`
     (entropy of the classes that the teacher sees in the invented images, 1 if all are equally frequent, 0 if there is
     but one), and after a test `test/acc_10pct` and `test/acc_20pct` (fixed random subsets of the test set), on top of
-    DistillationTask's metrics.
+    DistillationTask's metrics. With NoImages it validates and tests on images that the generator makes of held-out
+    noise: then `val/agreement` chooses, and there are no accuracies.
 
     Args:
         facts: See ImageFacts; they must be the teacher's.
@@ -118,6 +120,10 @@ class DFADTask(DistillationTask):
         self.collapse_entropy = collapse_entropy
         self._noise = torch.Generator()
         self.fake_class_counts = torch.zeros(self.num_classes, dtype=torch.long)
+        self.sees_no_images = facts["dataset"] == NO_IMAGES
+        if self.sees_no_images:
+            self.monitor, self.headline = "val/agreement", ("test/agreement",)
+            self.run_facts["chosen_by"] = "agreement with the teacher on held-out inventions: no real image was read"
         self.test_correct = CatMetric(sync_on_compute=False)  # every device tests all samples
 
     @property
@@ -245,15 +251,41 @@ class DFADTask(DistillationTask):
         super().on_test_epoch_start()
         self.test_correct.reset()
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def validation_step(self, batch: tuple[Tensor, Tensor] | int, batch_idx: int) -> None:
+        """Evaluate a batch, or count the agreement on an invented one."""
+        if isinstance(batch, int):
+            self._agree("val", batch)
+        else:
+            super().validation_step(batch, batch_idx)
+
+    def test_step(self, batch: tuple[Tensor, Tensor] | int, batch_idx: int) -> Tensor:
         """Evaluate a batch, and keep which of the student's answers were right; returns its logits."""
+        if isinstance(batch, int):
+            return self._agree("test", batch)
         logits = super().test_step(batch, batch_idx)
         self.test_correct.update((logits.argmax(dim=1) == batch[1]).float())
         return logits
 
+    def _agree(self, stage: str, number: int) -> Tensor:
+        """Compare student and teacher on images from the same noise each time; returns the student's logits."""
+        seed = np.random.SeedSequence([("val", "test").index(stage), number]).generate_state(1)[0]
+        z = torch.randn(self.batch_size, self.generator.latent_dim, generator=torch.Generator().manual_seed(int(seed)))
+        x = self.generator(z.to(self.device).to(self.dtype))
+        logits = self.student(x)
+        self.agreement.update(logits, self.teacher(x).argmax(dim=1))
+        return logits
+
+    def _log(self, stage: str) -> None:
+        if self.sees_no_images:
+            self.log_agreement(stage)
+        else:
+            super()._log(stage)
+
     def on_test_epoch_end(self) -> None:
         """Log the accuracies on the whole test set and on its subsets."""
         super().on_test_epoch_end()
+        if self.sees_no_images:
+            return
         correct = self.test_correct.compute()
         order = torch.randperm(len(correct), generator=torch.Generator().manual_seed(0)).to(correct.device)
         for name, share in TEST_SUBSETS.items():

@@ -170,4 +170,8 @@ class DistillationTask(ImageTask):
         super()._log(stage)
         if not self._teacher_checked:
             self._check_teacher(stage)
-        self.log(f"{stage}/agreement", self.agreement.compute(), sync_dist=True)
+        self.log_agreement(stage)
+
+    def log_agreement(self, stage: str) -> None:
+        """Log the share of images on which student and teacher give the same class."""
+        self.log(f"{stage}/agreement", self.agreement.compute(), prog_bar=stage == "val", sync_dist=True)

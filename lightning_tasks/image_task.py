@@ -1,7 +1,6 @@
 """What tasks of image classification share: how networks are evaluated, and what their layers give."""
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
 
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
@@ -68,7 +67,7 @@ class ImageTask(BaseTask):
 
     monitor = "val/acc"
     mode = "max"
-    headline: ClassVar[tuple[str, ...]] = ("test/acc",)
+    headline: tuple[str, ...] = ("test/acc",)
 
     def __init__(self, facts: ImageFacts, compile: bool = False, channels_last: bool = False) -> None:
         super().__init__(facts, compile, channels_last)

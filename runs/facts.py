@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
+NO_IMAGES = "no images"  # the name of the set where there is none
+OF_A_NETWORK = ("num_classes", "image_shape", "mean", "std")  # facts that hold without a set
+
 
 class ImageFacts(TypedDict):
     """Facts of a set of labelled images.
@@ -45,7 +48,7 @@ class SketchFacts(TypedDict):
 
 
 def require_equal(theirs: Mapping[str, Any] | None, ours: Mapping[str, Any], of: str) -> None:
-    """Refuse facts that differ, as a whole.
+    """Refuse facts that differ, as a whole; where one side has no images, those that a network has without them.
 
     Args:
         theirs: Facts that something was made with; None where they are not known, which passes.
@@ -58,7 +61,10 @@ def require_equal(theirs: Mapping[str, Any] | None, ours: Mapping[str, Any], of:
     if theirs is None:
         return
     plain_theirs, plain_ours = _plain(theirs), _plain(ours)
-    found = [name for name in {**plain_theirs, **plain_ours} if plain_theirs.get(name) != plain_ours.get(name)]
+    names = {**plain_theirs, **plain_ours}
+    if NO_IMAGES in (plain_theirs.get("dataset"), plain_ours.get("dataset")):
+        names = dict.fromkeys(OF_A_NETWORK)
+    found = [name for name in names if plain_theirs.get(name) != plain_ours.get(name)]
     if found:
         there = ", ".join(f"{name} {plain_theirs.get(name)}" for name in found)
         here = ", ".join(f"{plain_ours.get(name)}" for name in found)

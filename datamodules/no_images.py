@@ -1,0 +1,74 @@
+"""No images at all: what data-free distillation must know of them."""
+
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from datamodules.images import ImageDataModule
+from datamodules.tensors import StepDataset, TensorImages
+from runs.facts import NO_IMAGES
+
+
+class NoImages(ImageDataModule):
+    """Stands for images that nobody has: training, validation and test are step numbers, and a task invents the rest.
+
+    Args:
+        num_classes: Number of classes of the teacher, at least 2.
+        image_shape: Channels, height and width of its images.
+        mean: Of each channel of images in [0, 1], with which the teacher was trained.
+        std: Standard deviation, likewise.
+        steps_per_epoch: Rounds of an epoch.
+        eval_steps: Batches that the task invents for a validation, and as many for the test.
+        class_names: Names of the classes; their numbers if not given.
+        options: See ImageDataModule; those of real images do nothing.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    dataset_name = NO_IMAGES
+
+    def __init__(
+        self,
+        num_classes: int,
+        image_shape: tuple[int, int, int],
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        steps_per_epoch: int = 50,
+        eval_steps: int = 8,
+        class_names: list[str] | None = None,
+        **options: Any,
+    ) -> None:
+        if num_classes < 2 or min(image_shape) < 1 or eval_steps < 1:
+            raise ValueError(
+                "num_classes must be at least 2, image_shape and eval_steps at least 1, got"
+                f" {num_classes}, {list(image_shape)} and {eval_steps}"
+            )
+        if class_names is not None and len(class_names) != num_classes:
+            raise ValueError(f"class_names: {len(class_names)} names for {num_classes} classes")
+        if not len(mean) == len(std) == image_shape[0]:
+            raise ValueError(f"mean and std need a number for each of {image_shape[0]} channels, got {mean} and {std}")
+        self.num_classes = num_classes  # type: ignore[misc]
+        self.image_shape = image_shape
+        self.mean, self.std = tuple(mean), tuple(std)
+        super().__init__(mean=mean, std=std, steps_per_epoch=steps_per_epoch, **options)
+        self.eval_steps = eval_steps
+        self.class_names = class_names or self.class_names
+
+    def prepare_data(self) -> None:
+        """Nothing to fetch."""
+
+    def load(self) -> tuple[TensorImages, TensorImages | None]:
+        """Refuse: whoever asks needs images."""
+        raise ValueError("data: NoImages has none; only training and judging without data work with it")
+
+    def make_parts(self) -> None:
+        """Nothing to divide."""
+
+    def val_dataloader(self) -> DataLoader:
+        """Step numbers."""
+        return DataLoader(StepDataset(self.eval_steps), batch_size=None)
+
+    def test_dataloader(self) -> DataLoader:
+        """Step numbers."""
+        return self.val_dataloader()
