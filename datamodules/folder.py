@@ -11,11 +11,12 @@ from datamodules.tensors import TensorImages
 
 
 class ImageFolderDataModule(ImageDataModule):
-    """Images that lie in `<folder>/train/<class>/` and `<folder>/test/<class>/`, or all in `<folder>/<class>/`.
+    """Images that lie in `<folder>/train/<class>/`, `val/<class>/`, `test/<class>/`, or all in `<folder>/<class>/`.
 
-    The latter have no official split, so `split` must name a ratio. The classes are the names of the folders, in
-    alphabetical order. Images are decoded once, to RGB, and kept in one array beside the folders. Mean and standard
-    deviation are those of the training folders, unless given.
+    Without `val/` a part of the training images is set aside. Without `test/` there is no official split, so `split`
+    must name a ratio. The classes are the names of the folders, in alphabetical order. Images are decoded once, to RGB,
+    and kept in one array beside the folders. Mean and standard deviation are those of the training folders, unless
+    given.
 
     Args:
         folder: Where the images are.
@@ -39,14 +40,18 @@ class ImageFolderDataModule(ImageDataModule):
             raise ValueError(f"image_size must be at least 1, got {image_size}")
         self.folder = Path(folder)
         self.dataset_name = self.folder.resolve().name  # type: ignore[misc]
-        parts = [self.folder / part for part in ("train", "test") if (self.folder / part).is_dir()]
-        self._parts = [_Part(part, image_size) for part in parts or [self.folder]]
-        classes = self._parts[0].classes
-        for part in self._parts[1:]:
+        names = [name for name in ("train", "val", "test") if (self.folder / name).is_dir()]
+        if names and names[0] != "train":
+            raise FileNotFoundError(f"data.folder: {self.folder} has {' and '.join(names)}, but no train")
+        self._parts = {name: _Part(self.folder / name, image_size) for name in names}
+        self._parts = self._parts or {"train": _Part(self.folder, image_size)}
+        classes = self._parts["train"].classes
+        for part in self._parts.values():
             if part.classes != classes:
-                other = sorted(set(part.classes) ^ set(classes))[:3]
-                raise ValueError(f"data.folder: {parts[0]} and {part.folder} have other classes: {', '.join(other)}")
-        train = self._parts[0].data
+                other = ", ".join(sorted(set(part.classes) ^ set(classes))[:3])
+                first = self._parts["train"].folder
+                raise ValueError(f"data.folder: {first} and {part.folder} have other classes: {other}")
+        train = self._parts["train"].data
         self.num_classes = len(classes)  # type: ignore[misc]
         self.image_shape = (3, *train[0][0].shape[1:])
         self.mean, self.std = channel_statistics(train)
@@ -59,8 +64,13 @@ class ImageFolderDataModule(ImageDataModule):
 
     def load(self) -> tuple[TensorImages, TensorImages | None]:
         """Give what the folders hold."""
-        train, *test = self._parts
-        return train.data, test[0].data if test else None
+        test = self._parts.get("test")
+        return self._parts["train"].data, test.data if test else None
+
+    def load_val(self) -> TensorImages | None:
+        """Give what `val/` holds."""
+        val = self._parts.get("val")
+        return val.data if val else None
 
 
 class _Part:
@@ -75,5 +85,8 @@ class _Part:
                 f"data.folder: expected images in {folder}/<class>/, two classes at least; found {len(found)} images of"
                 f" {len(self.classes)}"
             )
+        same = sorted(name for name in self.classes if [each.lower() for each in self.classes].count(name.lower()) > 1)
+        if same:
+            raise ValueError(f"data.folder: {folder} has classes that differ in case only: {', '.join(same)}")
         labels = torch.tensor([self.classes.index(path.parent.name) for path in found])
         self.data = StoredImages(decode_to_file(found, folder / ".decoded", image_size), labels)

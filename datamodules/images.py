@@ -120,6 +120,10 @@ class ImageDataModule(BaseDataModule):
         """Read the official training and test parts from disk; None where the set has no official test part."""
         raise NotImplementedError
 
+    def load_val(self) -> TensorImages | None:
+        """Read an official validation part; None where there is none, and one is set aside."""
+        return None
+
     def make_parts(self) -> None:
         """Take the test part, then the validation part, then the per-class subsets."""
         train, test = self.load()
@@ -132,7 +136,9 @@ class ImageDataModule(BaseDataModule):
             if test is not None:
                 train = TensorImages(torch.cat([train.images, test.images]), torch.cat([train.labels, test.labels]))
             train, test = self._divide(train, RATIOS[self.split], "data.split")
-        train, self.val_set = self._divide(train, 1 - self.val_fraction, "data.val_fraction")
+        self.val_set = self.load_val()
+        if self.val_set is None:
+            train, self.val_set = self._divide(train, 1 - self.val_fraction, "data.val_fraction")
         if self.steps_per_epoch is None:
             self.train_set = self._per_class(train, self.train_per_class, "data.train_per_class")
         else:

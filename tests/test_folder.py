@@ -45,6 +45,30 @@ def test_folders_of_classes_alone_are_split_by_ratio(tmp_path):
         ImageFolderDataModule(str(folder)).setup("fit")
 
 
+def test_a_validation_part_of_its_own(tmp_path):
+    folder = image_folder(tmp_path, {"train": 6, "val": 2, "test": 3}, ["a", "b"])
+    data = ImageFolderDataModule(str(folder))
+    data.setup("fit")
+    assert [len(each) for each in (data.train_set, data.val_set, data.test_set)] == [12, 4, 6]
+    assert data.val_set.images[:, 0, 0, 0].tolist() == [13, 14, 15, 16]
+    assert data.val_set.labels.tolist() == [0, 0, 1, 1]
+
+
+def test_parts_that_are_missing_or_ambiguous(tmp_path):
+    folder = image_folder(tmp_path / "x", {"val": 2, "test": 3}, ["a", "b"])
+    with pytest.raises(FileNotFoundError, match="x has val and test, but no train"):
+        ImageFolderDataModule(str(folder))
+    folder = image_folder(tmp_path / "y", {"train": 2, "val": 3}, ["a", "b"])
+    data = ImageFolderDataModule(str(folder), split="70:30")
+    data.setup("fit")
+    assert len(data.val_set) == 6
+    with pytest.raises(ValueError, match="no official split"):
+        ImageFolderDataModule(str(folder)).setup("fit")
+    folder = image_folder(tmp_path / "z", {"train": 2, "test": 1}, ["Cat", "ant", "cat"])
+    with pytest.raises(ValueError, match="z/train has classes that differ in case only: Cat, cat"):
+        ImageFolderDataModule(str(folder))
+
+
 def test_decoded_once_and_again_when_a_file_changes(tmp_path, monkeypatch):
     folder = image_folder(tmp_path, {"train": 3, "test": 1}, ["a", "b"])
     first = ImageFolderDataModule(str(folder))
