@@ -1,7 +1,7 @@
 """Write a trained classifier or student for use elsewhere, and check it: `python -m export --ckpt logs/dfad_digits`.
 
 The folder gets ONNX in float32 and int8, torch.export, safetensors, and a model card, README.md. All are compared with
-PyTorch on the test images, where these are at hand.
+PyTorch on the run's test images, which are fetched if need be.
 """
 
 import argparse

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jsonargparse import Namespace
 from jsonargparse._util import import_object
 from torch import nn
 
@@ -24,7 +25,7 @@ from lightning_tasks import DFADTask, ImageTask
 from lightning_tasks.networks import count_parameters
 from parsing import task_parser
 from runs.checkpoints import find_checkpoint, read_task_checkpoint
-from runs.folders import CARD
+from runs.folders import CARD, LAST
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 CALIBRATION_IMAGES = 512
@@ -53,10 +54,14 @@ def export(source: str, folder: Path | None, averaged: bool, licence: str, comma
     if lacking := [name for name in NEEDED if find_spec(name) is None]:
         raise ValueError(f"export needs {', '.join(lacking)}: pip install 'lightning-tasks[export]'")
     path = find_checkpoint(source, "ckpt")
+    run = path.parent.parent if path.parent.name == LAST.parent.name else None
+    config = _config(run)  # first, since it imports the classes that a user's run names
     task, network = _network(path, averaged)
-    run = path.parent.parent
-    data = _data(run)
-    folder = folder or run / "export"
+    if folder is None:
+        if run is None or config is None:
+            raise ValueError(f"--out: {path} is not in a run's folder; say where to write")
+        folder = run / "export"
+    data = _data(config)
     folder.mkdir(parents=True, exist_ok=True)
     graph = Graph(network, task.num_classes, task.mean, task.std)
     facts = {
@@ -69,7 +74,7 @@ def export(source: str, folder: Path | None, averaged: bool, licence: str, comma
         "parameters": count_parameters(network),
         "weights": f"{'averaged' if averaged else 'raw'} weights of {path}",
         "licence": licence,
-        "trained_by": json.loads((run / CARD).read_text())["command"] if (run / CARD).is_file() else "unknown",
+        "trained_by": _command(run),
         "exported_by": command,
     }
     write_graphs(graph, task.image_shape, folder, facts)
@@ -100,14 +105,25 @@ def _network(path: Path, averaged: bool) -> tuple[ImageTask, nn.Module]:
     return task, task.ema.module
 
 
-def _data(run: Path) -> ImageDataModule | None:
-    """Open the images of a run, without augmentation; None where its config or the images are not there."""
-    if not (run / "config.yaml").is_file():
+def _command(run: Path | None) -> str:
+    card = run / CARD if run else None
+    return json.loads(card.read_text())["command"] if card and card.is_file() else "unknown"
+
+
+def _config(run: Path | None) -> Namespace | None:
+    """Read the options of a run, if it has left some."""
+    if run is None or not (run / "config.yaml").is_file():
         return None
-    config = task_parser().parse_args(["fit", f"--config={run / 'config.yaml'}"]).fit.data
-    options = config.init_args.as_dict() | {"augment": None, "steps_per_epoch": None}
+    return task_parser().parse_args(["fit", f"--config={run / 'config.yaml'}"]).fit
+
+
+def _data(config: Namespace | None) -> ImageDataModule | None:
+    """Open the images of a run, without augmentation; None where they cannot be had."""
+    if config is None:
+        return None
+    options = config.data.init_args.as_dict() | {"augment": None, "predict": None, "steps_per_epoch": None}
     try:
-        data: ImageDataModule = import_object(config.class_path)(**options)
+        data: ImageDataModule = import_object(config.data.class_path)(**options)
         data.prepare_data()
         data.setup("test")
     except OSError as error:

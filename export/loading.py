@@ -38,11 +38,13 @@ class ExportedModel:
             Shape (B, num_classes), float32.
 
         Raises:
-            ValueError: If the images have another shape.
+            ValueError: If the images have another shape or type.
         """
         expected = tuple(self.facts["image_shape"])
         if images.ndim != 4 or images.shape[1:] != expected:
             raise ValueError(f"expected images (B, {', '.join(map(str, expected))}), got {images.shape}")
+        if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
+            raise ValueError(f"expected uint8 images, or floats in [0, 1], got {images.dtype}")
         x = images.astype(np.float32)
         return self.session.run(None, {"images": x / 255 if images.dtype == np.uint8 else x})[0]
 

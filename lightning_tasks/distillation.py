@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
@@ -12,7 +13,8 @@ from lightning_tasks.teacher import FrozenTeacher
 from runs.facts import ImageFacts
 
 SHARE_TOLERANCE = 0.01
-ACCURACY_TOLERANCE = 0.03  # and two standard errors of the validation images
+ACCURACY_TOLERANCE = 0.03  # and two standard errors, of the images that are looked at
+JUDGED_IMAGES = 1000  # at most, on which a teacher is tried
 
 
 class DistillationTask(ImageTask):
@@ -28,7 +30,8 @@ class DistillationTask(ImageTask):
         teacher_ckpt: A checkpoint, the folder of a run or an experiment, or weights alone, see FrozenTeacher.load; None
             for a network that comes with its weights, as NetworkFile.
         teacher_acc: Accuracy of the teacher on images of its data, in [0, 1]; that of its checkpoint if not given. A
-            teacher that is 3 points worse on the validation images stops the run: then classes, mean or std are others.
+            teacher that is worse on validation images by 3 points and two standard errors stops the run: then classes,
+            mean or std are others.
         student_share: Parameters of the student as a share of the teacher's that must hold within 0.01.
         ema_decay: Keep and evaluate an average of the student with this decay, see ImageTask.average.
         compile: See BaseTask.
@@ -61,9 +64,8 @@ class DistillationTask(ImageTask):
         self.teacher = FrozenTeacher(build_network(teacher, self.num_classes, self.image_shape))
         self._check_share(student_share)
         self.average(self.student, ema_decay)
-        self._teacher_loaded = self._teacher_checked = False
+        self._teacher_loaded = False
         self.agreement = MulticlassAccuracy(self.num_classes, average="micro", sync_on_compute=False)
-        self.taught = MulticlassAccuracy(self.num_classes, average="micro", sync_on_compute=False)
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -76,6 +78,10 @@ class DistillationTask(ImageTask):
 
     def _check_share(self, wanted: float | None) -> None:
         student, teacher = count_parameters(self.student), count_parameters(self.teacher.network)
+        if not teacher:
+            if wanted is not None:
+                raise ValueError("student_share: the teacher has no parameters that could be counted")
+            return
         share = student / teacher
         self.run_facts["student_share"] = round(share, 4)
         said = f"{student:,} parameters, {share:.1%} of the teacher's {teacher:,}"
@@ -105,24 +111,36 @@ class DistillationTask(ImageTask):
             self.hparams["teacher_ckpt"] = self.run_facts["teacher_ckpt"]
             self._teacher_loaded = True
 
-    def _check_teacher(self, stage: str) -> None:
-        """Compare its accuracy in the first evaluation with what is said of it.
+    def on_fit_start(self) -> None:
+        """Compare the teacher's accuracy on validation images with what is said of it.
 
         Raises:
             ValueError: If it is much lower.
         """
-        expected = self.teacher.accuracy if self.teacher_acc is None else self.teacher_acc
-        found = self.taught.compute().item()
-        said = f"{found:.1%} of {self._judged:,} {stage} images"
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        images = getattr(data, "val_set", None)
+        if images is None or not hasattr(data, "normalise"):
+            return
+        chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:JUDGED_IMAGES]
+        right = 0
+        with torch.no_grad(), self.trainer.precision_plugin.forward_context():
+            for group in chosen.split(self.trainer.datamodule.eval_batch_size):  # type: ignore[attr-defined]
+                x, y = (each.to(self.device) for each in images.__getitems__(group.tolist()))
+                logits = self.teacher(data.normalise(x.float() / 255).to(self.dtype))
+                right += int((logits.argmax(dim=1) == y).sum())
+        found = right / len(chosen)
+        said = f"{found:.1%} of {len(chosen):,} validation images"
         rank_zero_info(f"teacher: {said} right")
-        error = (found * (1 - found) / self._judged) ** 0.5
-        if expected is not None and found < expected - ACCURACY_TOLERANCE - 2 * error:
+        expected = self.teacher.accuracy if self.teacher_acc is None else self.teacher_acc
+        if expected is None:
+            return
+        error = (expected * (1 - expected) / len(chosen)) ** 0.5
+        if found < expected - ACCURACY_TOLERANCE - 2 * error:
             whose = "its checkpoint" if self.teacher_acc is None else "teacher_acc"
             raise ValueError(
                 f"teacher_ckpt: the teacher answers {said} right, and {whose} says {expected:.1%}; are the classes,"
                 " their order, data.mean and data.std those that it was trained with?"
             )
-        self._teacher_checked = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the teacher out: `teacher_ckpt` is its home."""
@@ -155,21 +173,15 @@ class DistillationTask(ImageTask):
     def _reset(self, stage: str) -> None:
         super()._reset(stage)
         self.agreement.reset()
-        self.taught.reset()
-        self._judged = 0
 
     def _evaluate(self, stage: str, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         logits = super()._evaluate(stage, x, y)
         logits_t = logits["_teacher"] if "_teacher" in logits else self.teacher(x)
         self.agreement.update(logits[""], logits_t.argmax(dim=1))
-        self.taught.update(logits_t, y)
-        self._judged += len(y)
         return logits
 
     def _log(self, stage: str) -> None:
         super()._log(stage)
-        if not self._teacher_checked:
-            self._check_teacher(stage)
         self.log_agreement(stage)
 
     def log_agreement(self, stage: str) -> None:

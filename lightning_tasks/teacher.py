@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self
 
 import torch
-from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
-from lightning_tasks.networks import ImageNetwork, fold_batchnorm
+from lightning_tasks.networks import ImageNetwork, NetworkFile, fold_batchnorm
 from runs.checkpoints import file_hash, find_checkpoint
 from runs.facts import require_equal
 from runs.weights import fitting, load_weights, read_checkpoint
@@ -62,6 +63,8 @@ class FrozenTeacher(nn.Module):
             return self._own_weights(option)
         path = find_checkpoint(source, option)
         checkpoint = read_checkpoint(path, option)
+        if "pytorch-lightning_version" not in checkpoint:  # somebody else's, who may mean other things by these names
+            checkpoint = {"state_dict": checkpoint["state_dict"]}
         require_equal(checkpoint.get("facts"), facts, f"{option}: {path} was trained")
         inner = self.network.inner
         load_weights(inner, fitting(checkpoint["state_dict"], inner), f"{option}: the weights in {path}")
@@ -74,9 +77,13 @@ class FrozenTeacher(nn.Module):
         if self.network.inner is self.network:
             raise ValueError(f"{option}: null leaves {type(self.network).__name__} with random weights; name some")
         self._fold()
+        if isinstance(self.network, NetworkFile):
+            return {"teacher_ckpt": None, "teacher_sha256": file_hash(Path(self.network.path))}
+        name = type(self.network.inner).__name__
+        rank_zero_warn(f"{option}: null; the teacher has the weights with which {name} is made, which may be random")
         digest = hashlib.sha256()
-        for name, value in self.network.state_dict().items():
-            digest.update(name.encode() + value.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        for key, value in self.network.state_dict().items():
+            digest.update(key.encode() + value.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
         return {"teacher_ckpt": None, "teacher_sha256": digest.hexdigest()}
 
     def _fold(self) -> None:

@@ -153,7 +153,7 @@ def read_task_checkpoint(path: Path) -> dict[str, Any]:
     if "pytorch-lightning_version" not in checkpoint:
         raise ValueError(f"ckpt_path: {path} holds weights only, not the state of a task")
     for option, value in _strings(checkpoint.get("hyper_parameters", {})):
-        if option.endswith("_ckpt"):
+        if option.endswith(("_ckpt", ".init_args.path")):  # the latter of a NetworkFile; neither is parsed
             continue
         if os.path.isfile(value):
             raise ValueError(

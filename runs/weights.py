@@ -78,6 +78,9 @@ def fitting(weights: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tens
 
     Returns:
         What stands under that prefix, named as the network does, and maybe more.
+
+    Raises:
+        ValueError: If two prefixes are as good.
     """
     own = list(network.state_dict())
     found = {key[: -len(name)] for name in own for key in weights if key.endswith(name)}
@@ -87,6 +90,8 @@ def fitting(weights: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tens
         return -sum(prefix + name in weights for name in own), not prefix.startswith(OURS), len(prefix)
 
     best = min(prefixes, key=order, default="")
+    if len(alike := sorted(prefix for prefix in prefixes if order(prefix) == order(best))) > 1:
+        raise ValueError(f"the weights are those of several networks that fit: {', '.join(alike)}; keep one of them")
     return {key.removeprefix(best): value for key, value in weights.items() if key.startswith(best)}
 
 

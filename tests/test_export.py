@@ -132,6 +132,22 @@ def test_without_images_it_is_compared_on_noise(teacher_ckpt, tmp_path):
     assert facts["calibrated_on"] == "noise, for lack of images"
     assert all("accuracy" not in row for row in facts["measured"].values())
     assert facts["trained_by"] == "unknown"
+    with pytest.raises(ValueError, match=r"--out: .*alone.ckpt is not in a run's folder; say where to write"):
+        export(str(tmp_path / "alone.ckpt"), None, False, "x", "y")
+
+
+def test_a_run_of_the_users_own_network(tmp_path, monkeypatch):
+    (tmp_path / "exported_nets.py").write_text(
+        "from torch import nn\ndef make(num_classes, image_shape):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(256, num_classes))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    words = ["--model=ClassificationTask", *TINY_DATA, *TINY_TRAINER, "--data.batch_size=25", "--trainer.max_epochs=1"]
+    run_cli("fit", *words, "--model.network=exported_nets.make", "--experiment=own")
+    monkeypatch.delitem(sys.modules, "exported_nets")  # as in a new process
+    folder, facts = export("logs/own", None, False, "x", "y")
+    assert folder == Path("logs/own/version_0/export")
+    assert facts["measured"]["PyTorch"]["accuracy"] == pytest.approx(run_card("own")["metrics"]["test/acc"])
 
 
 def test_it_is_used_without_pytorch(exported):
@@ -140,13 +156,18 @@ import sys, numpy as np, export
 model = export.load({str(exported[0])!r})
 print(model(np.zeros((2, 1, 16, 16), np.uint8)).shape, model.classes[3])
 assert not {{"torch", "pytorch_lightning"}} & set(sys.modules)
-try:
-    model(np.zeros((2, 3, 16, 16), np.uint8))
-except ValueError as error:
-    print(error)
+for wrong in (np.zeros((2, 3, 16, 16), np.uint8), np.zeros((2, 1, 16, 16), np.int64)):
+    try:
+        model(wrong)
+    except ValueError as error:
+        print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert done.stdout.splitlines() == ["(2, 10) 3", "expected images (B, 1, 16, 16), got (2, 3, 16, 16)"]
+    assert done.stdout.splitlines() == [
+        "(2, 10) 3",
+        "expected images (B, 1, 16, 16), got (2, 3, 16, 16)",
+        "expected uint8 images, or floats in [0, 1], got int64",
+    ]
 
 
 def test_what_cannot_be_exported(teacher_ckpt, tmp_path, monkeypatch):

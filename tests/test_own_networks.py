@@ -87,6 +87,7 @@ class TestBuilding:
             (lambda name="x", **options: (name, options), ("x", {"num_classes": 10})),
             (lambda: "nothing", "nothing"),
             (partial(lambda num_classes, width: (num_classes, width), width=5), (10, 5)),
+            (partial(lambda a, b, depth: (a, b, depth), depth=5), (10, SHAPE, 5)),
         ],
     )
     def test_whoever_asks_by_name_is_told(self, factory, told):
@@ -131,6 +132,18 @@ class TestBuilding:
     def test_what_is_no_network_for_the_data(self, factory, said):
         with pytest.raises(ValueError, match=said):
             build_network(factory, 10, SHAPE)
+
+    def test_what_a_config_sets_is_not_told_again(self):
+        """As jsonargparse hands a function over: the last argument of one of its own."""
+
+        def call(_, function, **options):
+            return function(**options)
+
+        def make(width, depth):
+            return flat(10, SHAPE) if (width, depth) == (3, 2) else None
+
+        network = build_network(partial(call, "context", make, width=3, depth=2), 10, SHAPE)
+        assert isinstance(network, OwnNetwork)
 
     def test_the_look_at_it_leaves_no_trace(self):
         module = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(256, 10))
@@ -238,9 +251,27 @@ class TestFiles:
         card = run_card("dfad")
         assert card["parameters"]["teacher"] == 4 * 9 + 4 + 8 + 50
         run_cli("fit", *words, f"--model.teacher={teacher}")
-        assert run_card("dfad", 1)["teacher_sha256"] == card["teacher_sha256"]
+        assert run_card("dfad", 1)["teacher_sha256"] == card["teacher_sha256"] == file_hash(path)
+        words[words.index("--trainer.max_epochs=1")] = "--trainer.max_epochs=2"
+        run_cli("fit", *words, f"--model.teacher={teacher}", "--ckpt_path=last")
+        assert run_card("dfad", 1)["epochs"] == 2
+        run_cli("test", *words, f"--model.teacher={teacher}", "--ckpt_path=last")
         line = refusal(tmp_path, "fit", *words, "--model.teacher=ResNet", "--model.teacher.depth=10")
         assert "teacher_ckpt: null leaves ResNet with random weights; name some" in line
+
+    def test_frozen_torchscript(self, nets, tmp_path):
+        network = nets.Small(4, 10, 1).eval()
+        torch.jit.freeze(torch.jit.script(network)).save(tmp_path / "a.pt")
+        file = NetworkFile(10, SHAPE, str(tmp_path / "a.pt"))
+        x = torch.randn(5, *SHAPE)
+        torch.testing.assert_close(file(x), network(x))
+        words = [*TINY_DFAD, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1", "--model.teacher_ckpt=null"]
+        words = [word for word in words if not word.startswith("--model.teacher.")]
+        words.append(f"--model.teacher={{class_path: NetworkFile, init_args: {{path: {tmp_path / 'a.pt'}}}}}")
+        run_cli("fit", *words)
+        assert run_card("dfad")["teacher_sha256"] == file_hash(tmp_path / "a.pt")
+        line = refused(tmp_path, "fit", *words, "--model.student_share=0.5")
+        assert "student_share: the teacher has no parameters that could be counted" in line
 
     def test_files_that_are_none(self, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"path: no file a.pt2 with a network"):
@@ -266,17 +297,25 @@ def test_a_foreign_state_dict_teaches(nets, tmp_path):
     assert run_card("dfad")["teacher_sha256"] == file_hash(Path("a.pth"))
 
 
+def test_weights_that_a_network_brings_with_it_are_used_with_a_warning(nets, tmp_path):
+    words = [*TINY_DFAD, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1", "--model.teacher_ckpt=null"]
+    words = [word for word in words if not word.startswith("--model.teacher.")]
+    with pytest.warns(UserWarning, match="null; the teacher has the weights with which Small is made"):
+        run_cli("fit", *words, "--model.teacher=own_nets.ten")
+    assert len(run_card("dfad")["teacher_sha256"]) == 64
+
+
 class TestTeacherAccuracy:
     WORDS = ("fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1")
 
     def test_it_is_said_at_the_start(self, teacher_ckpt, caplog):
         caplog.set_level("INFO")
-        cli = run_cli(*self.WORDS, f"--model.teacher_ckpt={teacher_ckpt}", "--data.eval_batch_size=1000")
+        cli = run_cli(*self.WORDS, f"--model.teacher_ckpt={teacher_ckpt}")
         data, teacher = cli.datamodule, cli.model.teacher
         images, labels = data.val_set.images, data.val_set.labels
         right = (teacher(data.normalise(images.float() / 255)).argmax(1) == labels).float().mean().item()
-        said = [line for line in caplog.messages if line.startswith("teacher: ") and "val images" in line]
-        assert said == [f"teacher: {right:.1%} of {len(labels):,} val images right"]
+        said = [line for line in caplog.messages if line.startswith("teacher: ") and "images" in line]
+        assert said == [f"teacher: {right:.1%} of {len(labels):,} validation images right"]
         assert teacher.accuracy == pytest.approx(right)
 
     def test_a_teacher_that_is_worse_than_said_stops_the_run(self, tmp_path, teacher_ckpt):
@@ -287,7 +326,7 @@ class TestTeacherAccuracy:
         torch.save(weights, tmp_path / "a.pth")
         words = [*self.WORDS, "--model.teacher_ckpt=a.pth", "--data.mean=[0.9]", "--data.std=[0.05]"]
         line = refusal(tmp_path, *words, "--model.teacher_acc=0.95")
-        assert "val images right, and teacher_acc says 95.0%; are the classes, their order, data.mean" in line
+        assert "validation images right, and teacher_acc says 95.0%; are the classes, their order, data.mean" in line
         assert not list(tmp_path.rglob("run.json"))
         run_cli(*words)  # nobody knows better
         assert "teacher_acc must be in [0, 1], got 95" in refused(tmp_path, *words, "--model.teacher_acc=95")

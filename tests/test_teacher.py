@@ -46,6 +46,16 @@ def test_a_plain_state_dict_is_a_teacher(teacher_ckpt):
     assert torch.equal(other(x), source(x))
 
 
+def test_what_else_a_foreign_file_holds_means_nothing(teacher_ckpt):
+    source = teacher()
+    source.load(str(teacher_ckpt), "teacher_ckpt", FACTS)
+    torch.save({"model": source.network.state_dict(), "run": "exp1", "facts": "x"}, "plain.pt")
+    other = teacher()
+    other.load("plain.pt", "teacher_ckpt", FACTS)
+    assert other.accuracy is None
+    assert source.accuracy > 0.5
+
+
 class TestPlaces:
     """Which file a path means."""
 

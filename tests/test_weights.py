@@ -76,6 +76,12 @@ def test_the_network_of_a_task_comes_before_its_average_and_its_teacher():
     same(fitting(weights, net()), net(2).state_dict())
 
 
+def test_two_networks_alike_are_refused():
+    weights = {f"encoder_{part}.{name}": value for part in "qk" for name, value in net().state_dict().items()}
+    with pytest.raises(ValueError, match=r"those of several networks that fit: encoder_k\., encoder_q\.; keep one"):
+        fitting(weights, net())
+
+
 def test_those_under_the_prefix_that_has_most_of_them():
     weights = {f"encoder.{name}": value for name, value in net(1).state_dict().items() if "conv" in name}
     weights |= {f"whole.{name}": value for name, value in net(2).state_dict().items()}

@@ -46,7 +46,7 @@ class ComparisonPicture(AnswersPicture):
         """Keep both answers to a batch."""
         super().on_test_batch_end(trainer, pl_module, outputs, batch)
         with trainer.precision_plugin.forward_context():  # the precision of the task's own answers
-            logits = self._network(batch[0])
+            logits = self._network(batch[0])[:, : outputs.shape[1]]  # of the classes, where there are more heads
         confidence, predicted = logits.float().softmax(dim=1).max(dim=1)
         self._others.append((confidence, predicted))
 
@@ -109,7 +109,7 @@ class ChangesPicture(ComparisonPicture):
 
     def other(self, pl_module: LightningModule) -> Callable[[Tensor], Tensor]:
         """Give the other run's network."""
-        return self._control.to(pl_module.device)
+        return self._control.to(pl_module.device, pl_module.dtype)  # type: ignore[arg-type]
 
     def draw(self, trainer: Trainer) -> None:
         """Draw a band for each direction of change."""

@@ -6,6 +6,7 @@ from typing import Self
 
 import torch
 from torch import nn
+from torch.export.passes import move_to_device_pass
 
 from lightning_tasks.networks.base import ImageShape
 from lightning_tasks.networks.own import OwnNetwork
@@ -16,7 +17,8 @@ class NetworkFile(OwnNetwork):
 
     It comes with its weights, so `teacher_ckpt` is null for it. Gradients pass through all three. A graph of
     torch.export computes as it did when it was written, in evaluation mode as a rule; ONNX, which needs the package
-    onnx2torch, becomes a module again, in which Dropout and BatchNorm have their modes.
+    onnx2torch, becomes a module again, in which Dropout and BatchNorm have their modes. A graph of torch.export that
+    makes tensors on the way does so on the CPU.
 
     Args:
         num_classes: See ImageNetwork.
@@ -46,7 +48,7 @@ def _load(path: Path) -> nn.Module:
         raise FileNotFoundError(f"path: no file {path} with a network")
     try:
         if path.suffix == ".pt2":
-            return torch.export.load(path).module()
+            return move_to_device_pass(torch.export.load(path), "cpu").module()
         if path.suffix == ".onnx":
             return _from_onnx(path)
         with warnings.catch_warnings():

@@ -85,10 +85,15 @@ def build_network(factory: Callable[..., nn.Module], num_classes: int, image_sha
     if any(each.kind is each.VAR_KEYWORD for each in parameters):
         asked.append("num_classes")
     told = {each: FACTS[each](num_classes, image_shape) for each in asked if each not in options}
-    needed = [each for each in parameters if each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD]
-    in_order = not told and len(needed) == 2
+    needed = [
+        each.name
+        for each in parameters
+        if each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD and each.name not in options
+    ]
+    if not told and len(needed) == 2:
+        told = dict(zip(needed, (num_classes, image_shape), strict=True))
     try:
-        made = factory(num_classes, image_shape) if in_order else factory(**told)
+        made = factory(**told)
     except TypeError as error:
         raise ValueError(
             f"{name} cannot be called with {', '.join([*told, *options]) or 'nothing'}: {error}"

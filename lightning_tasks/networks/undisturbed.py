@@ -17,7 +17,7 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
     Args:
         module: The network, or the task that it is a part of.
     """
-    modes = [(each, each.training) for each in module.modules()]
+    modes = [(each, each.training) for each in module.modules() if hasattr(each, "training")]  # not frozen TorchScript
     module.eval()
     try:
         with torch.no_grad(), torch.compiler.set_stance("force_eager"):
