@@ -119,7 +119,7 @@ class DistillationTask(ImageTask):
         """
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         images = getattr(data, "val_set", None)
-        if images is None or not hasattr(data, "normalise"):
+        if images is None or not hasattr(data, "normalise") or not self.trainer.limit_val_batches:
             return
         chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:JUDGED_IMAGES]
         right = 0

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from unittest import mock
 
@@ -26,6 +27,7 @@ def clean_state(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["pytest"])
     for name in [name for name in os.environ if name.startswith("PL_")]:
         monkeypatch.delenv(name)
+    urllib.request.install_opener(None)  # else the first one, with the proxies of its time, serves all tests
     state = torch.get_rng_state()
     yield
     torch.set_rng_state(state)
