@@ -43,7 +43,6 @@ class DFADTask(DistillationTask):
         teacher: See DistillationTask.
         student: See DistillationTask.
         teacher_ckpt: See DistillationTask.
-        student_share: See DistillationTask.
         generator: Network from noise to images. Default: the authors'.
         generator_losses: Further losses of the generator beside the disagreement. None, the paper's method, has none.
         batch_size: Invented images in each step, on each device.
@@ -55,10 +54,8 @@ class DFADTask(DistillationTask):
         scheduler_generator: Learning rate schedule of the generator, stepped once an epoch.
         gradient_clip_norm: Clip the gradient norm of each network to this, if given.
         collapse_entropy: Warn when the class entropy of an epoch falls below this; 0 never warns.
-        ema_decay: See DistillationTask.
-        compile: See BaseTask.
         channels_last: See BaseTask.
-        teacher_acc: See DistillationTask.
+        **options: See DistillationTask.
 
     Raises:
         ValueError: If an option is out of range, and see DistillationTask.
@@ -72,7 +69,6 @@ class DFADTask(DistillationTask):
         teacher: NetworkCallable,
         student: NetworkCallable,
         teacher_ckpt: str | None,
-        student_share: float | None = None,
         generator: GeneratorCallable = ImageGenerator,
         generator_losses: list[GeneratorLoss] | None = None,
         batch_size: int = 256,
@@ -86,14 +82,10 @@ class DFADTask(DistillationTask):
         scheduler_generator: LRSchedulerCallable | None = None,
         gradient_clip_norm: float | None = None,
         collapse_entropy: float = 0.5,
-        ema_decay: float | None = None,
-        compile: bool = False,
         channels_last: bool = True,
-        teacher_acc: float | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            facts, teacher, student, teacher_ckpt, student_share, ema_decay, compile, channels_last, teacher_acc
-        )
+        super().__init__(facts, teacher, student, teacher_ckpt, channels_last=channels_last, **options)
         self.save_hyperparameters()
         self.keep_plain_hyperparameters()
         for option, value, least in (
