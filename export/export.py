@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jsonargparse import Namespace
-from jsonargparse._util import import_object
+from jsonargparse import ArgumentParser, Namespace
 from torch import nn
 
 import lightning_tasks
-from datamodules import ImageDataModule
+from datamodules import BaseDataModule, ImageDataModule
 from export.card import card
 from export.graph import Graph, write_graphs, write_int8
 from export.loading import FACTS, ONNX, load
@@ -121,9 +120,12 @@ def _data(config: Namespace | None) -> ImageDataModule | None:
     """Open the images of a run, without augmentation; None where they cannot be had."""
     if config is None:
         return None
-    options = config.data.init_args.as_dict() | {"augment": None, "predict": None, "steps_per_epoch": None}
+    options = config.data.as_dict()
+    options["init_args"] |= {"augment": None, "predict": None, "steps_per_epoch": None}
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(BaseDataModule, "data")
     try:
-        data: ImageDataModule = import_object(config.data.class_path)(**options)
+        data: ImageDataModule = parser.instantiate_classes(parser.parse_object({"data": options})).data
         data.prepare_data()
         data.setup("test")
     except OSError as error:
