@@ -5,7 +5,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from datamodules.images import ImageDataModule
-from datamodules.tensors import StepDataset, TensorImages
+from datamodules.tensors import StepDataset
 from runs.facts import NO_IMAGES
 
 
@@ -57,10 +57,6 @@ class NoImages(ImageDataModule):
 
     def prepare_data(self) -> None:
         """Nothing to fetch."""
-
-    def load(self) -> tuple[TensorImages, TensorImages | None]:
-        """Refuse: whoever asks needs images."""
-        raise ValueError("data: NoImages has none; only training and judging without data work with it")
 
     def make_parts(self) -> None:
         """Nothing to divide."""

@@ -99,10 +99,11 @@ def load_pretrained(network: ImageNetwork, source: str) -> str:
     """
     inner = network.inner
     weights, sha256 = _read(source)
-    weights = fitting(weights, inner)
+    where = f"network_ckpt: the weights in {source}"
+    weights = fitting(weights, inner, where)
     own = inner.state_dict()
     fresh = [name for name in _head(own) if name in weights and weights[name].shape != own[name].shape]
-    load_weights(inner, weights, f"network_ckpt: the weights in {source}", fresh)
+    load_weights(inner, weights, where, fresh)
     new = f"; {', '.join(fresh)} start anew, since the classes are others" if fresh else ""
     rank_zero_info(f"network: weights of {source}{new}")
     return sha256

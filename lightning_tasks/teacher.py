@@ -67,7 +67,8 @@ class FrozenTeacher(nn.Module):
             checkpoint = {"state_dict": checkpoint["state_dict"]}
         require_equal(checkpoint.get("facts"), facts, f"{option}: {path} was trained")
         inner = self.network.inner
-        load_weights(inner, fitting(checkpoint["state_dict"], inner), f"{option}: the weights in {path}")
+        where = f"{option}: the weights in {path}"
+        load_weights(inner, fitting(checkpoint["state_dict"], inner, where), where)
         self._fold()
         self.accuracy = checkpoint.get("run", {}).get("validation", {}).get("val/acc")
         rank_zero_info(f"{option.removesuffix('_ckpt')}: {path}{_describe(checkpoint)}")

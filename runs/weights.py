@@ -69,12 +69,17 @@ def _instead(path: Path, error: Exception) -> str:
     return f"is damaged, or holds more than plain data: {said[0] if said else type(error).__name__}"
 
 
-def fitting(weights: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+def fitting(weights: Mapping[str, Tensor], network: nn.Module, where: str) -> dict[str, Tensor]:
     """Choose the weights that are a network's, by its own names.
 
     Wrappers put a prefix before all names (`module.`, `model.`, `_orig_mod.`), and a checkpoint holds other networks
     too: that prefix counts under which most of the network's names are found; those of this project first, then the
     shortest.
+
+    Args:
+        weights: By name.
+        network: Whose names they must have.
+        where: They come from, for the error: "teacher_ckpt: the weights in a.pth".
 
     Returns:
         What stands under that prefix, named as the network does, and maybe more.
@@ -91,7 +96,7 @@ def fitting(weights: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tens
 
     best = min(prefixes, key=order, default="")
     if len(alike := sorted(prefix for prefix in prefixes if order(prefix) == order(best))) > 1:
-        raise ValueError(f"the weights are those of several networks that fit: {', '.join(alike)}; keep one of them")
+        raise ValueError(f"{where} are those of several networks that fit: {', '.join(alike)}; keep one of them")
     return {key.removeprefix(best): value for key, value in weights.items() if key.startswith(best)}
 
 
@@ -101,7 +106,7 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], where: str, 
     Args:
         network: Whose names they must have.
         weights: See `fitting`; of any floating-point precision.
-        where: They come from, for the error: "teacher_ckpt: the weights in a.pth".
+        where: See `fitting`.
         new: Names of the network's weights that stay as they are.
 
     Raises:

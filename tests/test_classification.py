@@ -70,7 +70,7 @@ def test_checkpoint_made_from_python_is_plain_and_resumes(tmp_path):
     checkpoint = torch.load(path, weights_only=True)
     assert checkpoint["hyper_parameters"]["facts"] == data.facts
     network = MLP(10, (1, 8, 8), (32,))
-    network.load_state_dict(fitting(checkpoint["state_dict"], network))
+    network.load_state_dict(fitting(checkpoint["state_dict"], network, "they"))
     x = torch.randn(3, 1, 8, 8)
     assert torch.equal(network(x), task(x))
     again, data = make(train_per_class=10)

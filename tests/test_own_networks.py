@@ -305,42 +305,6 @@ def test_weights_that_a_network_brings_with_it_are_used_with_a_warning(nets, tmp
     assert len(run_card("dfad")["teacher_sha256"]) == 64
 
 
-class TestTeacherAccuracy:
-    WORDS = ("fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1")
-
-    def test_it_is_said_at_the_start(self, teacher_ckpt, caplog):
-        caplog.set_level("INFO")
-        cli = run_cli(*self.WORDS, f"--model.teacher_ckpt={teacher_ckpt}")
-        data, teacher = cli.datamodule, cli.model.teacher
-        images, labels = data.val_set.images, data.val_set.labels
-        right = (teacher(data.normalise(images.float() / 255)).argmax(1) == labels).float().mean().item()
-        said = [line for line in caplog.messages if line.startswith("teacher: ") and "images" in line]
-        assert said == [f"teacher: {right:.1%} of {len(labels):,} validation images right"]
-        assert teacher.accuracy == pytest.approx(right)
-
-    def test_a_teacher_that_is_worse_than_said_stops_the_run(self, tmp_path, teacher_ckpt):
-        line = refusal(tmp_path, *self.WORDS, f"--model.teacher_ckpt={teacher_ckpt}", "--model.teacher_acc=1.0",
-                       "--data.mean=[0.9]", "--data.std=[0.05]")  # fmt: skip
-        assert "was trained with mean" in line  # a checkpoint of this project knows
-        weights = torch.load(teacher_ckpt, weights_only=True)["state_dict"]
-        torch.save(weights, tmp_path / "a.pth")
-        words = [*self.WORDS, "--model.teacher_ckpt=a.pth", "--data.mean=[0.9]", "--data.std=[0.05]"]
-        line = refusal(tmp_path, *words, "--model.teacher_acc=0.95")
-        assert "validation images right, and teacher_acc says 95.0%; are the classes, their order, data.mean" in line
-        assert not list(tmp_path.rglob("run.json"))
-        run_cli(*words)  # nobody knows better
-        assert "teacher_acc must be in [0, 1], got 95" in refused(tmp_path, *words, "--model.teacher_acc=95")
-
-    def test_its_checkpoint_knows(self, tmp_path, teacher_ckpt):
-        checkpoint = torch.load(teacher_ckpt, weights_only=True)
-        order = torch.arange(10).roll(1)
-        for name in ("network.fc.weight", "network.fc.bias"):
-            checkpoint["state_dict"][name] = checkpoint["state_dict"][name][order]
-        torch.save(checkpoint, tmp_path / "a.ckpt")
-        line = refusal(tmp_path, *self.WORDS, "--model.teacher_ckpt=a.ckpt")
-        assert "and its checkpoint says" in line
-
-
 def test_the_twelve_lines_of_the_readme(tmp_path, monkeypatch):
     """As they stand there."""
     (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)

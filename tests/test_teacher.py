@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY_DATA, TINY_DFAD, TINY_TRAINER, run_card, run_cli
+from conftest import TINY_DATA, TINY_DFAD, TINY_TRAINER, refusal, refused, run_card, run_cli
 from torch import nn
 
 from lightning_tasks import ResNet
@@ -200,3 +200,39 @@ def test_weights_that_do_not_fit_are_refused(teacher_ckpt):
     frozen = FrozenTeacher(ResNet(10, (1, 16, 16), depth=10, width=8))
     with pytest.raises(ValueError, match="do not fit ResNet"):
         frozen.load(str(teacher_ckpt), "teacher_ckpt", FACTS)
+
+
+class TestTeacherAccuracy:
+    WORDS = ("fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1")
+
+    def test_it_is_said_at_the_start(self, teacher_ckpt, caplog):
+        caplog.set_level("INFO")
+        cli = run_cli(*self.WORDS, f"--model.teacher_ckpt={teacher_ckpt}")
+        data, teacher = cli.datamodule, cli.model.teacher
+        images, labels = data.val_set.images, data.val_set.labels
+        right = (teacher(data.normalise(images.float() / 255)).argmax(1) == labels).float().mean().item()
+        said = [line for line in caplog.messages if line.startswith("teacher: ") and "images" in line]
+        assert said == [f"teacher: {right:.1%} of {len(labels):,} validation images right"]
+        assert teacher.accuracy == pytest.approx(right)
+
+    def test_a_teacher_that_is_worse_than_said_stops_the_run(self, tmp_path, teacher_ckpt):
+        line = refusal(tmp_path, *self.WORDS, f"--model.teacher_ckpt={teacher_ckpt}", "--model.teacher_acc=1.0",
+                       "--data.mean=[0.9]", "--data.std=[0.05]")  # fmt: skip
+        assert "was trained with mean" in line  # a checkpoint of this project knows
+        weights = torch.load(teacher_ckpt, weights_only=True)["state_dict"]
+        torch.save(weights, tmp_path / "a.pth")
+        words = [*self.WORDS, "--model.teacher_ckpt=a.pth", "--data.mean=[0.9]", "--data.std=[0.05]"]
+        line = refusal(tmp_path, *words, "--model.teacher_acc=0.95")
+        assert "validation images right, and teacher_acc says 95.0%; are the classes, their order, data.mean" in line
+        assert not list(tmp_path.rglob("run.json"))
+        run_cli(*words)  # nobody knows better
+        assert "teacher_acc must be in [0, 1], got 95" in refused(tmp_path, *words, "--model.teacher_acc=95")
+
+    def test_its_checkpoint_knows(self, tmp_path, teacher_ckpt):
+        checkpoint = torch.load(teacher_ckpt, weights_only=True)
+        order = torch.arange(10).roll(1)
+        for name in ("network.fc.weight", "network.fc.bias"):
+            checkpoint["state_dict"][name] = checkpoint["state_dict"][name][order]
+        torch.save(checkpoint, tmp_path / "a.ckpt")
+        line = refusal(tmp_path, *self.WORDS, "--model.teacher_ckpt=a.ckpt")
+        assert "and its checkpoint says" in line

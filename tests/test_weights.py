@@ -29,7 +29,7 @@ def net(seed=0, width=4):
 def loaded(path, target=None):
     """What a fresh network has after loading the file."""
     target = target or net(1)
-    load_weights(target, fitting(read_checkpoint(path, "x")["state_dict"], target), "the weights")
+    load_weights(target, fitting(read_checkpoint(path, "x")["state_dict"], target, "the weights"), "the weights")
     return target.state_dict()
 
 
@@ -71,21 +71,23 @@ def test_the_network_of_a_task_comes_before_its_average_and_its_teacher():
     """The teacher is of the same kind, and its name is the shorter."""
     parts = {"student.": 0, "ema.module.": 1, "t.": 2}
     weights = {f"{part}{name}": value for part, seed in parts.items() for name, value in net(seed).state_dict().items()}
-    same(fitting(weights, net()), net(0).state_dict())
+    same(fitting(weights, net(), "they"), net(0).state_dict())
     weights = {name: value for name, value in weights.items() if not name.startswith("student.")}
-    same(fitting(weights, net()), net(2).state_dict())
+    same(fitting(weights, net(), "they"), net(2).state_dict())
 
 
 def test_two_networks_alike_are_refused():
     weights = {f"encoder_{part}.{name}": value for part in "qk" for name, value in net().state_dict().items()}
-    with pytest.raises(ValueError, match=r"those of several networks that fit: encoder_k\., encoder_q\.; keep one"):
-        fitting(weights, net())
+    with pytest.raises(
+        ValueError, match=r"they are those of several networks that fit: encoder_k\., encoder_q\.; keep one"
+    ):
+        fitting(weights, net(), "they")
 
 
 def test_those_under_the_prefix_that_has_most_of_them():
     weights = {f"encoder.{name}": value for name, value in net(1).state_dict().items() if "conv" in name}
     weights |= {f"whole.{name}": value for name, value in net(2).state_dict().items()}
-    same(fitting(weights, net()), net(2).state_dict())
+    same(fitting(weights, net(), "they"), net(2).state_dict())
 
 
 def test_a_checkpoint_of_a_task_from_python(tmp_path):
