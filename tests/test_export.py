@@ -11,9 +11,11 @@ import pytest
 import torch
 from conftest import ROOT, TINY_DATA, TINY_DFAD, TINY_TRAINER, run_card, run_cli
 from safetensors import safe_open
+from test_pictures import spy
 from torch import nn
 
 from datamodules import DigitsDataModule
+from export import export as export_module
 from export import load
 from export.card import card, table
 from export.export import export
@@ -122,10 +124,14 @@ def test_a_task_of_several_heads_on_data_with_groups(cifar_root, tmp_path):
     assert facts["measured"]["ONNX, float32"]["accuracy"] == pytest.approx(accuracy, abs=0.011)  # equal images
 
 
-def test_a_student_is_calibrated_on_inventions_and_its_average_may_be_taken(teacher_ckpt, tmp_path):
+def test_a_student_is_calibrated_on_inventions_and_its_average_may_be_taken(teacher_ckpt, tmp_path, monkeypatch):
     words = [*TINY_DFAD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}", "--trainer.max_epochs=1"]
-    run_cli("fit", *words, "--model.ema_decay=0.5")
+    task = run_cli("fit", *words, "--model.ema_decay=0.5").model
+    calls = spy(monkeypatch, export_module, "write_int8")
     raw, averaged = (export("logs/dfad", tmp_path / f"{ema}", ema, "x", "y") for ema in (False, True))
+    assert len(calls) == 2
+    for _, images in calls:
+        np.testing.assert_allclose(images, task.sample(512)[0].numpy(), atol=1e-5)
     metrics = run_card("dfad")["metrics"]
     for (folder, facts), name in ((raw, "test/acc"), (averaged, "test/acc_ema")):
         assert facts["calibrated_on"] == "512 images of its generator"
