@@ -1,5 +1,6 @@
 """Datamodules: data sets as tensors, split, augmented and normalised. They know no task."""
 
+from datamodules.arrays import ImageArraysDataModule
 from datamodules.augment import BatchCutMix, BatchMixUp, BatchRandomCrop, BatchRandomFlip, InGroups, ProgressiveResize
 from datamodules.base import BaseDataModule
 from datamodules.cifar import CIFAR10DataModule, CIFAR100DataModule
@@ -22,6 +23,7 @@ __all__ = [
     "CIFAR100DataModule",
     "DigitsDataModule",
     "FashionMNISTDataModule",
+    "ImageArraysDataModule",
     "ImageDataModule",
     "ImageFolderDataModule",
     "InGroups",

@@ -1,11 +1,13 @@
 """CIFAR-10 and CIFAR-100."""
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torchvision import datasets
+from torchvision.datasets.utils import check_integrity
 
 from datamodules.class_groups import ClassGroup, group_of_each, require_names
 from datamodules.images import ImageDataModule
@@ -28,8 +30,32 @@ class CIFAR10DataModule(ImageDataModule):
     dataset: ClassVar[type[datasets.CIFAR10]] = datasets.CIFAR10
 
     def download(self) -> None:
-        """Fetch the archive from the official address and verify the checksum of each file."""
-        self.dataset(str(self.root), download=True)
+        """Fetch the archive from the official address and verify the checksum of each file.
+
+        Raises:
+            OSError: If that fails; names what is there instead of the official files.
+        """
+        try:
+            self.dataset(str(self.root), download=True)
+        except Exception as error:
+            if others := self._others():
+                raise OSError(
+                    f"{error}; what is there, {' and '.join(map(str, others[:3]))}, are not the official Python files:"
+                    " ImageFolderDataModule takes folders of images, ImageArraysDataModule .npz and .npy"
+                ) from error
+            raise
+
+    def _others(self) -> list[Path]:
+        """List what seems to be this set in another packaging."""
+        official = self.dataset.base_folder, self.dataset.filename
+        of_this_set = re.compile(rf"cifar[-_ ]?{self.num_classes}(?!\d)", re.IGNORECASE)
+        alike = [path for path in sorted(self.root.iterdir()) if of_this_set.match(path.name)]
+        changed = [
+            path
+            for name, md5 in (*self.dataset.train_list, *self.dataset.test_list)
+            if (path := self.root / self.dataset.base_folder / name).is_file() and not check_integrity(str(path), md5)
+        ]
+        return changed + [path for path in alike if path.name not in official and path.suffix != ".pth"]
 
     def load(self) -> tuple[TensorImages, TensorImages | None]:
         """Read both official parts and the names of the classes."""

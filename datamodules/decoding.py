@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from filelock import FileLock
-from PIL import Image
+from PIL import Image, ImageOps
 from pytorch_lightning.utilities import rank_zero_warn
 from rich.progress import track
 from torch import Tensor
@@ -26,8 +26,14 @@ from datamodules.tensors import Batch, TensorImages
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
 ENOUGH_FOR_A_BAR = 2000  # files
+VERSION = 2  # of what becomes of an image
 GROUP_BYTES = 2**21  # of decoded images, which a process makes and writes at a time
+FIRST = 5  # of the files that cannot be read, which are named
 Shape = tuple[int, ...]
+
+
+class UnreadableImageError(ValueError):
+    """A file is no whole image of a kind that is known."""
 
 
 class ArrayFile:
@@ -38,9 +44,11 @@ class ArrayFile:
 
     Attributes:
         array: The whole, memory-mapped and private: what is written to it is not saved.
+        unreadable: The files that could not be read, by their places in the array, which are black.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, unreadable: Mapping[int, str] | None = None) -> None:
+        self.unreadable = dict(unreadable or {})
         self.array: np.memmap = np.load(path, mmap_mode="c")
         self._descriptor = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._descriptor)
@@ -82,12 +90,17 @@ class StoredImages(TensorImages):
 
 
 def decode_to_file(
-    files: Sequence[Path], cache: Path, image_size: int | None = None, shape: Shape | None = None
+    files: Sequence[Path],
+    cache: Path,
+    image_size: int | None = None,
+    shape: Shape | None = None,
+    max_unreadable: float = 0.0,
 ) -> ArrayFile:
     """Decode image files to RGB, or open the array that an earlier call has left.
 
-    Grey levels and palettes become RGB, CMYK too (by Pillow's formula, without a colour profile). Of 16-bit grey levels
-    the high byte is taken. Transparency is ignored, as torchvision's ImageFolder does: a pixel has its stored colour.
+    Photographs are turned upright as their Exif data say. Grey levels and palettes become RGB, CMYK too (by Pillow's
+    formula, without a colour profile). Of 16-bit grey levels the high byte is taken. Transparency is ignored, as
+    torchvision's ImageFolder does: a pixel has its stored colour.
 
     The array carries a fingerprint of the files (names, sizes, times of change) and of itself (size, time of change);
     it is made anew when either differs. One process has it made, by as many as there are cores; others wait. Nothing
@@ -95,15 +108,17 @@ def decode_to_file(
 
     Args:
         files: At least one.
-        cache: Where the array is kept, without its suffix.
-        image_size: Side to resize to (bilinear, ignoring proportions).
+        cache: Where the array is kept, without its suffix; the note beside it (`.txt`) lists what cannot be read.
+        image_size: Side of the square that images are scaled to cover (bilinear) and cut to around their middle.
         shape: Channels, height and width that all images must have; those of the first if not given.
+        max_unreadable: Share of files that may be unreadable; they are named in a warning.
 
     Returns:
         Shape (N, 3, H, W), uint8.
 
     Raises:
-        ValueError: If a file is no whole image, or of another size; names it.
+        UnreadableImageError: If more files are no whole images; names the first.
+        ValueError: If an image is of another size; names it.
         OSError: If there is no room for the array; says how much it needs.
     """
     fingerprint = _fingerprint(files, cache.parent, image_size)
@@ -111,19 +126,50 @@ def decode_to_file(
     if not os.access(cache.parent, os.W_OK):
         rank_zero_warn(f"{cache.parent} cannot be written to, so its images are decoded at each start")
         with TemporaryDirectory() as folder:
-            _build(Path(folder) / array.name, files, image_size, shape)
-            return ArrayFile(Path(folder) / array.name)  # what is open outlives its name
+            unreadable = _build(Path(folder) / array.name, files, image_size, shape)
+            _require_readable(unreadable, len(files), max_unreadable)
+            return ArrayFile(Path(folder) / array.name, unreadable)  # what is open outlives its name
     with FileLock(cache.with_name(f"{cache.name}.lock")):
-        if not (array.is_file() and note.is_file() and note.read_bytes() == _note(fingerprint, array)):
+        kept = _kept(array, note, fingerprint)
+        if kept is None:
             note.unlink(missing_ok=True)
             unfinished = array.with_suffix(".partial.npy")
             try:
-                _build(unfinished, files, image_size, shape)
+                kept = _build(unfinished, files, image_size, shape)
+                _require_readable(kept, len(files), max_unreadable, f"; all of them are in {note}")
                 os.replace(unfinished, array)
             finally:
                 unfinished.unlink(missing_ok=True)
-            note.write_bytes(_note(fingerprint, array))
-        return ArrayFile(array)
+            note.write_text(f"{_stamp(fingerprint, array)}\n{json.dumps(kept, indent=0)}\n")
+        else:
+            _require_readable(kept, len(files), max_unreadable, f"; all of them are in {note}")
+        return ArrayFile(array, kept)
+
+
+def _kept(array: Path, note: Path, fingerprint: str) -> dict[int, str] | None:
+    """Read which files are unreadable in the array of an earlier call; None if it is not that of these files."""
+    try:
+        stamp, _, unreadable = note.read_text().partition("\n")
+        if stamp != _stamp(fingerprint, array):
+            return None
+        return {int(place): said for place, said in json.loads(unreadable).items()}
+    except (OSError, ValueError):  # not there, or cut short
+        return None
+
+
+def _require_readable(unreadable: Mapping[int, str], count: int, share: float, where: str = "") -> None:
+    """Name what cannot be read.
+
+    Raises:
+        UnreadableImageError: If it is more than that share.
+    """
+    if not unreadable:
+        return
+    said = list(unreadable.values())
+    more = f"; {len(said)} of {count:,} files are unreadable" if len(said) > 1 else ""
+    if len(said) > share * count:
+        raise UnreadableImageError(said[0] + more + (f", more than a share of {share}" if share else ""))
+    rank_zero_warn(f"{len(said)} of {count:,} files are left out: {'; '.join(said[:FIRST])}{where}")
 
 
 def _fingerprint(files: Sequence[Path], base: Path, image_size: int | None) -> str:
@@ -131,19 +177,19 @@ def _fingerprint(files: Sequence[Path], base: Path, image_size: int | None) -> s
     stats = [file.stat() for file in files]
     names = [(relative(os.path.dirname(file)), file.name) for file in files]
     stamps = [(*name, each.st_size, each.st_mtime_ns) for name, each in zip(names, stats, strict=True)]
-    return hashlib.sha256(json.dumps([image_size, stamps]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([VERSION, image_size, stamps]).encode()).hexdigest()[:16]
 
 
-def _note(fingerprint: str, array: Path) -> bytes:
-    return f"{fingerprint} {array.stat().st_size} {array.stat().st_mtime_ns}".encode()
+def _stamp(fingerprint: str, array: Path) -> str:
+    return f"{fingerprint} {array.stat().st_size} {array.stat().st_mtime_ns}"
 
 
-def _build(path: Path, files: Sequence[Path], image_size: int | None, shape: Shape | None) -> None:
-    """Decode into a new .npy file, whose space is reserved first."""
+def _build(path: Path, files: Sequence[Path], image_size: int | None, shape: Shape | None) -> dict[int, str]:
+    """Decode into a new .npy file, whose space is reserved first; give what could not be read, by its place."""
     allowed = "all must have {} x {}"
     if shape is None:
-        shape = _read(files[0], image_size).shape
-        allowed = f"{files[0]} {{}} x {{}}; give data.image_size"
+        first, shape = _first_shape(files, image_size)
+        allowed = f"{first} {{}} x {{}}; give data.image_size"
     allowed = allowed.format(shape[2], shape[1])
     image_bytes = math.prod(shape)
     count = max(1, GROUP_BYTES // image_bytes)
@@ -158,16 +204,32 @@ def _build(path: Path, files: Sequence[Path], image_size: int | None, shape: Sha
         fill = functools.partial(_fill, path, image_size, shape, allowed)
         offsets = range(start, end, count * image_bytes)
         if len(groups) == 1:
-            fill(start, files)
-            return
+            return fill(start, files)
         # Processes, since a small file keeps Python's lock for half of its time.
         workers = min(os.cpu_count() or 1, len(groups))
         with ProcessPoolExecutor(workers, get_context("fork"), _follow_parent) as pool:
             done = pool.map(fill, offsets, groups)
-            list(track(done, "decoding images", len(groups), disable=len(files) < ENOUGH_FOR_A_BAR, transient=True))
+            few = len(files) < ENOUGH_FOR_A_BAR
+            found = list(track(done, "decoding images", len(groups), disable=few, transient=True))
+        return {number * count + place: said for number, each in enumerate(found) for place, said in each.items()}
     except OSError as error:
         need = f"{len(files) * image_bytes / 1e6:,.0f} MB"
         raise OSError(f"{path.parent}: the decoded images need {need} there, but {error.strerror or error}") from error
+
+
+def _first_shape(files: Sequence[Path], image_size: int | None) -> tuple[Path, Shape]:
+    """Find the first file that can be read, and the shape that it has.
+
+    Raises:
+        UnreadableImageError: If there is none; of the first file.
+    """
+    errors = []
+    for file in files:
+        try:
+            return file, _read(file, image_size).shape
+        except UnreadableImageError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def _follow_parent() -> None:
@@ -183,28 +245,51 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _fill(path: Path, image_size: int | None, shape: Shape, allowed: str, offset: int, files: Sequence[Path]) -> None:
-    """Decode a group of files to its place in the array's file."""
-    images = np.empty((len(files), *shape), np.uint8)
-    for image, file in zip(images, files, strict=True):
-        pixels = _read(file, image_size)
+def _fill(
+    path: Path, image_size: int | None, shape: Shape, allowed: str, offset: int, files: Sequence[Path]
+) -> dict[int, str]:
+    """Decode a group of files to its place in the array's file; give what could not be read, by its place in it."""
+    images = np.zeros((len(files), *shape), np.uint8)
+    unreadable = {}
+    for place, (image, file) in enumerate(zip(images, files, strict=True)):
+        try:
+            pixels = _read(file, image_size)
+        except UnreadableImageError as error:
+            unreadable[place] = str(error)
+            continue
         if pixels.shape != shape:
             raise ValueError(f"{file} has {pixels.shape[2]} x {pixels.shape[1]} pixels and {allowed}")
         image[:] = pixels
     with open(path, "r+b") as out:
         out.seek(offset)
         out.write(images.data)
+    return unreadable
 
 
 def _read(file: Path, image_size: int | None) -> np.ndarray:
+    size = None if image_size is None else (image_size, image_size)
+    return np.asarray(open_rgb(file, size)).transpose(2, 0, 1)
+
+
+def open_rgb(file: Path, size: tuple[int, int] | None) -> Image.Image:
+    """Decode an image file, see `decode_to_file`.
+
+    Args:
+        file: The file.
+        size: Width and height that the image is scaled to cover, and cut to around its middle; its own if not given.
+
+    Raises:
+        UnreadableImageError: If it is no whole image.
+    """
     try:
         with Image.open(file) as image:
-            rgb = to_rgb(image)
-            if image_size is not None:
-                rgb = rgb.resize((image_size, image_size), Image.Resampling.BILINEAR)
-            return np.asarray(rgb).transpose(2, 0, 1)
+            if size is not None:
+                # A JPEG is decoded at a size near twice that, which is much faster for a photograph.
+                image.draft("RGB", (2 * size[0], 2 * size[1]))
+            rgb = to_rgb(ImageOps.exif_transpose(image))
+            return rgb if size is None else ImageOps.fit(rgb, size, Image.Resampling.BILINEAR)
     except Exception as error:  # each of Pillow's formats raises other kinds
-        raise ValueError(f"{file} is no image that can be read: {error}") from error
+        raise UnreadableImageError(f"{file} is no image that can be read: {error}") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

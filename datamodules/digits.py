@@ -29,10 +29,10 @@ class DigitsDataModule(ImageDataModule):
     std = (0.3186,)
 
     def __init__(self, image_size: int = 16, split: Split = "80:20", **options: Any) -> None:
-        super().__init__(split=split, **options)
         if image_size < 8:
             raise ValueError(f"image_size must be at least 8, the size of the originals, got {image_size}")
-        self.image_shape = (1, image_size, image_size)
+        self.image_shape = self._enlarged = (1, image_size, image_size)
+        super().__init__(split=split, **options)
 
     def prepare_data(self) -> None:
         """Check the split; there is nothing to fetch, and no folder to make."""
@@ -44,5 +44,5 @@ class DigitsDataModule(ImageDataModule):
 
         digits = load_digits()
         images = torch.from_numpy(digits.images).float()[:, None] * (255 / 16)
-        images = F.interpolate(images, self.image_shape[1:], mode="bilinear", align_corners=False)
+        images = F.interpolate(images, self._enlarged[1:], mode="bilinear", align_corners=False)
         return TensorImages(images.round().to(torch.uint8), torch.from_numpy(digits.target).long()), None

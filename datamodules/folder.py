@@ -7,6 +7,7 @@ import torch
 
 from datamodules.decoding import EXTENSIONS, StoredImages, decode_to_file
 from datamodules.images import ImageDataModule, Split, channel_statistics
+from datamodules.preprocessing import preprocessing_of as find_preprocessing
 from datamodules.tensors import TensorImages
 
 
@@ -20,31 +21,40 @@ class ImageFolderDataModule(ImageDataModule):
 
     Args:
         folder: Where the images are.
-        image_size: Side that all images are resized to; else they must be of one size.
+        image_size: Side of the square that all images are scaled to cover and cut to around their middle; else they
+            must be of one size.
+        max_unreadable: Share of the files of a part that may be unreadable, in [0, 1); they are named and left out.
+        preprocessing_of: See ImageDataModule.
         split: See ImageDataModule.
         options: See ImageDataModule.
 
     Raises:
         FileNotFoundError: If there are no images there.
-        ValueError: If a file is no image, sizes differ, or train and test have other classes.
+        ValueError: If more files are no images, sizes differ, or train and test have other classes.
     """
 
     def __init__(
         self,
         folder: str,
         image_size: int | None = None,
+        max_unreadable: float = 0.01,
+        preprocessing_of: str | None = None,
         split: Split = "official",
         **options: Any,
     ) -> None:
         if image_size is not None and image_size < 1:
             raise ValueError(f"image_size must be at least 1, got {image_size}")
+        if not 0 <= max_unreadable < 1:
+            raise ValueError(f"max_unreadable must be in [0, 1), got {max_unreadable}")
+        if preprocessing_of is not None and image_size is None:
+            image_size = find_preprocessing(preprocessing_of).side
         self.folder = Path(folder)
         self.dataset_name = self.folder.resolve().name  # type: ignore[misc]
         names = [name for name in ("train", "val", "test") if (self.folder / name).is_dir()]
         if names and names[0] != "train":
             raise FileNotFoundError(f"data.folder: {self.folder} has {' and '.join(names)}, but no train")
-        self._parts = {name: _Part(self.folder / name, image_size) for name in names}
-        self._parts = self._parts or {"train": _Part(self.folder, image_size)}
+        self._parts = {name: _Part(self.folder / name, image_size, max_unreadable) for name in names}
+        self._parts = self._parts or {"train": _Part(self.folder, image_size, max_unreadable)}
         classes = self._parts["train"].classes
         for part in self._parts.values():
             if part.classes != classes:
@@ -55,7 +65,7 @@ class ImageFolderDataModule(ImageDataModule):
         self.num_classes = len(classes)  # type: ignore[misc]
         self.image_shape = (3, *train[0][0].shape[1:])
         self.mean, self.std = channel_statistics(train)
-        super().__init__(split=split, **options)
+        super().__init__(split=split, image_size=image_size, preprocessing_of=preprocessing_of, **options)
         self.class_names = classes
 
     def prepare_data(self) -> None:
@@ -76,7 +86,7 @@ class ImageFolderDataModule(ImageDataModule):
 class _Part:
     """The images below a folder, one folder a class."""
 
-    def __init__(self, folder: Path, image_size: int | None) -> None:
+    def __init__(self, folder: Path, image_size: int | None, max_unreadable: float) -> None:
         self.folder = folder
         found = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in EXTENSIONS)
         self.classes = sorted({path.parent.name for path in found})
@@ -89,4 +99,6 @@ class _Part:
         if same:
             raise ValueError(f"data.folder: {folder} has classes that differ in case only: {', '.join(same)}")
         labels = torch.tensor([self.classes.index(path.parent.name) for path in found])
-        self.data = StoredImages(decode_to_file(found, folder / ".decoded", image_size), labels)
+        file = decode_to_file(found, folder / ".decoded", image_size, max_unreadable=max_unreadable)
+        readable = [place for place in range(len(found)) if place not in file.unreadable]
+        self.data = StoredImages(file, labels, torch.tensor(readable))

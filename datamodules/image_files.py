@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
-from datamodules.decoding import EXTENSIONS, to_rgb
+from datamodules.decoding import EXTENSIONS, UnreadableImageError, open_rgb
 from datamodules.tensors import Batch
 
 UNLABELLED, UNREADABLE = -1, -2  # in the place of labels
@@ -66,7 +65,7 @@ class ImageFiles(Dataset[Batch]):
         for place, index in enumerate(indices):
             try:
                 images[place] = read_image(self.files[index], self.shape)
-            except Exception:  # each of Pillow's formats raises other kinds
+            except UnreadableImageError:
                 labels[place] = UNREADABLE
         return torch.from_numpy(images), labels
 
@@ -74,14 +73,12 @@ class ImageFiles(Dataset[Batch]):
 def read_image(file: Path, shape: tuple[int, int, int]) -> np.ndarray:
     """Decode a file, see ImageFiles. Shape (C, H, W), uint8.
 
-    A photograph is turned upright as its Exif data say.
+    Raises:
+        UnreadableImageError: If it is no whole image.
     """
     channels, height, width = shape
-    with Image.open(file) as image:
-        image.draft("RGB", (2 * width, 2 * height))  # a JPEG is decoded at a size near that, which is much faster
-        upright = to_rgb(ImageOps.exif_transpose(image))
-        cut = ImageOps.fit(upright, (width, height), Image.Resampling.BILINEAR)
-        pixels = np.asarray(cut if channels == 3 else cut.convert("L"))
+    image = open_rgb(file, (width, height))
+    pixels = np.asarray(image if channels == 3 else image.convert("L"))
     return pixels.reshape(height, width, channels).transpose(2, 0, 1)
 
 

@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader
 from datamodules.augment import BatchRandomCrop, BatchRandomFlip, Mixing, ProgressiveResize
 from datamodules.base import BaseDataModule
 from datamodules.image_files import ImageFiles, find_images, workers_for
+from datamodules.preprocessing import preprocessing_of as find_preprocessing
 from datamodules.splits import RATIOS, per_class_subset, stratified_split
-from datamodules.tensors import Batch, TensorImages
+from datamodules.tensors import Batch, ResizedImages, TensorImages
 from runs.facts import ImageFacts
 
 FEATURE_BYTES = 2 * 2**30
@@ -39,8 +40,12 @@ class ImageDataModule(BaseDataModule):
         test_per_class: Test on this many samples of each class only.
         balanced_sampling: See BaseDataModule.
         normalise: Subtract the mean and divide by the standard deviation; else images stay in [0, 1].
+        image_size: Height and width that images are resized to, before they are augmented; their own if not given.
         mean: Of each channel of images in [0, 1]; the set's own if not given. For weights that were made with another.
         std: Standard deviation, likewise.
+        preprocessing_of: Whose image size, mean and standard deviation are taken, where they are not given: a
+            checkpoint of this project, the folder of a run or an experiment, or known weights, as
+            torchvision/ResNet18_Weights.IMAGENET1K_V1 or timm/resnet18.a1_in1k.
         augment: Transforms of training batches, applied in order to float images (B, C, H, W) in [0, 1]; those of
             `datamodules.augment`, or any from kornia.augmentation. Crops and flips that come first are given bytes, of
             which they make the same images faster. After BatchMixUp or BatchCutMix labels are soft.
@@ -78,8 +83,10 @@ class ImageDataModule(BaseDataModule):
         test_per_class: int | None = None,
         balanced_sampling: bool = False,
         normalise: bool = True,
+        image_size: int | None = None,
         mean: tuple[float, ...] | None = None,
         std: tuple[float, ...] | None = None,
+        preprocessing_of: str | None = None,
         augment: Sequence[Callable] | None = None,
         steps_per_epoch: int | None = None,
         num_workers: int = 0,
@@ -93,11 +100,20 @@ class ImageDataModule(BaseDataModule):
         self.split_seed = split_seed
         self.train_per_class = train_per_class
         self.test_per_class = test_per_class
+        if image_size is not None and image_size < 1:
+            raise ValueError(f"image_size must be at least 1, got {image_size}")
+        if preprocessing_of is not None:
+            known = find_preprocessing(preprocessing_of)
+            mean, std, image_size = mean or known.mean, std or known.std, image_size or known.side
         for option, value in (("mean", mean), ("std", std)):
             if value is not None:
                 if len(value) != len(self.mean) or (option == "std" and min(value) <= 0):
                     raise ValueError(f"{option} needs a number for each of {len(self.mean)} channels, got {value}")
                 setattr(self, option, tuple(value))
+        channels, *size = self.image_shape
+        self._side = None if image_size is None or size == [image_size] * 2 else image_size
+        if self._side is not None:
+            self.image_shape = (channels, self._side, self._side)
         if not normalise:
             self.mean, self.std = (0.0,) * len(self.mean), (1.0,) * len(self.std)
         self.augment = tuple(augment or ())
@@ -144,6 +160,9 @@ class ImageDataModule(BaseDataModule):
         else:
             self.val_set = self.val_set.copy()  # lets go of the training images
         self.test_set = self._per_class(test, self.test_per_class, "data.test_per_class")
+        if self._side is not None:
+            self.train_set = self.train_set and ResizedImages(self.train_set, self._side)
+            self.val_set, self.test_set = (ResizedImages(each, self._side) for each in (self.val_set, self.test_set))
 
     def _divide(self, data: TensorImages, share: float, option: str) -> tuple[TensorImages, TensorImages]:
         first, second = stratified_split(data.labels, share, self.split_seed, option)

@@ -5,6 +5,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from datamodules.images import ImageDataModule
+from datamodules.preprocessing import preprocessing_of as find_preprocessing
 from datamodules.tensors import StepDataset
 from runs.facts import NO_IMAGES
 
@@ -17,6 +18,7 @@ class NoImages(ImageDataModule):
         image_shape: Channels, height and width of its images.
         mean: Of each channel of images in [0, 1], with which the teacher was trained.
         std: Standard deviation, likewise.
+        preprocessing_of: Where these three are known, if they are not given; see ImageDataModule.
         steps_per_epoch: Rounds of an epoch.
         eval_steps: Batches that the task invents for a validation, and as many for the test.
         class_names: Names of the classes; their numbers if not given.
@@ -31,14 +33,20 @@ class NoImages(ImageDataModule):
     def __init__(
         self,
         num_classes: int,
-        image_shape: tuple[int, int, int],
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
+        image_shape: tuple[int, int, int] | None = None,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+        preprocessing_of: str | None = None,
         steps_per_epoch: int = 50,
         eval_steps: int = 8,
         class_names: list[str] | None = None,
         **options: Any,
     ) -> None:
+        if preprocessing_of is not None:
+            known = find_preprocessing(preprocessing_of)
+            image_shape, mean, std = image_shape or known.image_shape, mean or known.mean, std or known.std
+        if image_shape is None or mean is None or std is None:
+            raise ValueError("image_shape, mean and std must be given, or preprocessing_of, which says them")
         if num_classes < 2 or min(image_shape) < 1 or eval_steps < 1:
             raise ValueError(
                 "num_classes must be at least 2, image_shape and eval_steps at least 1, got"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import Dataset, DistributedSampler, IterableDataset
 
 Batch = tuple[Tensor, Tensor]
@@ -56,6 +57,38 @@ class TensorImages(Dataset[Batch]):
     def copy(self) -> "TensorImages":
         """Copy the samples of the set, so that the images it was chosen from need not be kept."""
         return TensorImages(self.images, self.labels)
+
+
+class ResizedImages(TensorImages):
+    """Images that are resized while they are fetched, bilinear and without aliasing; the whole would be large.
+
+    Args:
+        data: The images.
+        side: Height and width that they get.
+    """
+
+    def __init__(self, data: TensorImages, side: int) -> None:
+        super().__init__(data._images, data._labels, data.indices)
+        self._data = data
+        self.side = side
+
+    @property
+    def images(self) -> Tensor:
+        """All images of the set, resized. Shape (M, C, side, side), uint8."""
+        return self.__getitems__(list(range(len(self))))[0]
+
+    def __getitem__(self, index: int) -> Batch:
+        images, labels = self.__getitems__([index])
+        return images[0], labels[0]
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """Fetch a batch: images (B, C, side, side) uint8 and labels (B,)."""
+        images, labels = self._data.__getitems__(indices)
+        return F.interpolate(images, (self.side, self.side), mode="bilinear", antialias=True), labels
+
+    def subset(self, indices: Tensor) -> "ResizedImages":
+        """Choose samples; the images stay where they are."""
+        return ResizedImages(self._data.subset(indices), self.side)
 
 
 class BalancedSampler(DistributedSampler[int]):

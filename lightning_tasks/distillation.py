@@ -32,6 +32,7 @@ class DistillationTask(ImageTask):
         teacher_acc: Accuracy of the teacher on images of its data, in [0, 1]; that of its checkpoint if not given. A
             teacher that is worse on validation images by 3 points and two standard errors stops the run: then classes,
             mean or std are others.
+        teacher_ema: Whether the teacher has the averaged weights of its checkpoint, not those of its last step.
         student_share: Parameters of the student as a share of the teacher's that must hold within 0.01.
         ema_decay: Keep and evaluate an average of the student with this decay, see ImageTask.average.
         compile: See BaseTask.
@@ -53,6 +54,7 @@ class DistillationTask(ImageTask):
         compile: bool = False,
         channels_last: bool = False,
         teacher_acc: float | None = None,
+        teacher_ema: bool = False,
     ) -> None:
         super().__init__(facts, compile, channels_last)
         if teacher_acc is not None and not 0 <= teacher_acc <= 1:
@@ -60,6 +62,7 @@ class DistillationTask(ImageTask):
         self.teacher_acc = teacher_acc
         self.strict_loading = False  # the teacher is left out of checkpoints
         self.teacher_ckpt = teacher_ckpt
+        self.teacher_ema = teacher_ema
         self.student = build_network(student, self.num_classes, self.image_shape)
         self.teacher = FrozenTeacher(build_network(teacher, self.num_classes, self.image_shape))
         self._check_share(student_share)
@@ -106,7 +109,7 @@ class DistillationTask(ImageTask):
 
     def _load_teacher(self) -> None:
         if not self._teacher_loaded:
-            self.run_facts |= self.teacher.load(self.teacher_ckpt, "teacher_ckpt", self.facts)
+            self.run_facts |= self.teacher.load(self.teacher_ckpt, "teacher_ckpt", self.facts, self.teacher_ema)
             # The checkpoint names the file, not the folder, in which another may be the newest by then.
             self.hparams["teacher_ckpt"] = self.run_facts["teacher_ckpt"]
             self._teacher_loaded = True

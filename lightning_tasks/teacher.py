@@ -14,6 +14,8 @@ from runs.checkpoints import file_hash, find_checkpoint
 from runs.facts import require_equal
 from runs.weights import fitting, load_weights, read_checkpoint
 
+AVERAGED = "ema.module."  # before the names of averaged weights in a checkpoint
+
 
 class FrozenTeacher(nn.Module):
     """A network in eval mode whose weights stay as they were loaded; gradients pass through it to its input.
@@ -42,7 +44,7 @@ class FrozenTeacher(nn.Module):
         """Map images (B, C, H, W) to logits (B, num_classes)."""
         return self.fast(x)
 
-    def load(self, source: str | None, option: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    def load(self, source: str | None, option: str, facts: Mapping[str, Any], ema: bool = False) -> dict[str, Any]:
         """Load trained weights, and say which they are.
 
         Args:
@@ -51,6 +53,7 @@ class FrozenTeacher(nn.Module):
                 network that comes with its weights.
             option: The option that names it, for the errors.
             facts: Of the present data, which must be those of the checkpoint.
+            ema: Whether to take the averaged weights of a checkpoint of this project, see ImageTask.average.
 
         Returns:
             `teacher_ckpt`, the path, or None; `teacher_sha256`, the hash of the file, or of the weights.
@@ -66,11 +69,13 @@ class FrozenTeacher(nn.Module):
         if "pytorch-lightning_version" not in checkpoint:  # somebody else's, who may mean other things by these names
             checkpoint = {"state_dict": checkpoint["state_dict"]}
         require_equal(checkpoint.get("facts"), facts, f"{option}: {path} was trained")
+        if ema:
+            checkpoint["state_dict"] = _averaged(checkpoint["state_dict"], f"{option}: {path}")
         inner = self.network.inner
         where = f"{option}: the weights in {path}"
         load_weights(inner, fitting(checkpoint["state_dict"], inner, where), where)
         self._fold()
-        self.accuracy = checkpoint.get("run", {}).get("validation", {}).get("val/acc")
+        self.accuracy = checkpoint.get("run", {}).get("validation", {}).get("val/acc_ema" if ema else "val/acc")
         rank_zero_info(f"{option.removesuffix('_ckpt')}: {path}{_describe(checkpoint)}")
         return {"teacher_ckpt": str(path.resolve()), "teacher_sha256": file_hash(path)}
 
@@ -101,6 +106,18 @@ class FrozenTeacher(nn.Module):
         except Exception as error:  # tracing fails in as many ways as there are networks; folding is speed only
             reason = " ".join(str(error).split())[:100]
             rank_zero_info(f"teacher: used as it is, since its BatchNorm cannot be folded ({reason})")
+
+
+def _averaged(weights: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+    """Choose the averaged weights of a checkpoint.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    found = {key.removeprefix(AVERAGED): value for key, value in weights.items() if key.startswith(AVERAGED)}
+    if not found:
+        raise ValueError(f"{where} has no averaged weights; train it with --model.ema_decay, or leave teacher_ema out")
+    return found
 
 
 def _describe(checkpoint: dict[str, Any]) -> str:

@@ -108,6 +108,65 @@ def test_grey_and_resized(tmp_path):
     assert images[1, :, 2, 2].tolist() == [1, 2, 3]
 
 
+class TestUnreadable:
+    """Files that are no images, up to a share."""
+
+    def broken(self, tmp_path, *bad):
+        folder = image_folder(tmp_path, {"train": 10}, ["a", "b"])
+        for name in bad:
+            (folder / "train" / name).write_bytes(b"nothing")
+        return folder
+
+    @pytest.mark.parametrize("group", [2**21, 3 * 32 * 32 * 3])  # one process, and several
+    def test_they_are_named_and_left_out(self, tmp_path, monkeypatch, group):
+        monkeypatch.setattr(decoding, "GROUP_BYTES", group)
+        folder = self.broken(tmp_path, "a/0.png", "b/7.png")
+        with pytest.warns(UserWarning, match=r"2 of 20 files are left out: .*a/0\.png is no image.*; .*b/7\.png"):
+            data = ImageFolderDataModule(str(folder), split="80:20", max_unreadable=0.1)
+        train = data.load()[0]
+        assert train.images[:, 0, 0, 0].tolist() == [*range(2, 18), 19, 20]  # images have a number from 1
+        assert train.labels.tolist() == [0] * 9 + [1] * 9
+        with pytest.warns(UserWarning, match=r"2 of 20 files .*; all of them are in .*/train/\.decoded\.txt"):
+            again = ImageFolderDataModule(str(folder), split="80:20", max_unreadable=0.1)
+        assert torch.equal(again.load()[0].images, train.images)
+        assert (folder / "train" / ".decoded.txt").read_text().count("is no image that can be read") == 2
+
+    def test_more_than_the_share(self, tmp_path):
+        folder = self.broken(tmp_path, "a/3.png", "b/7.png")
+        for _ in range(2):
+            with pytest.raises(ValueError, match=r"a/3\.png is no .*; 2 of 20 files .*, more than a share of 0\.05"):
+                ImageFolderDataModule(str(folder), split="80:20", max_unreadable=0.05)
+        with pytest.warns(UserWarning, match="left out"):
+            ImageFolderDataModule(str(folder), split="80:20", max_unreadable=0.5)
+        with pytest.raises(ValueError, match=r"more than a share of 0\.05"):  # of an array that is there
+            ImageFolderDataModule(str(folder), split="80:20", max_unreadable=0.05)
+
+    def test_none_can_be_read(self, tmp_path):
+        folder = self.broken(tmp_path, *(f"{name}/{number}.png" for name in ("a", "b") for number in range(10)))
+        with pytest.raises(ValueError, match=r"a/0\.png is no image that can be read"):
+            ImageFolderDataModule(str(folder), split="80:20", max_unreadable=0.9)
+        with pytest.raises(ValueError, match=r"max_unreadable must be in \[0, 1\), got 1"):
+            ImageFolderDataModule(str(folder), max_unreadable=1)
+
+
+def test_photographs_are_cut_around_their_middle_and_upright(tmp_path):
+    """A red, a green and a blue square side by side: the green one is left. Of a photograph on its side too."""
+    image = Image.new("RGB", (60, 20), (255, 0, 0))
+    image.paste((0, 255, 0), (20, 0, 40, 20))
+    image.paste((0, 0, 255), (40, 0, 60, 20))
+    image.save(tmp_path / "wide.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be turned by 90 degrees
+    image.save(tmp_path / "turned.png", exif=turned)
+    files = [tmp_path / "wide.png", tmp_path / "turned.png"]
+    images = decode_to_file(files, tmp_path / "cache", image_size=10).array
+    assert images[:, :, 5, 5].tolist() == [[0, 255, 0]] * 2
+    assert (images[:, 1].mean(axis=(1, 2)) > 240).all()
+    upright = decode_to_file(files[1:], tmp_path / "other").array
+    assert upright.shape == (1, 3, 60, 20)
+    assert upright[0, :, 5, 5].tolist() == [255, 0, 0]
+
+
 class TestRefused:
     def test_no_images(self, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"expected images in .*nowhere/<class>/, .* found 0 images of 0"):

@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torchvision
+from torch.nn import functional as F
 
 from lightning_tasks.networks import (
     CNN,
@@ -190,6 +191,18 @@ def test_shortcut_of_a_block_fits_its_shape(channels, stride):
     block = BasicBlock(2, channels, stride)
     assert block(torch.rand(2, 2, 6, 4)).shape == (2, channels, 6 // stride, 4 // stride)
     assert len(block.downsample) == (0 if (channels, stride) == (2, 1) else 2)
+
+
+@pytest.mark.parametrize("width", [2, 5])  # fewer channels than a block of oneDNN's, which wrote beyond its memory
+def test_the_shortcut_is_a_strided_convolution(width):
+    block = BasicBlock(width, 2 * width, 2).to(memory_format=torch.channels_last)
+    x = torch.randn(8, width, 16, 16).contiguous(memory_format=torch.channels_last)
+    for _ in range(20):
+        block(x).sum().backward()
+    block.eval()
+    shortcut = block.downsample[1](F.conv2d(x, block.downsample[0].weight, stride=2))
+    expected = F.relu(block.bn2(block.conv2(F.relu(block.bn1(block.conv1(x))))) + shortcut)
+    torch.testing.assert_close(block(x), expected)
 
 
 def test_dropout_follows_each_relu_of_a_block():

@@ -202,6 +202,24 @@ def test_weights_that_do_not_fit_are_refused(teacher_ckpt):
         frozen.load(str(teacher_ckpt), "teacher_ckpt", FACTS)
 
 
+def test_the_averaged_weights_of_a_checkpoint(tmp_path, teacher_ckpt):
+    made = torch.load(teacher_ckpt, weights_only=True)
+    raw = {name: value for name, value in made["state_dict"].items() if name.startswith("network.")}
+    averaged = {name.replace("network.", "ema.module.", 1): value + 1 for name, value in raw.items()}
+    made["state_dict"] = raw | averaged | {"ema.n_averaged": torch.tensor(7)}
+    made["run"]["validation"] = {"val/acc": 0.6, "val/acc_ema": 0.7}
+    torch.save(made, tmp_path / "a.ckpt")
+    for ema, offset, accuracy in ((False, 0, 0.6), (True, 1, 0.7)):
+        frozen = teacher()
+        frozen.load(str(tmp_path / "a.ckpt"), "teacher_ckpt", FACTS, ema)
+        assert torch.equal(frozen.network.conv1.weight, raw["network.conv1.weight"] + offset)
+        assert frozen.accuracy == accuracy
+    with pytest.raises(ValueError, match=r"has no averaged weights; train it with --model\.ema_decay"):
+        teacher().load(str(teacher_ckpt), "teacher_ckpt", FACTS, True)
+    with pytest.raises(ValueError, match="has no averaged weights"):
+        run_cli(*DFAD, f"--model.teacher_ckpt={teacher_ckpt}", "--model.teacher_ema=true")
+
+
 class TestTeacherAccuracy:
     WORDS = ("fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1")
 

@@ -42,8 +42,11 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(out_channels)
         self.relu2 = nn.ReLU()
         self.downsample = nn.Sequential()
+        self.stride = stride
         if stride != 1 or in_channels != out_channels:
-            self.downsample.append(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False))
+            # Its stride is that of a slice: oneDNN's gradient of a strided 1 x 1 convolution of few channels writes
+            # beyond its memory on CPUs without AVX-512, https://github.com/uxlfoundation/oneDNN/issues/6035.
+            self.downsample.append(nn.Conv2d(in_channels, out_channels, 1, bias=False))
             self.downsample.append(nn.BatchNorm2d(out_channels))
         self.dropout = nn.Dropout(dropout)
 
@@ -51,7 +54,7 @@ class BasicBlock(nn.Module):
         """Map (B, in_channels, H, W) to (B, out_channels, H / stride, W / stride)."""
         out = self.dropout(self.relu1(self.bn1(self.conv1(x))))
         out = self.bn2(self.conv2(out))
-        return self.dropout(self.relu2(out + self.downsample(x)))
+        return self.dropout(self.relu2(out + self.downsample(x[:, :, :: self.stride, :: self.stride])))
 
 
 class ResNet(ImageNetwork):

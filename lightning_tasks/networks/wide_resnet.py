@@ -16,15 +16,14 @@ class PreActivationBlock(nn.Module):
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
         self.same_shape = stride == 1 and in_channels == out_channels
         # Where the shape changes, the shortcut starts after the activation, as in the authors' code.
-        self.shortcut = (
-            nn.Identity() if self.same_shape else nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
-        )
+        self.stride = stride  # of a slice, as in BasicBlock
+        self.shortcut = nn.Identity() if self.same_shape else nn.Conv2d(in_channels, out_channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in_channels, H, W) to (B, out_channels, H / stride, W / stride)."""
         activated = self.activate1(x)
         out = self.conv2(self.activate2(self.conv1(activated)))
-        return out + self.shortcut(x if self.same_shape else activated)
+        return out + self.shortcut(x if self.same_shape else activated[:, :, :: self.stride, :: self.stride])
 
 
 class WideResNet(ImageNetwork):

@@ -1,0 +1,136 @@
+"""Anybody's images, in arrays."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+
+from datamodules.images import ImageDataModule, Split, channel_statistics
+from datamodules.tensors import TensorImages
+
+# What the arrays of a part are called, images and labels: by Keras, by MedMNIST, and where there is one part only.
+NAMES = {
+    "train": (("x_train", "y_train"), ("train_images", "train_labels"), ("images", "labels")),
+    "val": (("x_val", "y_val"), ("val_images", "val_labels")),
+    "test": (("x_test", "y_test"), ("test_images", "test_labels")),
+}
+CHANNELS = (1, 3)
+
+
+class ImageArraysDataModule(ImageDataModule):
+    """Images and labels in a `.npz` file, or in `.npy` files of these names in a folder.
+
+    The arrays are `x_train`, `y_train`, `x_test`, `y_test`, or `train_images`, `train_labels` and so on, and `x_val` or
+    `val_images` for validation, of which a part of the training images is set aside otherwise. `images` and `labels`
+    alone have no official split, so `split` must name a ratio. Images are (N, H, W), (N, H, W, C) or (N, C, H, W) with
+    1 or 3 channels, of bytes or of floating-point numbers in [0, 1], which are rounded to bytes. Labels are whole
+    numbers from 0, (N,) or (N, 1). Python objects in an array are never read. Mean and standard deviation are those of
+    the training images, unless given.
+
+    Args:
+        path: The file or folder.
+        class_names: Names of the classes, in the order of the labels; their numbers if not given.
+        split: See ImageDataModule.
+        options: See ImageDataModule.
+
+    Raises:
+        FileNotFoundError: If there are no such arrays.
+        ValueError: If an array is not what it should be; names it.
+    """
+
+    def __init__(
+        self, path: str, class_names: list[str] | None = None, split: Split = "official", **options: Any
+    ) -> None:
+        self.path = Path(path)
+        self.dataset_name = self.path.resolve().stem  # type: ignore[misc]
+        arrays = self._read()
+        self._parts = {part: self._part(arrays, names) for part, names in NAMES.items()}
+        train = self._parts["train"]
+        if train is None:
+            expected = " or ".join(" and ".join(pair) for pair in NAMES["train"])
+            raise FileNotFoundError(f"data.path: {path} has no arrays {expected}, but {', '.join(arrays) or 'none'}")
+        self.num_classes = int(train.labels.max()) + 1  # type: ignore[misc]
+        self.image_shape = tuple(train[0][0].shape)  # type: ignore[assignment]
+        for part, data in self._parts.items():
+            if data is not None and (data[0][0].shape != train[0][0].shape or data.labels.max() >= self.num_classes):
+                shape, largest = list(data[0][0].shape), int(data.labels.max())
+                raise ValueError(
+                    f"data.path: {path}: {part} has images {shape} and labels up to {largest}, train"
+                    f" {list(self.image_shape)} and {self.num_classes - 1}"
+                )
+        if self.num_classes < 2:
+            raise ValueError(f"data.path: {path} has one class only")
+        if class_names is not None and len(class_names) != self.num_classes:
+            raise ValueError(f"class_names: {len(class_names)} names for {self.num_classes} classes")
+        self.mean, self.std = channel_statistics(train)
+        super().__init__(split=split, **options)
+        self.class_names = class_names or self.class_names
+
+    def prepare_data(self) -> None:
+        """Check the split; there is nothing to fetch."""
+        self._make_parts_once()
+
+    def load(self) -> tuple[TensorImages, TensorImages | None]:
+        """Give what the arrays hold."""
+        train = self._parts["train"]
+        assert train is not None
+        return train, self._parts["test"]
+
+    def load_val(self) -> TensorImages | None:
+        """Give the validation part, if there is one."""
+        return self._parts["val"]
+
+    def _read(self) -> dict[str, np.ndarray]:
+        """Read the arrays that have a name in NAMES."""
+        known = {name for pairs in NAMES.values() for pair in pairs for name in pair}
+        try:
+            if self.path.is_dir():
+                files = {file.stem: file for file in self.path.glob("*.npy")}
+                return {name: np.load(files[name]) for name in sorted(known & set(files))}
+            content = np.load(self.path)
+            if isinstance(content, Mapping):
+                return {name: content[name] for name in content if name in known}
+        except FileNotFoundError:
+            raise FileNotFoundError(f"data.path: there is no {self.path}") from None
+        except (ValueError, EOFError, BadZipFile, OSError) as error:
+            raise ValueError(f"data.path: {self.path} cannot be read: {error}") from error
+        raise ValueError(f"data.path: {self.path} is one array; give the folder of images.npy and labels.npy")
+
+    def _part(self, arrays: Mapping[str, np.ndarray], names: tuple[tuple[str, str], ...]) -> TensorImages | None:
+        for images, labels in names:
+            if images in arrays:
+                if labels not in arrays:
+                    raise ValueError(f"data.path: {self.path} has {images}, but no {labels}")
+                return TensorImages(self._as_images(arrays[images], images), self._as_labels(arrays, images, labels))
+        return None
+
+    def _as_images(self, array: np.ndarray, name: str) -> torch.Tensor:
+        """Bring images to (N, C, H, W), uint8."""
+        where = f"data.path: {name} in {self.path}"
+        if array.ndim not in (3, 4) or not array.size:
+            raise ValueError(f"{where} has shape {array.shape}, not (N, H, W), (N, H, W, C) or (N, C, H, W)")
+        if array.ndim == 3:
+            array = array[:, None]
+        elif array.shape[3] in CHANNELS:
+            array = array.transpose(0, 3, 1, 2)
+        elif array.shape[1] not in CHANNELS:
+            raise ValueError(f"{where} has shape {array.shape}, without an axis of 1 or 3 channels")
+        if array.dtype.kind == "f":
+            if not (array.min() >= 0 and array.max() <= 1):
+                raise ValueError(f"{where} has values from {array.min()} to {array.max()}; floats must be in [0, 1]")
+            array = (array * 255).round()
+        elif array.dtype != np.uint8:
+            raise ValueError(f"{where} is of {array.dtype}; expected bytes (uint8), or floats in [0, 1]")
+        return torch.from_numpy(np.ascontiguousarray(array, np.uint8))
+
+    def _as_labels(self, arrays: Mapping[str, np.ndarray], images: str, name: str) -> torch.Tensor:
+        labels = arrays[name]
+        where = f"data.path: {name} in {self.path}"
+        if labels.size != len(labels) or len(labels) != len(arrays[images]):
+            raise ValueError(f"{where} has shape {labels.shape} for {len(arrays[images])} images")
+        if labels.dtype.kind not in "iu" or labels.min() < 0:
+            raise ValueError(f"{where} must be whole numbers from 0, got {labels.dtype} from {labels.min()}")
+        return torch.from_numpy(labels.reshape(-1).astype(np.int64))
