@@ -28,6 +28,7 @@ from runs.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint,
 from runs.errors import OneLineErrorParser, one_line
 from runs.folders import LAST, require_experiment
 from runs.logger import log_card, place_run
+from runs.precision import usable_precision
 from runs.profiler import NoProfiler
 from runs.quiet import silence_harmless_messages
 from runs.resume import last_run
@@ -101,6 +102,7 @@ class TaskCLI(LightningCLI):
         callbacks = standard_callbacks(config.trainer, self.subcommand, config.pictures, self.model)
         callbacks += [self.run_card, self.best, LastCheckpoint()]
         plugins = [*(config.trainer.plugins or []), AtomicCheckpointIO()]
+        kwargs["precision"] = usable_precision(config.trainer)
         kwargs["profiler"] = config.trainer.profiler or NoProfiler()
         kwargs["enable_model_summary"] = any(isinstance(each, ModelSummary) for each in callbacks)  # else it is ours
         return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **self.place, **kwargs)

@@ -82,4 +82,5 @@ def _of_timm(name: str) -> Preprocessing:
     found = get_pretrained_cfg(name)
     if found is None:
         raise ValueError(f"{OPTION}: timm has no weights {name!r}; timm.list_pretrained() names them")
-    return Preprocessing(tuple(found.input_size), tuple(found.mean), tuple(found.std))
+    channels, height, width = found.input_size
+    return Preprocessing((channels, height, width), tuple(found.mean), tuple(found.std))

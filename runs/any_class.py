@@ -1,8 +1,9 @@
 """Lets a config name any class or function where a network is to be made, not only a subclass of what is asked for.
 
 jsonargparse 4.53 takes a class for a `Callable[[...], Base]` if it is below Base, and calls it later with what the
-config does not say. Of other classes and of functions it wants all parameters, and calls them at once. It has no public
-hook for that, so the two functions that decide it are wrapped here; everything else is jsonargparse's own.
+config does not say. Of other classes and of functions it wants all parameters, and calls them at once; where an option is
+given again, it fails on functions. It has no public hook for that, so the three functions that decide it are wrapped
+here; everything else is jsonargparse's own.
 """
 
 import inspect
@@ -21,6 +22,7 @@ def take_any(base: type, told: Collection[str]) -> None:
         told: Parameters that the caller fills in, so that a config need not.
     """
     partial_of, adapt = typehints.adapt_partial_callable_class, typehints.adapt_typehints
+    class_parser = typehints.ActionTypeHint.get_class_parser
 
     def partial_of_any(callable_type: Any, spec: Any) -> Any:
         spec, skipped = partial_of(callable_type, spec)
@@ -39,5 +41,13 @@ def take_any(base: type, told: Collection[str]) -> None:
                 value = {"class_path": value}
         return adapt(value, typehint, *args, **kwargs)
 
+    def parser_of_any(val_class: Any, sub_add_kwargs: dict[str, Any] | None = None, skip_args: Any = None) -> Any:
+        """Leave out of a function's options what only those of a class have."""
+        called = import_object(val_class) if isinstance(val_class, str) else val_class
+        if sub_add_kwargs and not inspect.isclass(called):
+            sub_add_kwargs = {name: value for name, value in sub_add_kwargs.items() if name != "linked_targets"}
+        return class_parser(called, sub_add_kwargs, skip_args)
+
+    typehints.ActionTypeHint.get_class_parser = staticmethod(parser_of_any)  # type: ignore[method-assign]
     typehints.adapt_partial_callable_class = partial_of_any
     typehints.adapt_typehints = adapt_named_functions  # type: ignore[assignment]

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -23,13 +24,15 @@ from test_pictures import compile_eagerly
 
 from datamodules import DigitsDataModule
 from lightning_tasks import MLP, ClassificationTask
+from runs.precision import usable_precision
 
 TEACHER = ["fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2"]
 DFAD = ["fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1"]
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
-def test_precisions(precision, teacher_ckpt):
+def test_precisions(precision, teacher_ckpt, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")  # else bfloat16 is not used
     run_cli(*TEACHER, f"--trainer.precision={precision}")
     assert run_card("teacher")["precision"] == precision
     run_cli(*DFAD, f"--trainer.precision={precision}", f"--model.teacher_ckpt={teacher_ckpt}")
@@ -225,3 +228,17 @@ def test_a_task_built_for_other_data_is_refused():
     task = ClassificationTask(data.facts | {"mean": (0.5,)}, network=MLP)
     with pytest.raises(ValueError, match=r"the data are with mean \[0.3053\]; this run has \[0.5\]"):
         make_trainer().fit(task, data)
+
+
+@pytest.mark.parametrize(("capability", "used"), [("AVX2", "32-true"), ("AVX512", "bf16-mixed")])
+def test_bfloat16_is_not_emulated(monkeypatch, recwarn, capability, used):
+    """The card says what was computed with, the config what was asked for."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    run_cli(*TEACHER, "--trainer.precision=bf16-mixed", "--data.train_per_class=5", "--trainer.max_epochs=1")
+    assert run_card("teacher")["precision"] == used
+    assert "precision: bf16-mixed" in Path("logs/teacher/version_0/config.yaml").read_text()
+    found = [each for each in recwarn if "has no bfloat16; 32-true takes the place of bf16-mixed" in str(each.message)]
+    assert len(found) == (used == "32-true")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    assert usable_precision(SimpleNamespace(precision="bf16-mixed", accelerator="auto")) == "bf16-mixed"
+    assert usable_precision(SimpleNamespace(precision="16-mixed", accelerator="cpu")) == "16-mixed"
