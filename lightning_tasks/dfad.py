@@ -4,7 +4,7 @@ Fang et al. 2019, "Data-Free Adversarial Distillation", https://arxiv.org/abs/19
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from torch.optim import Optimizer
 from torchmetrics import CatMetric
 
 from lightning_tasks.distillation import DistillationTask
-from lightning_tasks.losses import AdversarialL1Loss, GeneratorLoss, Invented
+from lightning_tasks.image_bank import ImageBank
+from lightning_tasks.losses import AdversarialL1Loss, GeneratorLoss, Invented, SoftTargetLoss
 from lightning_tasks.networks import GeneratorCallable, ImageGenerator, NetworkCallable, undisturbed
 from runs.facts import NO_IMAGES, ImageFacts
 
@@ -45,6 +46,11 @@ class DFADTask(DistillationTask):
         teacher_ckpt: See DistillationTask.
         generator: Network from noise to images. Default: the authors'.
         generator_losses: Further losses of the generator beside the disagreement. None, the paper's method, has none.
+        adversarial_weight: Of the disagreement in the generator's loss; 1 in the paper.
+        adversarial_where_agreed: Count the disagreement only of images on which both networks name the same class.
+        bank: Let the student learn from a store of inventions, to which each round adds one batch. None, the paper's
+            method, makes `student_steps` batches a round instead, each of which the teacher answers.
+        soft_loss: Added to the student's loss, on the same images. None in the paper.
         batch_size: Invented images in each step, on each device.
         student_steps: Student steps in a round (k of the paper: 5).
         generator_steps: Generator steps in a round.
@@ -71,6 +77,10 @@ class DFADTask(DistillationTask):
         teacher_ckpt: str | None,
         generator: GeneratorCallable = ImageGenerator,
         generator_losses: list[GeneratorLoss] | None = None,
+        adversarial_weight: float = 1.0,
+        adversarial_where_agreed: bool = False,
+        bank: ImageBank | None = None,
+        soft_loss: SoftTargetLoss | None = None,
         batch_size: int = 256,
         student_steps: int = 5,
         generator_steps: int = 1,
@@ -95,12 +105,21 @@ class DFADTask(DistillationTask):
         ):
             if value < least:
                 raise ValueError(f"{option} must be at least {least}, got {value}")
+        if adversarial_weight < 0:
+            raise ValueError(f"adversarial_weight must not be negative, got {adversarial_weight}")
         if gradient_clip_norm is not None and gradient_clip_norm <= 0:
             raise ValueError(f"gradient_clip_norm must be positive, got {gradient_clip_norm}")
         self.automatic_optimization = False
         self.generator = generator(self.image_shape)
         self.loss = AdversarialL1Loss()
         self.generator_losses = nn.ModuleList(generator_losses or ())
+        self.adversarial_weight = adversarial_weight
+        self.adversarial_where_agreed = adversarial_where_agreed
+        self.bank = bank
+        self.soft_loss = soft_loss
+        self._observes = any(each.needs_statistics for each in generator_losses or ())
+        if self._observes and not self.teacher.batchnorms:
+            raise ValueError("generator_losses: the teacher has no BatchNorm layer; leave BatchNormStatisticsLoss out")
         self.batch_size = batch_size
         self.student_steps = student_steps
         self.generator_steps = generator_steps
@@ -130,6 +149,18 @@ class DFADTask(DistillationTask):
             _optimization(self.generator, self.optimizer_generator, self.scheduler_generator, "lr/generator"),
         )
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the bank too."""
+        super().on_save_checkpoint(checkpoint)
+        if self.bank is not None:
+            checkpoint["bank"] = self.bank.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the bank up again."""
+        super().on_load_checkpoint(checkpoint)
+        if self.bank is not None and "bank" in checkpoint:
+            self.bank.load_state_dict(checkpoint["bank"], self.device)
+
     # The game
 
     def on_train_epoch_start(self) -> None:
@@ -148,32 +179,60 @@ class DFADTask(DistillationTask):
     def _student_turn(self, optimizer: LightningOptimizer) -> None:
         """Bring the student nearer to the teacher on `student_steps` fresh batches.
 
-        The generator does not change in this turn, so all its batches are made first, and the teacher, which has no
-        batch statistics in eval mode, sees them in one pass.
+        The generator does not change in this turn, so without a bank all its batches are made first, and the teacher,
+        which has no batch statistics in eval mode, sees them in one pass.
         """
-        with torch.no_grad():
-            batches = [self._invent() for _ in range(self.student_steps)]
-            logits_t = self.teacher(torch.cat(batches))
-        seen = logits_t.argmax(dim=1)
-        self.fake_class_counts.scatter_add_(0, seen, torch.ones_like(seen))  # bincount would wait for the GPU
-        for x, target in zip(batches, logits_t.split(self.batch_size), strict=True):
-            loss = self.loss(self.student(x), target)
+        for x, target in self._lessons():
+            logits = self.student(x)
+            loss = self.loss(logits, target)
+            if self.soft_loss is not None:
+                soft = self.soft_loss(logits, target, target.argmax(dim=1))
+                self.track("loss_soft", soft, len(x))
+                loss = loss + soft
             self._step(optimizer, loss)
             self.track("loss_student", loss, len(x))
+
+    @torch.no_grad()
+    def _lessons(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give the batches of a student's turn, images (B, C, H, W) and the teacher's logits (B, num_classes)."""
+        if self.bank is not None:
+            self._count(self.bank.add(self._invent(), self.teacher, self._noise))
+            for _ in range(self.student_steps):
+                x, target = self.bank.draw(self.batch_size, self._noise)
+                yield x.to(self.dtype), target
+            return
+        batches = [self._invent() for _ in range(self.student_steps)]
+        logits_t = self.teacher(torch.cat(batches))
+        self._count(logits_t)
+        yield from zip(batches, logits_t.split(self.batch_size), strict=True)
+
+    def _count(self, logits_t: Tensor) -> None:
+        seen = logits_t.argmax(dim=1)
+        self.fake_class_counts.scatter_add_(0, seen, torch.ones_like(seen))  # bincount would wait for the GPU
 
     def _generator_turn(self, optimizer: LightningOptimizer) -> None:
         """Move the generator towards images on which the student and the teacher differ."""
         with self.toggled_optimizer(optimizer):  # spares the gradients of the student's weights
             for _ in range(self.generator_steps):
                 x = self._invent()
-                invented = Invented(x, logits_s=self.student(x), logits_t=self.teacher(x))
-                loss = -self.loss(invented.logits_s, invented.logits_t)
+                logits_t, statistics = self.teacher.observe(x) if self._observes else (self.teacher(x), [])
+                invented = Invented(x, self.student(x), logits_t, statistics)
+                loss = -self.adversarial_weight * self._disagreement(invented)
                 for further in self.generator_losses:
                     value = further(invented)
                     self.track(f"loss_{further.name}", value, len(x))
                     loss = loss + further.weight * value
                 self._step(optimizer, loss)
                 self.track("loss_generator", loss, len(x))
+
+    def _disagreement(self, invented: Invented) -> Tensor:
+        """Compute the adversarial loss of all images, or of those whose class both networks agree on; 0 of none."""
+        logits_s, logits_t = invented.logits_s, invented.logits_t
+        if self.adversarial_where_agreed:
+            agreed = logits_s.argmax(dim=1) == logits_t.argmax(dim=1)
+            differences = (logits_s.float() - logits_t.float()).abs().mean(dim=1)
+            return (differences * agreed).mean()
+        return self.loss(logits_s, logits_t)
 
     def _invent(self) -> Tensor:
         """Make a batch of images (batch_size, C, H, W) in the space of normalised images."""

@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
+from lightning_tasks.losses import Statistics
 from lightning_tasks.networks import ImageNetwork, NetworkFile, fold_batchnorm
 from runs.checkpoints import file_hash, find_checkpoint
 from runs.facts import require_equal
@@ -43,6 +44,28 @@ class FrozenTeacher(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map images (B, C, H, W) to logits (B, num_classes)."""
         return self.fast(x)
+
+    @property
+    def batchnorms(self) -> list[nn.Module]:
+        """The BatchNorm layers that have kept statistics of the training images."""
+        kinds = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d
+        return [each for each in self.network.modules() if isinstance(each, kinds) and each.running_mean is not None]
+
+    def observe(self, x: Tensor) -> tuple[Tensor, list[Statistics]]:
+        """Map images (B, C, H, W) to logits (B, num_classes), and look at what each BatchNorm layer is given."""
+        found: list[Statistics] = []
+
+        def look(layer: Any, inputs: tuple[Tensor, ...]) -> None:
+            given = inputs[0].float()
+            variance, mean = torch.var_mean(given, [0, *range(2, given.ndim)], correction=0)
+            found.append(Statistics(mean, variance, layer.running_mean, layer.running_var))
+
+        hooks = [layer.register_forward_pre_hook(look) for layer in self.batchnorms]
+        try:
+            return self.network(x), found
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def load(self, source: str | None, option: str, facts: Mapping[str, Any], ema: bool = False) -> dict[str, Any]:
         """Load trained weights, and say which they are.

@@ -1,8 +1,8 @@
 """Lets a config name any class or function where a network is to be made, not only a subclass of what is asked for.
 
 jsonargparse 4.53 takes a class for a `Callable[[...], Base]` if it is below Base, and calls it later with what the
-config does not say. Of other classes and of functions it wants all parameters, and calls them at once; where an option is
-given again, it fails on functions. It has no public hook for that, so the three functions that decide it are wrapped
+config does not say. Of other classes and of functions it wants all parameters, and calls them at once; where an option
+is given again, it fails on functions. It has no public hook for that, so the three functions that decide it are wrapped
 here; everything else is jsonargparse's own.
 """
 

@@ -106,6 +106,16 @@ class TestBuilding:
         assert isinstance(network, OwnNetwork)
         assert (network.num_classes, network.image_shape) == (10, SHAPE)
 
+    def test_a_module_is_copied(self):
+        module = flat(10, SHAPE)
+        network = build_network(module, 10, SHAPE)
+        x = torch.randn(2, *SHAPE)
+        assert torch.equal(network(x), module(x))
+        network.requires_grad_(False)
+        assert all(parameter.requires_grad for parameter in module.parameters())
+        with pytest.raises(ValueError, match=r"Sequential maps images \(2, 1, 16, 16\) to \(2, 10\)"):
+            build_network(module, 7, SHAPE)
+
     def test_networks_of_this_project_are_as_they_were(self):
         network = build_network(partial(ResNet, depth=10, width=4), 10, SHAPE)
         assert type(network) is ResNet

@@ -1,7 +1,15 @@
 """Loss functions: no Lightning, no data."""
 
 from lightning_tasks.losses.cross_entropy import CrossEntropyLoss
-from lightning_tasks.losses.distillation import AdversarialL1Loss, ClassBalanceLoss, GeneratorLoss, Invented
+from lightning_tasks.losses.distillation import (
+    AdversarialL1Loss,
+    BatchNormStatisticsLoss,
+    ClassBalanceLoss,
+    GeneratorLoss,
+    Invented,
+    OneHotLoss,
+    Statistics,
+)
 from lightning_tasks.losses.latent import LatentLoss, divergence
 from lightning_tasks.losses.severity import (
     ExpectedSeverityLoss,
@@ -15,6 +23,7 @@ from lightning_tasks.losses.uncertainty import UncertaintyWeighting
 
 __all__ = [
     "AdversarialL1Loss",
+    "BatchNormStatisticsLoss",
     "ClassBalanceLoss",
     "CrossEntropyLoss",
     "DecoupledLoss",
@@ -23,9 +32,11 @@ __all__ = [
     "HintonLoss",
     "Invented",
     "LatentLoss",
+    "OneHotLoss",
     "SeverityLoss",
     "SeverityScaledLoss",
     "SoftTargetLoss",
+    "Statistics",
     "UncertaintyWeighting",
     "divergence",
     "require_costs",

@@ -1,9 +1,28 @@
 """Losses between a student and its teacher."""
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Statistics(NamedTuple):
+    """Of what a BatchNorm layer is given: those of a batch, and those that it has kept of its training images.
+
+    Attributes:
+        mean: Of each channel over the batch, shape (C,), float32.
+        variance: Of each channel over the batch, shape (C,), float32.
+        kept_mean: Shape (C,).
+        kept_variance: Shape (C,).
+    """
+
+    mean: Tensor
+    variance: Tensor
+    kept_mean: Tensor
+    kept_variance: Tensor
 
 
 class Invented(NamedTuple):
@@ -13,11 +32,13 @@ class Invented(NamedTuple):
         x: Images (B, C, H, W) in the space of normalised images.
         logits_s: Logits of the student (B, num_classes).
         logits_t: Logits of the teacher (B, num_classes).
+        statistics: Of the teacher's BatchNorm layers in order, if a loss asks for them.
     """
 
     x: Tensor
     logits_s: Tensor
     logits_t: Tensor
+    statistics: Sequence[Statistics] = ()
 
 
 class GeneratorLoss(nn.Module):
@@ -26,13 +47,22 @@ class GeneratorLoss(nn.Module):
     A subclass has a `name`, under which it is logged, and maps a batch of Invented to a scalar.
 
     Args:
-        weight: With which it enters the generator's loss.
+        weight: With which it enters the generator's loss; not negative.
+
+    Attributes:
+        needs_statistics: Whether it looks at `statistics`.
+
+    Raises:
+        ValueError: If the weight is negative.
     """
 
     name: ClassVar[str]
+    needs_statistics: ClassVar[bool] = False
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
+        if weight < 0:
+            raise ValueError(f"weight must not be negative, got {weight}")
         self.weight = weight
 
 
@@ -76,3 +106,45 @@ class ClassBalanceLoss(GeneratorLoss):
         # In logarithms, since p log p has no gradient at a p that has underflowed to 0: a collapse would give nan.
         log_p = invented.logits_t.float().log_softmax(dim=1).logsumexp(dim=0) - math.log(len(invented.x))
         return (log_p.exp() * log_p).sum()
+
+
+class OneHotLoss(GeneratorLoss):
+    """Cross-entropy of the teacher's answers with the class that it finds likeliest: images of which it is sure.
+
+    The one-hot loss of Chen et al. 2019, "Data-Free Learning of Student Networks", https://arxiv.org/abs/1904.01186,
+    equation 5. Always in float32, also under mixed precision.
+
+    Args:
+        weight: With which it enters the generator's loss.
+    """
+
+    name = "one_hot"
+
+    def forward(self, invented: Invented) -> Tensor:
+        """Compute the loss from the teacher's logits; a scalar in nats."""
+        logits = invented.logits_t.float()
+        return F.cross_entropy(logits, logits.argmax(dim=1))
+
+
+class BatchNormStatisticsLoss(GeneratorLoss):
+    """Distance of a batch from the training images, as the teacher's BatchNorm layers remember them.
+
+    Yin et al. 2020, "Dreaming to distill", https://arxiv.org/abs/1912.08795, equation 4: the sum over layers of
+    ||m_l - kept m_l||_2 + ||v_l - kept v_l||_2 with mean and variance of each channel of the layer's input. Always in
+    float32, also under mixed precision.
+
+    Args:
+        weight: With which it enters the generator's loss.
+    """
+
+    name = "statistics"
+    needs_statistics = True
+
+    def forward(self, invented: Invented) -> Tensor:
+        """Sum the distances of all layers; a scalar in the units of activations."""
+        distances = [
+            torch.linalg.vector_norm(each.mean - each.kept_mean)
+            + torch.linalg.vector_norm(each.variance - each.kept_variance)
+            for each in invented.statistics
+        ]
+        return torch.stack(distances).sum()

@@ -1,5 +1,6 @@
 """Networks that are none of this project's: any class or function that gives a module."""
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable
@@ -61,12 +62,14 @@ class OwnNetwork(ImageNetwork):
         return list(self.module) if isinstance(self.module, nn.Sequential) else [self]
 
 
-def build_network(factory: Callable[..., nn.Module], num_classes: int, image_shape: ImageShape) -> ImageNetwork:
+def build_network(
+    factory: Callable[..., nn.Module] | nn.Module, num_classes: int, image_shape: ImageShape
+) -> ImageNetwork:
     """Make a network for the data.
 
     Args:
-        factory: An ImageNetwork's class with its options, or anything else that gives a module when it is called. The
-            latter is told what its parameters ask for by a name in FACTS; if they ask for nothing by these names, two
+        factory: An ImageNetwork's class with its options; a module, which is copied; or anything else that gives a
+            module when it is called. The latter is told what its parameters ask for by a name in FACTS; if they ask for nothing by these names, two
             that must be given are `num_classes` and `image_shape`, in this order. Whoever takes any keyword, as
             `timm.create_model` does, is told `num_classes`.
         num_classes: Number of classes.
@@ -75,6 +78,9 @@ def build_network(factory: Callable[..., nn.Module], num_classes: int, image_sha
     Raises:
         ValueError: If it cannot be called so, or what it gives is no module or no network for these images.
     """
+    if isinstance(factory, nn.Module):
+        made = copy.deepcopy(factory)
+        return made if isinstance(made, ImageNetwork) else OwnNetwork(made, num_classes, image_shape)
     target = _called(factory)
     if inspect.isclass(target) and issubclass(target, ImageNetwork):
         return cast("ImageNetwork", factory(num_classes, image_shape))
