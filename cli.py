@@ -12,9 +12,9 @@ from typing import Any, Literal
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
 from jsonargparse import set_parsing_settings
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelSummary
-from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 import datamodules
 import lightning_tasks
@@ -26,7 +26,7 @@ from runs import identity
 from runs.any_class import take_any
 from runs.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint, read_task_checkpoint
 from runs.errors import OneLineErrorParser, one_line
-from runs.folders import LAST, require_experiment
+from runs.folders import LAST, require_experiment, run_folder
 from runs.logger import log_card, place_run
 from runs.precision import usable_precision
 from runs.profiler import NoProfiler
@@ -39,6 +39,18 @@ take_any(ImageNetwork, FACTS)
 OneLineErrorParser.classes = {"model": (lightning_tasks, BaseTask), "data": (datamodules, BaseDataModule)}
 OneLineErrorParser.classes |= dict.fromkeys(("network", "teacher", "student"), (lightning_tasks, ImageNetwork))
 OneLineErrorParser.classes |= {"layers": (by_hand, by_hand.Layer), "rule": (by_hand, by_hand.UpdateRule)}
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Writes `config.yaml` to the run's folder; Lightning's own asks the logger for one, and not every logger has."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write it once, before anything is trained."""
+        folder = run_folder(trainer)
+        if not self.already_saved and trainer.is_global_zero:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.parser.save(self.config, folder / self.config_filename, skip_none=False, overwrite=True)
+        self.already_saved = True
 
 
 class TaskCLI(LightningCLI):
@@ -139,7 +151,7 @@ def main(args: ArgsType = None, run: bool = True, cli_class: type[TaskCLI] = Tas
         parser_class=OneLineErrorParser,
         auto_configure_optimizers=False,
         seed_everything_default=42,
-        save_config_kwargs={"overwrite": True},
+        save_config_callback=SaveRunConfig,
         # The training sampler is the datamodule's own, and every device evaluates all samples.
         trainer_defaults={"use_distributed_sampler": False},
         args=args,

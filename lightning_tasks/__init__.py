@@ -5,9 +5,10 @@ from lightning_tasks.by_hand_task import ByHandTask
 from lightning_tasks.classification import ClassificationTask
 from lightning_tasks.dfad import DFADTask
 from lightning_tasks.distillation import DistillationTask
+from lightning_tasks.image_bank import ImageBank
 from lightning_tasks.image_task import ImageTask
 from lightning_tasks.kd import KDTask
-from lightning_tasks.losses import ClassBalanceLoss, DecoupledLoss, HintonLoss
+from lightning_tasks.losses import BatchNormStatisticsLoss, ClassBalanceLoss, DecoupledLoss, HintonLoss, OneHotLoss
 from lightning_tasks.multi_task import MultiTask
 from lightning_tasks.networks import (
     CNN,
@@ -27,6 +28,7 @@ __all__ = [
     "CNN",
     "MLP",
     "BaseTask",
+    "BatchNormStatisticsLoss",
     "ByHandTask",
     "ClassBalanceLoss",
     "ClassificationTask",
@@ -34,12 +36,14 @@ __all__ = [
     "DecoupledLoss",
     "DistillationTask",
     "HintonLoss",
+    "ImageBank",
     "ImageGenerator",
     "ImageTask",
     "KDTask",
     "MixtureHead",
     "MultiTask",
     "NetworkFile",
+    "OneHotLoss",
     "RegressionHead",
     "ResNet",
     "SketchNetwork",

@@ -15,7 +15,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from runs.folders import BEST, CARD, LAST, newest_version
+from runs.folders import BEST, CARD, LAST, newest_version, run_folder
 from runs.weights import read_checkpoint
 
 
@@ -46,6 +46,11 @@ class RunCheckpoint(ModelCheckpoint):
 
     def __init__(self, path: Path, **options: Any) -> None:
         super().__init__(filename=path.stem, enable_version_counter=False, auto_insert_metric_name=False, **options)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write to the run's folder, also where a logger would have it elsewhere."""
+        self.dirpath = str(run_folder(trainer) / BEST.parent)
+        super().setup(trainer, pl_module, stage)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the best score if its file lies here; a run that goes on in a new folder has a best of its own."""

@@ -1,5 +1,6 @@
 """Options of every run: precision, averaged weights, trainer pieces, what is refused and in which words."""
 
+import sqlite3
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,7 @@ from test_pictures import compile_eagerly
 
 from datamodules import DigitsDataModule
 from lightning_tasks import MLP, ClassificationTask
+from lightning_tasks.callbacks import LearningRateRange
 from runs.precision import usable_precision
 
 TEACHER = ["fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2"]
@@ -242,3 +244,62 @@ def test_bfloat16_is_not_emulated(monkeypatch, recwarn, capability, used):
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     assert usable_precision(SimpleNamespace(precision="bf16-mixed", accelerator="auto")) == "bf16-mixed"
     assert usable_precision(SimpleNamespace(precision="16-mixed", accelerator="cpu")) == "16-mixed"
+
+
+class TestLearningRateRange:
+    WORDS = (*TEACHER, "--data.train_per_class=20", "--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=0.05")
+
+    def test_training_is_as_without(self, caplog):
+        caplog.set_level("INFO")
+        run_cli(*self.WORDS)
+        callback = "--trainer.callbacks=[{class_path: LearningRateRange, init_args: {num_training_steps: 30}}]"
+        cli = run_cli(*self.WORDS, callback)
+        runs = [torch.load(f"logs/teacher/version_{n}/checkpoints/last.ckpt", weights_only=True) for n in (0, 1)]
+        for name, value in runs[0]["state_dict"].items():
+            assert torch.equal(value, runs[1]["state_dict"][name]), name
+        (finder,) = [each for each in cli.trainer.callbacks if isinstance(each, LearningRateRange)]
+        rates, losses = finder.optimal_lr.results["lr"], finder.optimal_lr.results["loss"]
+        assert len(rates) == len(losses) > 5
+        assert rates == sorted(rates)
+        assert rates[0] < 1e-4
+        assert f"learning rate: the loss falls fastest at {finder.optimal_lr.suggestion():.2g}" in caplog.messages
+        assert Path("logs/teacher/version_1/figures/learning_rates.png").is_file()
+        assert not list(Path().glob(".lr_find*"))
+
+    def test_refused(self, tmp_path, teacher_ckpt):
+        callback = "--trainer.callbacks=[LearningRateRange]"
+        line = refusal(tmp_path, *DFAD, f"--model.teacher_ckpt={teacher_ckpt}", callback)
+        assert "LearningRateRange needs a task of one optimizer, which DFADTask is not" in line
+        with pytest.raises(ValueError, match="expected 0 < min_lr < max_lr and two steps, got 1, 0.1, 100"):
+            LearningRateRange(1, 0.1)
+
+
+def tools():
+    """The lines of the README that add one of Lightning's tools."""
+    section = (ROOT / "README.md").read_text().partition("## Lightning's own tools")[2].partition("\n## ")[0]
+    return [line.partition("#")[0].split() for line in section.splitlines() if line.startswith("--")]
+
+
+@pytest.mark.parametrize("words", tools(), ids=lambda words: words[0].lstrip("-") + words[-1])
+def test_the_tools_of_the_readme(words, monkeypatch):
+    """Each line, after a command of which it is part."""
+    if "WandbLogger" in " ".join(words):
+        pytest.importorskip("wandb")
+        monkeypatch.setenv("WANDB_SILENT", "true")
+    if "MLFlowLogger" in " ".join(words):
+        pytest.importorskip("mlflow")
+    cli = run_cli(*TEACHER, "--data.train_per_class=20", *words)
+    run = Path("logs/teacher/version_0")
+    assert run_card("teacher")["metrics"]["test/acc"] >= 0
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+    assert (run / "config.yaml").is_file()
+    if "CSVLogger" in words:
+        assert "val/acc" in (run / "metrics.csv").read_text()
+    elif any("WandbLogger" in word for word in words):
+        assert list(run.glob("wandb/offline-run-*/*.wandb"))
+    elif any("MLFlowLogger" in word for word in words):
+        with sqlite3.connect("logs/mlflow.db") as database:
+            keys = {key for (key,) in database.execute("select key from metrics")}
+        assert {"val/acc", "test/acc", "train/loss"} <= keys
+    assert {path.name for path in Path().iterdir()} <= {"logs", "data"}
+    assert cli.trainer.current_epoch >= 1

@@ -14,6 +14,7 @@ from lightning_tasks.callbacks.mistakes import MistakesBySeverityPicture
 from lightning_tasks.callbacks.pictures import Picture, SeriesPicture
 from lightning_tasks.callbacks.predictions import PredictionWriter
 from lightning_tasks.callbacks.progress import CompactProgressBar
+from lightning_tasks.callbacks.rate_range import LearningRateRange
 from lightning_tasks.callbacks.run_card import RunCard
 from lightning_tasks.callbacks.sketches import SketchPicture
 from lightning_tasks.callbacks.standard import standard_callbacks
@@ -31,6 +32,7 @@ __all__ = [
     "ErrorKindsPicture",
     "FiltersPicture",
     "GeneratedPicture",
+    "LearningRateRange",
     "LearningRates",
     "MistakesBySeverityPicture",
     "NetworkGraph",
