@@ -270,7 +270,7 @@ class TestLearningRateRange:
         callback = "--trainer.callbacks=[LearningRateRange]"
         line = refusal(tmp_path, *DFAD, f"--model.teacher_ckpt={teacher_ckpt}", callback)
         assert "LearningRateRange needs a task of one optimizer, which DFADTask is not" in line
-        with pytest.raises(ValueError, match="expected 0 < min_lr < max_lr and two steps, got 1, 0.1, 100"):
+        with pytest.raises(ValueError, match=r"expected 0 < min_lr < max_lr and two steps, got 1, 0\.1, 100"):
             LearningRateRange(1, 0.1)
 
 

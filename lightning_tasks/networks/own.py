@@ -69,9 +69,9 @@ def build_network(
 
     Args:
         factory: An ImageNetwork's class with its options; a module, which is copied; or anything else that gives a
-            module when it is called. The latter is told what its parameters ask for by a name in FACTS; if they ask for nothing by these names, two
-            that must be given are `num_classes` and `image_shape`, in this order. Whoever takes any keyword, as
-            `timm.create_model` does, is told `num_classes`.
+            module when it is called. The latter is told what its parameters ask for by a name in FACTS; if they ask for
+            nothing by these names, two that must be given are `num_classes` and `image_shape`, in this order. Whoever
+            takes any keyword, as `timm.create_model` does, is told `num_classes`.
         num_classes: Number of classes.
         image_shape: Channels, height and width of an image.
 
