@@ -16,6 +16,7 @@ from lightning_tasks.callbacks.run_card import commit
 NAMES = (
     "startup",
     "data_path",
+    "folder",
     "tiny_imagenet",
     "kd",
     "drawings",
