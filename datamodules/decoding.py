@@ -27,7 +27,8 @@ from datamodules.tensors import Batch, TensorImages
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
 ENOUGH_FOR_A_BAR = 2000  # files
 VERSION = 2  # of what becomes of an image
-GROUP_BYTES = 2**21  # of decoded images, which a process makes and writes at a time
+GROUP_BYTES = 2**21  # of decoded images, which a process makes and writes at a time, at most
+GROUPS_EACH = 8  # for each process, at least, so that all end at about the same time
 FIRST = 5  # of the files that cannot be read, which are named
 Shape = tuple[int, ...]
 
@@ -192,7 +193,9 @@ def _build(path: Path, files: Sequence[Path], image_size: int | None, shape: Sha
         allowed = f"{first} {{}} x {{}}; give data.image_size"
     allowed = allowed.format(shape[2], shape[1])
     image_bytes = math.prod(shape)
-    count = max(1, GROUP_BYTES // image_bytes)
+    workers, count = os.cpu_count() or 1, max(1, GROUP_BYTES // image_bytes)
+    if len(files) > count:
+        count = min(count, math.ceil(len(files) / (GROUPS_EACH * workers)))
     groups = [files[start : start + count] for start in range(0, len(files), count)]
     try:
         with open(path, "wb") as file:
@@ -206,8 +209,7 @@ def _build(path: Path, files: Sequence[Path], image_size: int | None, shape: Sha
         if len(groups) == 1:
             return fill(start, files)
         # Processes, since a small file keeps Python's lock for half of its time.
-        workers = min(os.cpu_count() or 1, len(groups))
-        with ProcessPoolExecutor(workers, get_context("fork"), _follow_parent) as pool:
+        with ProcessPoolExecutor(min(workers, len(groups)), get_context("fork"), _follow_parent) as pool:
             done = pool.map(fill, offsets, groups)
             few = len(files) < ENOUGH_FOR_A_BAR
             found = list(track(done, "decoding images", len(groups), disable=few, transient=True))
