@@ -29,6 +29,8 @@ ENOUGH_FOR_A_BAR = 2000  # files
 VERSION = 2  # of what becomes of an image
 GROUP_BYTES = 2**21  # of decoded images, which a process makes and writes at a time, at most
 GROUPS_EACH = 8  # for each process, at least, so that all end at about the same time
+EXIF_IN_INFO = ("PNG", "JPEG", "WEBP", "BMP", "PPM")  # formats of which `info` has a key if there are such data
+EXIF = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}
 FIRST = 5  # of the files that cannot be read, which are named
 Shape = tuple[int, ...]
 
@@ -284,11 +286,15 @@ def open_rgb(file: Path, size: tuple[int, int] | None) -> Image.Image:
         UnreadableImageError: If it is no whole image.
     """
     try:
-        with Image.open(file) as image:
+        with Image.open(file) as opened:
+            image: Image.Image = opened
             if size is not None:
                 # A JPEG is decoded at a size near twice that, which is much faster for a photograph.
                 image.draft("RGB", (2 * size[0], 2 * size[1]))
-            rgb = to_rgb(ImageOps.exif_transpose(image))
+            image.load()
+            if image.format not in EXIF_IN_INFO or not EXIF.isdisjoint(image.info):  # else it costs more than decoding
+                image = ImageOps.exif_transpose(image)
+            rgb = to_rgb(image)
             return rgb if size is None else ImageOps.fit(rgb, size, Image.Resampling.BILINEAR)
     except Exception as error:  # each of Pillow's formats raises other kinds
         raise UnreadableImageError(f"{file} is no image that can be read: {error}") from error
