@@ -1,0 +1,230 @@
+"""The bank of invented images, and the losses that make it worth keeping."""
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from conftest import TINY_DATA, TINY_DFAD, TINY_TRAINER, make_trainer, run_cli
+from test_dfad import make_task
+from torch import nn
+from torch.nn import functional as F
+
+from lightning_tasks import BatchNormStatisticsLoss, HintonLoss, ImageBank, OneHotLoss
+from lightning_tasks.image_bank import LARGEST
+from lightning_tasks.losses import Invented, Statistics
+from lightning_tasks.teacher import FrozenTeacher
+
+STEP = LARGEST / 127.5
+
+
+def numbered(*numbers):
+    """Images of 1 x 2 pixels: the left one half a step above a number of steps, the right one its negative."""
+    return torch.tensor([[[[(number + 0.5) * STEP, -(number + 0.5) * STEP]]] for number in numbers])
+
+
+def answer(x):
+    """The number of the left pixel, and twice that."""
+    left = (x[:, 0, 0, 0] / STEP - 0.5).round()
+    return torch.stack([left, 2 * left], dim=1)
+
+
+def noise(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+class TestBank:
+    def contents(self, bank):
+        return sorted(bank._answers[:, 0].tolist())
+
+    def test_images_are_answered_as_they_are_kept(self):
+        bank, asked = ImageBank(10), []
+
+        def ask(x):
+            asked.append(x)
+            return answer(x)
+
+        x = numbered(1, 5, 90) + 0.3 * STEP
+        x[2, 0, 0, 1] = -9  # beyond what is kept
+        answers = bank.add(x, ask, noise())
+        (seen,) = asked
+        torch.testing.assert_close(seen[:, 0, 0, 0] / STEP, torch.tensor([1.5, 5.5, 90.5]), atol=1e-3, rtol=0)
+        assert seen[2, 0, 0, 1] == -LARGEST
+        assert torch.equal(answers, answer(seen))
+        drawn, targets = bank.draw(50, noise())
+        assert (drawn.shape, targets.shape, targets.dtype) == ((50, 1, 1, 2), (50, 2), torch.float32)
+        assert torch.equal(answer(drawn), targets)
+        assert len(set(targets[:, 0].tolist())) == 3
+
+    def test_the_oldest_make_room(self):
+        bank = ImageBank(5)
+        for first in (1, 3, 5, 7, 9, 11):
+            bank.add(numbered(first, first + 1), answer, noise())
+            newest = list(range(max(1, first - 3), first + 2))
+            assert self.contents(bank) == newest[-5:]
+            assert torch.equal(answer((bank._images.float() / 127.5 - 1) * LARGEST), bank._answers)
+        bank.add(numbered(*range(20, 28)), answer, noise())
+        assert self.contents(bank) == list(range(23, 28))
+
+    def test_mirrored(self):
+        bank = ImageBank(10, mirrored=True)
+        bank.add(numbered(3, 8), answer, noise())
+        assert self.contents(bank) == [-9, -4, 3, 8]
+
+    def test_mixed(self):
+        """Between a new image and a kept one, by the same share in all pixels, with the teacher's answer to it."""
+        bank = ImageBank(100, mixed=0.5)
+        bank.add(numbered(10, 10), answer, noise())
+        assert self.contents(bank) == [10] * 3  # nothing to mix with but themselves
+        bank = ImageBank(1000)
+        bank.add(numbered(*[10] * 4), answer, noise())
+        bank.mixed = 0.5
+        bank.add(numbered(*[110] * 400), answer, noise())
+        mixed = bank._answers[404:, 0]
+        assert len(mixed) == 200
+        shares = (mixed - 10) / 100
+        assert 0 <= shares.min() < 0.05 < 0.95 < shares.max() <= 1.001
+        assert shares.mean() == pytest.approx(0.5, abs=0.1)
+        images = (bank._images[404:].float() / 127.5 - 1) * LARGEST
+        torch.testing.assert_close(images[..., 0], -images[..., 1], atol=1.1 * STEP, rtol=0)
+
+    def test_it_is_repeated_to_the_bit_after_a_checkpoint(self):
+        whole, parts = ImageBank(7, mixed=0.5), ImageBank(7, mixed=0.5)
+        for bank, cut in ((whole, False), (parts, True)):
+            random = noise()
+            for first in (1, 5, 9):
+                bank.add(numbered(*range(first, first + 4)), answer, random)
+                if cut:
+                    state = bank.state_dict()
+                    bank = ImageBank(7, mixed=0.5)
+                    bank.load_state_dict(state, torch.device("cpu"))
+            drawn = bank.draw(30, random)
+            if not cut:
+                expected = drawn
+        assert all(torch.equal(a, b) for a, b in zip(expected, drawn, strict=True))
+
+    @pytest.mark.parametrize(("options", "said"), [({"size": 1}, "size must be"), ({"mixed": 1.5}, "mixed must be in")])
+    def test_refused(self, options, said):
+        with pytest.raises(ValueError, match=said):
+            ImageBank(**options)
+
+
+class TestLosses:
+    def invented(self, logits_t, statistics=()):
+        return Invented(torch.zeros(len(logits_t), 1, 2, 2), logits_t, logits_t, statistics)
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_one_hot(self, dtype):
+        logits = torch.tensor([[3.0, 1.0, 0.0], [0.0, 0.5, 2.0]], dtype=dtype)
+        p = logits.float().softmax(1)
+        expected = -(p[0, 0].log() + p[1, 2].log()) / 2
+        loss = OneHotLoss()(self.invented(logits))
+        assert loss.dtype == torch.float32
+        torch.testing.assert_close(loss, expected)
+
+    def test_statistics_by_hand(self):
+        """Two layers: differences of means (3, 4) and of variances (0, 0), then (0,) and (2,)."""
+        zero = torch.zeros(2)
+        first = Statistics(torch.tensor([3.0, 4.0]), zero + 1, zero, zero + 1)
+        second = Statistics(torch.tensor([1.0]), torch.tensor([5.0]), torch.tensor([1.0]), torch.tensor([3.0]))
+        assert BatchNormStatisticsLoss()(self.invented(torch.zeros(2, 3), [first, second])).item() == 5 + 2
+
+    def test_what_the_teacher_observes(self):
+        torch.manual_seed(0)
+        network = nn.Sequential(
+            nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 5), nn.BatchNorm1d(5)
+        )
+        network[1].running_mean.uniform_()
+        network[5].running_var.uniform_(1, 2)
+        teacher = FrozenTeacher(network)
+        x = torch.randn(6, 2, 4, 4, requires_grad=True)
+        logits, (first, second) = teacher.observe(x)
+        given = network[0](x)
+        flat = network[4](network[:4](x))
+        for found, values, layer in ((first, given.transpose(0, 1).flatten(1), 1), (second, flat.T, 5)):
+            torch.testing.assert_close(found.mean, values.mean(1))
+            torch.testing.assert_close(found.variance, values.var(1, correction=0))
+            assert torch.equal(found.kept_mean, network[layer].running_mean)
+            assert torch.equal(found.kept_variance, network[layer].running_var)
+        assert torch.equal(logits, network(x))
+        BatchNormStatisticsLoss()(self.invented(logits, [first, second])).backward()
+        assert x.grad.abs().sum() > 0
+        assert not network[1]._forward_pre_hooks  # nothing stays
+
+    def test_negative_weights_are_refused(self):
+        with pytest.raises(ValueError, match="weight must not be negative, got -1"):
+            OneHotLoss(-1.0)
+
+
+class TestTask:
+    def test_the_generators_loss_has_all_parts(self, teacher_ckpt):
+        losses = [BatchNormStatisticsLoss(2.0), OneHotLoss(3.0)]
+        task, data = make_task(teacher_ckpt, generator_losses=losses, adversarial_weight=0.5)
+        tracked = {}
+        task.track = lambda name, value, count: tracked.update({name: value.item()})
+        make_trainer(limit_train_batches=1).fit(task, data)
+        assert tracked["loss_generator"] - 2 * tracked["loss_statistics"] - 3 * tracked["loss_one_hot"] < 0
+
+    def test_disagreement_where_both_agree(self, teacher_ckpt):
+        task, _ = make_task(teacher_ckpt, adversarial_where_agreed=True)
+        s = torch.tensor([[2.0, 0.0], [0.0, 3.0], [5.0, 0.0], [1.0, 0.0]])
+        t = torch.tensor([[4.0, 0.0], [9.0, 0.0], [7.0, 4.0], [1.0, 0.0]])  # the second is another class
+        found = task._disagreement(Invented(s, s, t))
+        assert found.item() == pytest.approx((1 + 0 + 3 + 0) / 4)
+        task.adversarial_where_agreed = False
+        assert task._disagreement(Invented(s, s, t)).item() == pytest.approx((1 + 6 + 3 + 0) / 4)
+
+    def test_the_student_learns_from_the_bank(self, teacher_ckpt):
+        """The teacher answers one batch a round for it; losses as of the images that were drawn."""
+        pl.seed_everything(1)
+        soft = HintonLoss(2.0)
+        task, data = make_task(teacher_ckpt, bank=ImageBank(20), soft_loss=soft, student_steps=3)
+        asked, drawn, tracked = [], [], []
+        teacher = task.teacher.forward
+        task.teacher.forward = lambda x: asked.append(len(x)) or teacher(x)
+        draw = task.bank.draw
+        task.bank.draw = lambda count, generator: drawn.append(draw(count, generator)) or drawn[-1]
+        student = task.student.forward
+        answered = []
+        task.student.forward = lambda x: answered.append((x, student(x))) or answered[-1][1]
+        task.track = lambda name, value, count: tracked.append((name, value.item()))
+        make_trainer(limit_train_batches=2).fit(task, data)
+        assert asked == [8, 8] * 2  # of the bank, then of the generator
+        assert len(task.bank) == 16
+        names = ["loss_soft", "loss_student"] * 3 + ["loss_generator"]
+        assert [name for name, _ in tracked] == names * 2
+        (x, logits), (kept, target) = answered[0], drawn[0]
+        assert torch.equal(x, kept)
+        expected = F.l1_loss(logits, target) + soft(logits, target, target.argmax(1))
+        assert tracked[1][1] == pytest.approx(expected.item(), rel=1e-5)
+
+    def test_a_resumed_run_ends_with_the_same_weights(self, teacher_ckpt, tmp_path):
+        words = ["fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}"]
+        words += [
+            "--model.bank=ImageBank",
+            "--model.bank.size=20",
+            "--model.bank.mixed=0.5",
+            "--model.soft_loss=HintonLoss",
+        ]
+        words += ["--model.generator_losses=[{class_path: BatchNormStatisticsLoss},{class_path: OneHotLoss}]"]
+        run_cli(*words, "--trainer.max_epochs=3", "--experiment=whole")
+        run_cli(*words, "--trainer.max_epochs=1", "--experiment=parts")
+        run_cli(*words, "--trainer.max_epochs=3", "--experiment=parts", "--ckpt_path=last")
+        last = [
+            torch.load(f"logs/{name}/version_0/checkpoints/last.ckpt", weights_only=True) for name in ("whole", "parts")
+        ]
+        assert torch.equal(last[0]["bank"]["images"], last[1]["bank"]["images"])
+        for name, value in last[0]["state_dict"].items():
+            assert torch.equal(value, last[1]["state_dict"][name]), name
+
+    def test_a_teacher_without_batchnorm(self):
+        from datamodules import DigitsDataModule
+        from lightning_tasks import DFADTask, ResNet
+
+        flat = nn.Sequential(nn.Flatten(), nn.Linear(256, 10))
+        with pytest.raises(ValueError, match="the teacher has no BatchNorm layer; leave BatchNormStatisticsLoss out"):
+            DFADTask(
+                DigitsDataModule().facts,
+                flat,
+                lambda classes, shape: ResNet(classes, shape, depth=10, width=2),
+                None,
+                generator_losses=[BatchNormStatisticsLoss()],
+            )
