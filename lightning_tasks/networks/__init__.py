@@ -15,6 +15,7 @@ from lightning_tasks.networks.file import NetworkFile
 from lightning_tasks.networks.folding import fold_batchnorm
 from lightning_tasks.networks.generator import ImageGenerator
 from lightning_tasks.networks.layers import Initialisation, initialise
+from lightning_tasks.networks.lenet import LeNet5
 from lightning_tasks.networks.mlp import MLP
 from lightning_tasks.networks.own import FACTS, OwnNetwork, build_network
 from lightning_tasks.networks.resnet import ResNet
@@ -34,6 +35,7 @@ __all__ = [
     "ImageNetwork",
     "ImageShape",
     "Initialisation",
+    "LeNet5",
     "MixtureHead",
     "NetworkCallable",
     "NetworkFile",
