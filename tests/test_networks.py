@@ -7,6 +7,7 @@ from lightning_tasks.networks import (
     CNN,
     MLP,
     ImageGenerator,
+    LeNet5,
     ResNet,
     StridedCNN,
     WideResNet,
@@ -53,6 +54,8 @@ def test_resnet_equals_torchvisions_with_its_weights():
             StridedCNN(10, (3, 8, 8), (4, 6), (1, 2), 2, 5),
             (27 * 4 + 8) + (9 * 4 * 6 + 12) + (6 * 2 * 2 * 5 + 10) + (5 * 10 + 10),
         ),
+        (LeNet5(10, (1, 32, 32)), 61_706),  # published
+        (LeNet5(10, (3, 32, 32), 0.5), (75 * 3 + 3) + (75 * 8 + 8) + (200 * 60 + 60) + (60 * 42 + 42) + (42 * 10 + 10)),
         (MLP(10, (1, 2, 2), (3,), normalisation="layer"), 4 * 3 + 6 + 3 * 10 + 10),
         (MLP(10, (1, 28, 28), (128, 64)), 784 * 128 + 128 + 128 * 64 + 64 + 64 * 10 + 10),
     ],
