@@ -48,6 +48,11 @@ def test_forms_of_the_same_images(tmp_path, images):
     assert torch.equal(data.load()[0].images, torch.from_numpy(PIXELS.transpose(0, 3, 1, 2).copy()))
 
 
+def test_floats_are_rounded(tmp_path):
+    images = np.full((6, 2, 2), 0.6 / 255)
+    assert made(tmp_path, parts(x_train=images, x_test=images[:3]), val_fraction=0.5).load()[0].images.unique() == 1
+
+
 def test_names_of_medmnist_with_a_validation_part_and_grey_images(tmp_path):
     grey = PIXELS[..., 0]
     arrays = {f"{part}_images": grey + number for number, part in enumerate(("train", "val", "test"))}

@@ -158,10 +158,17 @@ class TestTask:
     def test_the_generators_loss_has_all_parts(self, teacher_ckpt):
         losses = [BatchNormStatisticsLoss(2.0), OneHotLoss(3.0)]
         task, data = make_task(teacher_ckpt, generator_losses=losses, adversarial_weight=0.5)
-        tracked = {}
+        tracked, disagreements = {}, []
         task.track = lambda name, value, count: tracked.update({name: value.item()})
+        found = task._disagreement
+        task._disagreement = lambda invented: disagreements.append(found(invented)) or disagreements[-1]
         make_trainer(limit_train_batches=1).fit(task, data)
-        assert tracked["loss_generator"] - 2 * tracked["loss_statistics"] - 3 * tracked["loss_one_hot"] < 0
+        expected = 2 * tracked["loss_statistics"] + 3 * tracked["loss_one_hot"] - 0.5 * disagreements[-1].item()
+        assert tracked["loss_generator"] == pytest.approx(expected, rel=1e-5)
+
+    def test_a_negative_weight_of_the_disagreement_is_refused(self, teacher_ckpt):
+        with pytest.raises(ValueError, match=r"adversarial_weight must not be negative, got -0\.5"):
+            make_task(teacher_ckpt, adversarial_weight=-0.5)
 
     def test_disagreement_where_both_agree(self, teacher_ckpt):
         task, _ = make_task(teacher_ckpt, adversarial_where_agreed=True)
