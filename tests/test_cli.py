@@ -10,7 +10,7 @@ from conftest import ROOT, TINY_DATA, TINY_TEACHER, TINY_TRAINER, image_folder, 
 from jsonschema import Draft202012Validator
 from tiny_imagenet_files import write as write_tiny_imagenet
 
-from lightning_tasks import ResNet, StridedCNN
+from lightning_tasks import LeNet5, ResNet, StridedCNN
 from schema import config_schema
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -80,6 +80,8 @@ def untrained_teacher(folder, options, config):
     """A checkpoint of the teacher that a config names, with random weights."""
     if config.stem.startswith("tinyimagenet"):
         classes, network = 3, StridedCNN(3, (3, 64, 64))
+    elif config.stem.endswith("mnist"):
+        classes, network = 10, LeNet5(10, (1, 32, 32))
     else:
         shape, classes = ((1, 16, 16), 10) if "digits" in config.stem else ((3, 32, 32), 100)
         network = ResNet(classes, shape, **options["teacher"]["init_args"])

@@ -202,7 +202,7 @@ def shop(tmp_path, monkeypatch):
         (tmp_path / name).write_text(text)
     subprocess.run(["git", "init", "--quiet"], check=True)
     monkeypatch.setattr(faults.runner, "HEAVY", "torch")
-    monkeypatch.setattr(faults.runner, "PATIENCE", 2)
+    monkeypatch.setattr(faults.runner, "PATIENCE", 5)
     return tmp_path
 
 
