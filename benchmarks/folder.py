@@ -1,7 +1,6 @@
 """Image files of the user: a folder that is opened again, its decoding, and answers to files."""
 
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -65,8 +64,6 @@ def _predicting(folder: Path, files: Sequence[Path]) -> Comparison:
                 callbacks=[PredictionWriter()],
             )
             ours.append(seconds(lambda trainer=trainer: trainer.predict(task, data)))  # type: ignore[misc]
-            shutil.rmtree(place, ignore_errors=True)
-            os.mkdir(place)
         theirs.append(seconds(lambda: _decode(files, data)) + seconds(lambda: _answer(task, x, len(files))))
     name = f"predict {len(files):,} PNG files, with table and contact sheet"
     return compare(name, "decoding them, then the network alone", "s", ours, theirs, bar=1 / 1.3)

@@ -177,7 +177,7 @@ class DFADTask(DistillationTask):
         self._generator_turn(optimizer_generator)
 
     def _student_turn(self, optimizer: LightningOptimizer) -> None:
-        """Bring the student nearer to the teacher on `student_steps` fresh batches.
+        """Bring the student nearer to the teacher on `student_steps` batches, fresh or from the bank.
 
         The generator does not change in this turn, so without a bank all its batches are made first, and the teacher,
         which has no batch statistics in eval mode, sees them in one pass.
