@@ -7,6 +7,8 @@ from pytorch_lightning.utilities import rank_zero_info
 
 from lightning_tasks.callbacks.pictures import save_figure
 
+BETA = 0.98  # of Lightning's running mean of the losses
+
 
 class LearningRateRange(LearningRateFinder):
     """Tries greater and greater learning rates before training, draws the losses and says which rate it would take.
@@ -44,6 +46,9 @@ class LearningRateRange(LearningRateFinder):
         super().on_fit_start(trainer, pl_module)
         if self.optimal_lr is None:  # of a fast_dev_run
             return
+        # Lightning 2.6 divides the running mean of n losses by 1 - b^(n + 1), not 1 - b^n: half of the first loss.
+        losses = enumerate(self.optimal_lr.results["loss"], 1)
+        self.optimal_lr.results["loss"] = [loss * (1 - BETA ** (n + 1)) / (1 - BETA**n) for n, loss in losses]
         if (rate := self.optimal_lr.suggestion()) is not None:
             rank_zero_info(f"learning rate: the loss falls fastest at {rate:.2g}")
         figure = Figure(figsize=(6.4, 3.2), layout="constrained")
