@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
+from lightning_tasks.channel_statistics import channel_statistics
 from lightning_tasks.losses import Statistics
 from lightning_tasks.networks import ImageNetwork, NetworkFile, fold_batchnorm
 from runs.checkpoints import file_hash, find_checkpoint
@@ -56,9 +57,7 @@ class FrozenTeacher(nn.Module):
         found: list[Statistics] = []
 
         def look(layer: Any, inputs: tuple[Tensor, ...]) -> None:
-            given = inputs[0].float()
-            variance, mean = torch.var_mean(given, [0, *range(2, given.ndim)], correction=0)
-            found.append(Statistics(mean, variance, layer.running_mean, layer.running_var))
+            found.append(Statistics(*channel_statistics(inputs[0]), layer.running_mean, layer.running_var))
 
         hooks = [layer.register_forward_pre_hook(look) for layer in self.batchnorms]
         try:
