@@ -1,10 +1,13 @@
 """A store of invented images and of what the teacher says of them."""
 
+import math
+import os
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 LARGEST = 4.0  # normalised images are kept in 255 steps from -LARGEST to LARGEST
 
@@ -18,6 +21,8 @@ class ImageBank:
     Args:
         size: Number of images; the oldest make room.
         mirrored: Whether each image is kept mirrored too, with an answer of its own.
+        shifted: Keep each image once more, shifted by up to so many pixels each way (one shift a batch; zeros at the
+            free edge, the mean of normalised images), and mirrored if `mirrored`, with an answer of its own.
         mixed: Images that are added besides, as a share of the new ones: x = lambda x_i + (1 - lambda) x_j of new and
             kept ones with lambda uniform in [0, 1], which the teacher answers as any other (virtual interpolation, Qu
             et al. 2021, "Enhancing data-free adversarial distillation with activation regularization and virtual
@@ -27,13 +32,16 @@ class ImageBank:
         ValueError: If an option is out of range.
     """
 
-    def __init__(self, size: int = 8192, mirrored: bool = False, mixed: float = 0.0) -> None:
+    def __init__(self, size: int = 8192, mirrored: bool = False, shifted: int = 0, mixed: float = 0.0) -> None:
         if size < 2:
             raise ValueError(f"bank: size must be at least 2, got {size}")
+        if shifted < 0:
+            raise ValueError(f"bank: shifted must not be negative, got {shifted}")
         if not 0 <= mixed <= 1:
             raise ValueError(f"bank: mixed must be in [0, 1], got {mixed}")
         self.size = size
         self.mirrored = mirrored
+        self.shifted = shifted
         self.mixed = mixed
         self.clear()
 
@@ -41,10 +49,33 @@ class ImageBank:
         """Forget all images."""
         self._images = torch.empty(0, dtype=torch.uint8)
         self._answers = torch.empty(0)
+        self._filled = 0
         self._next = 0
 
     def __len__(self) -> int:
-        return len(self._images)
+        return self._filled
+
+    def require_room(self, image_shape: tuple[int, int, int], num_classes: int, device: torch.device) -> None:
+        """Refuse to start with a bank for which there is no memory.
+
+        Args:
+            image_shape: Channels, height and width.
+            num_classes: Length of an answer.
+            device: On which the bank will be.
+
+        Raises:
+            ValueError: If the bank needs more bytes than the GPU has free, or than the machine has.
+        """
+        needed = self.size * (math.prod(image_shape) + 4 * num_classes)
+        if device.type == "cuda":
+            there, of = torch.cuda.mem_get_info(device)[0], "the GPU has free"
+        else:
+            there, of = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "this machine has"
+        if needed > there:
+            raise ValueError(
+                f"bank: {self.size:,} images of shape {tuple(image_shape)} need {needed / 2**30:,.1f} GiB, and {of}"
+                f" {there / 2**30:,.1f}; make it smaller"
+            )
 
     def add(self, x: Tensor, answer: Callable[[Tensor], Tensor], generator: torch.Generator) -> Tensor:
         """Keep new images, mirrored and mixed ones too, in the place of the oldest.
@@ -57,22 +88,30 @@ class ImageBank:
         Returns:
             The answers to all that has been added, logits (N, num_classes) in float32.
         """
-        added = [x, x.flip(3)] if self.mirrored else [x]
+        added = [x]
+        if self.mirrored or self.shifted:
+            added.append(self._shift(x.flip(3) if self.mirrored else x, generator))
         if count := round(self.mixed * len(x)):
             kept = self.draw(count, generator)[0].to(x.dtype) if len(self) else x[:count]
             share = torch.rand((count, 1, 1, 1), generator=generator, device=x.device).to(x.dtype)
             added.append(torch.lerp(kept, x[:count], share))
         images = _to_bytes(torch.cat(added))[-self.size :]
         answers = answer(_from_bytes(images).to(x.dtype)).float()
-        if not len(self):
-            self._images, self._answers = images[:0], answers[:0]
-        room = min(self.size - len(self), len(images))
-        self._images = torch.cat([self._images, images[:room]])
-        self._answers = torch.cat([self._answers, answers[:room]])
-        places = (self._next + torch.arange(len(images) - room, device=x.device)) % self.size
-        self._images[places], self._answers[places] = images[room:], answers[room:]
-        self._next = (self._next + len(images) - room) % self.size
+        if not len(self._images):
+            self._images = images.new_empty((self.size, *images.shape[1:]))
+            self._answers = answers.new_empty((self.size, answers.shape[1]))
+        places = (self._next + torch.arange(len(images), device=x.device)) % self.size
+        self._images[places], self._answers[places] = images, answers
+        self._next = (self._next + len(images)) % self.size
+        self._filled = min(self._filled + len(images), self.size)
         return answers
+
+    def _shift(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        if not self.shifted:
+            return x
+        top, left = torch.randint(2 * self.shifted + 1, (2,), generator=generator, device=generator.device).tolist()
+        padded = F.pad(x, [self.shifted] * 4)
+        return padded[:, :, top : top + x.shape[2], left : left + x.shape[3]]
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Choose images at random, each time anew: images (count, C, H, W) and logits (count, num_classes), float32."""
@@ -81,12 +120,22 @@ class ImageBank:
 
     def state_dict(self) -> dict[str, Any]:
         """Give all that a resumed run needs."""
-        return {"images": self._images, "answers": self._answers, "next": self._next}
+        kept = slice(self._filled)
+        return {"images": self._images[kept].clone(), "answers": self._answers[kept].clone(), "next": self._next}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Take it up again."""
-        self._images, self._answers = state["images"].to(device), state["answers"].to(device)
-        self._next = state["next"]
+        """Take it up again.
+
+        Raises:
+            ValueError: If it is of a larger bank.
+        """
+        images, answers = state["images"].to(device), state["answers"].to(device)
+        self._filled, self._next = len(images), state["next"]
+        if self._filled > self.size:
+            raise ValueError(f"bank: the checkpoint's has {self._filled:,} images, and there is room for {self.size:,}")
+        self._images = images.new_empty((self.size, *images.shape[1:]))
+        self._answers = answers.new_empty((self.size, *answers.shape[1:]))
+        self._images[: self._filled], self._answers[: self._filled] = images, answers
 
 
 def _to_bytes(x: Tensor) -> Tensor:

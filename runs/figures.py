@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 
 def is_share(metric: str) -> bool:
-    """Say whether a metric lies in [0, 1] and is shown in percent; losses do not, and costs and numbers of steps."""
-    return not any(word in metric for word in ("loss", "nll", "divergence", "steps", "severity", "cost"))
+    """Say whether a metric lies in [0, 1], to be shown in percent; losses, distances, costs and steps do not."""
+    return not any(word in metric for word in ("loss", "nll", "divergence", "steps", "severity", "cost", "distance"))
 
 
 def shown(metric: str, values: Sequence[float], digits: int = 2) -> str:

@@ -31,4 +31,4 @@ def test_half_precision_is_summed_in_float32() -> None:
     torch.testing.assert_close(variance.double(), wanted[0], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(mean.double(), wanted[1], rtol=1e-4, atol=1e-4)
     variance.sum().backward()
-    assert x.grad is not None and x.grad.dtype == torch.bfloat16
+    assert x.grad.dtype == torch.bfloat16

@@ -12,7 +12,7 @@ from benchmarks.plain_dfad import plain_round
 from datamodules import DigitsDataModule
 from datamodules.tensors import TensorImages
 from lightning_tasks import ClassBalanceLoss, DFADTask, ResNet
-from lightning_tasks.dfad import class_entropy
+from lightning_tasks.data_free import class_entropy
 from lightning_tasks.networks import ImageGenerator, count_parameters
 
 
@@ -23,8 +23,11 @@ def make_task(teacher_ckpt, student_width=2, generator_width=4, **options):
         teacher=lambda classes, shape: ResNet(classes, shape, depth=10, width=4),
         student=lambda classes, shape: ResNet(classes, shape, depth=10, width=student_width),
         teacher_ckpt=str(teacher_ckpt),
-        generator=lambda shape: ImageGenerator(shape, latent_dim=8, width=generator_width),
-        **{"batch_size": 8, **options},
+        **{
+            "generator": lambda shape: ImageGenerator(shape, latent_dim=8, width=generator_width),
+            "batch_size": 8,
+            **options,
+        },
     )
     return task, data
 
@@ -244,7 +247,7 @@ def test_a_students_checkpoint_of_other_data_is_refused(teacher_ckpt):
 
 def test_the_least_class_entropy_of_all_epochs_is_kept(teacher_ckpt, monkeypatch):
     entropies = iter([0.7, 0.6, 0.9])
-    monkeypatch.setattr("lightning_tasks.dfad.class_entropy", lambda counts: next(entropies))
+    monkeypatch.setattr("lightning_tasks.data_free.class_entropy", lambda counts: next(entropies))
     run_cli(
         "fit",
         *TINY_DFAD,

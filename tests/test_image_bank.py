@@ -32,8 +32,32 @@ def noise(seed=0):
 
 
 class TestBank:
+    def test_shifted_views_have_answers_of_their_own(self):
+        bank = ImageBank(100, shifted=2)
+        x = torch.zeros(3, 1, 5, 5)
+        x[:, 0, 2, 2] = torch.tensor([1.0, 2.0, 3.0])
+        seen = []
+
+        def ask(views):
+            seen.append(views)
+            return views.amax(dim=(1, 2, 3))[:, None]
+
+        for seed in range(30):
+            bank.add(x, ask, noise(seed))
+        places = set()
+        for views in seen:
+            assert views.shape == (6, 1, 5, 5)
+            torch.testing.assert_close(views[:3], x, atol=STEP, rtol=0)
+            peaks = views[3:].flatten(1).argmax(dim=1)
+            assert len(peaks.unique()) == 1  # one shift a batch
+            places.add((int(peaks[0]) // 5, int(peaks[0]) % 5))
+            torch.testing.assert_close(views[3:].amax(dim=(1, 2, 3)), torch.tensor([1.0, 2.0, 3.0]), atol=STEP, rtol=0)
+        assert len(places) > 12
+        assert {0, 4} <= {row for row, _ in places} & {column for _, column in places}
+        assert len(bank) == 100
+
     def contents(self, bank):
-        return sorted(bank._answers[:, 0].tolist())
+        return sorted(bank.state_dict()["answers"][:, 0].tolist())
 
     def test_images_are_answered_as_they_are_kept(self):
         bank, asked = ImageBank(10), []
@@ -60,7 +84,9 @@ class TestBank:
             bank.add(numbered(first, first + 1), answer, noise())
             newest = list(range(max(1, first - 3), first + 2))
             assert self.contents(bank) == newest[-5:]
-            assert torch.equal(answer((bank._images.float() / 127.5 - 1) * LARGEST), bank._answers)
+            assert torch.equal(
+                answer((bank._images[: len(bank)].float() / 127.5 - 1) * LARGEST), bank._answers[: len(bank)]
+            )
         bank.add(numbered(*range(20, 28)), answer, noise())
         assert self.contents(bank) == list(range(23, 28))
 
@@ -78,12 +104,12 @@ class TestBank:
         bank.add(numbered(*[10] * 4), answer, noise())
         bank.mixed = 0.5
         bank.add(numbered(*[110] * 400), answer, noise())
-        mixed = bank._answers[404:, 0]
+        mixed = bank._answers[404 : len(bank), 0]
         assert len(mixed) == 200
         shares = (mixed - 10) / 100
         assert 0 <= shares.min() < 0.05 < 0.95 < shares.max() <= 1.001
         assert shares.mean() == pytest.approx(0.5, abs=0.1)
-        images = (bank._images[404:].float() / 127.5 - 1) * LARGEST
+        images = (bank._images[404 : len(bank)].float() / 127.5 - 1) * LARGEST
         torch.testing.assert_close(images[..., 0], -images[..., 1], atol=1.1 * STEP, rtol=0)
 
     def test_it_is_repeated_to_the_bit_after_a_checkpoint(self):

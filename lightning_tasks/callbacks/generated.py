@@ -40,10 +40,12 @@ class GeneratedPicture(SeriesPicture):
     def draw(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
         """Draw what the generator makes of the noise now."""
         task = cast("DFADTask", pl_module)
-        images, seen = task.sample(self.num_images)
+        images, probabilities = task.sample(self.num_images)
         names = trainer.datamodule.class_names  # type: ignore[attr-defined]
         title = f"after epoch {epoch}\nthe first of {len(images)} images by the class that the teacher sees"
-        figure = draw_generated(images.float().cpu(), seen.cpu(), task.fake_class_counts.cpu(), names, title)
+        figure = draw_generated(
+            images.float().cpu(), probabilities.argmax(dim=1).cpu(), task.fake_class_counts.cpu(), names, title
+        )
         save_figure(trainer, figure, "generated", epoch)
 
 

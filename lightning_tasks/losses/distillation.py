@@ -30,15 +30,17 @@ class Invented(NamedTuple):
 
     Attributes:
         x: Images (B, C, H, W) in the space of normalised images.
-        logits_s: Logits of the student (B, num_classes).
+        logits_s: Logits of the student (B, num_classes); None while it does not play.
         logits_t: Logits of the teacher (B, num_classes).
         statistics: Of the teacher's BatchNorm layers in order, if a loss asks for them.
+        y: Classes (B,) that the generator was asked for, if it was.
     """
 
     x: Tensor
-    logits_s: Tensor
+    logits_s: Tensor | None
     logits_t: Tensor
     statistics: Sequence[Statistics] = ()
+    y: Tensor | None = None
 
 
 class GeneratorLoss(nn.Module):
@@ -109,7 +111,9 @@ class ClassBalanceLoss(GeneratorLoss):
 
 
 class OneHotLoss(GeneratorLoss):
-    """Cross-entropy of the teacher's answers with the class that it finds likeliest: images of which it is sure.
+    """Cross-entropy of the teacher's answers with the class that was asked for, else the one that it finds likeliest.
+
+    The generator then makes images of which the teacher is sure.
 
     The one-hot loss of Chen et al. 2019, "Data-Free Learning of Student Networks", https://arxiv.org/abs/1904.01186,
     equation 5. Always in float32, also under mixed precision.
@@ -123,7 +127,7 @@ class OneHotLoss(GeneratorLoss):
     def forward(self, invented: Invented) -> Tensor:
         """Compute the loss from the teacher's logits; a scalar in nats."""
         logits = invented.logits_t.float()
-        return F.cross_entropy(logits, logits.argmax(dim=1))
+        return F.cross_entropy(logits, logits.argmax(dim=1) if invented.y is None else invented.y)
 
 
 class BatchNormStatisticsLoss(GeneratorLoss):

@@ -1,0 +1,301 @@
+"""What every distillation without data shares: a generator, the watch over its inventions, and the evaluation."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pytorch_lightning.utilities import rank_zero_warn
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import CatMetric
+
+from lightning_tasks.distillation import DistillationTask
+from lightning_tasks.image_task import accuracy
+from lightning_tasks.losses import BatchNormStatisticsLoss, Invented
+from lightning_tasks.networks import GeneratorCallable, ImageGenerator, NetworkCallable, undisturbed
+from runs.facts import NO_IMAGES, ImageFacts
+
+TEST_SUBSETS = {"10pct": 0.1, "20pct": 0.2}
+HELD_OUT_BATCHES = 4  # of inventions, on which a student is compared with its teacher beside the validation images
+
+
+class DataFreeTask(DistillationTask):
+    """A student learns from images that a generator invents; subclasses say how both are trained.
+
+    Watches the inventions; logs at the end of each epoch: `train/class_entropy` (entropy of the classes that the
+    teacher sees in the epoch's inventions, 1 if all are equally frequent, 0 if there is but one), and of one batch from
+    noise that is the same each time `train/agreement` (share to which student and teacher give the same class),
+    `train/pairwise_distance` (see there; 0 if all images are equal) and, if the teacher has BatchNorm layers,
+    `train/statistics_distance` (see BatchNormStatisticsLoss).
+
+    After a validation also `val/agreement_invented`, on held-out inventions: the run card says under `without_images`
+    which validation accuracy the checkpoint has that it would choose. After a test `test/acc_10pct` and
+    `test/acc_20pct` (fixed random subsets of the test set). With NoImages it validates and tests on images that the
+    generator makes of held-out noise: then `val/agreement` chooses, and there are no accuracies.
+
+    Args:
+        facts: See ImageFacts; they must be the teacher's.
+        teacher: See DistillationTask.
+        student: See DistillationTask.
+        teacher_ckpt: See DistillationTask.
+        generator: Network from noise to images. Default: the authors' of DFADTask.
+        conditional: Ask the generator for a class with each image: the first `num_classes` numbers of its noise are
+            then a one-hot vector (as in Do et al. 2022, "Momentum adversarial distillation",
+            https://arxiv.org/abs/2209.10359), times the root of `num_classes`, so that their mean square is that of
+            noise. A OneHotLoss then holds the teacher's answer against the class that was asked for.
+        batch_size: Invented images in each step, on each device.
+        collapse_entropy: An epoch whose class entropy is below this has collapsed; 0: none has.
+        on_collapse: What to do after such an epoch besides a warning: nothing ("warn"), end the run as if it were
+            finished ("stop"), or go on with new weights of the generator ("restart"). The run card counts them.
+        channels_last: See BaseTask.
+        **options: See DistillationTask.
+
+    Raises:
+        ValueError: If an option is out of range, the generator's images are not of the teacher's shape, and see
+            DistillationTask.
+    """
+
+    units: Mapping[str, str] = {"pairwise_distance": "distance of images", "statistics_distance": "activations"}
+
+    def __init__(
+        self,
+        facts: ImageFacts,
+        teacher: NetworkCallable,
+        student: NetworkCallable,
+        teacher_ckpt: str | None,
+        generator: GeneratorCallable = ImageGenerator,
+        conditional: bool = False,
+        batch_size: int = 256,
+        collapse_entropy: float = 0.5,
+        on_collapse: Literal["warn", "stop", "restart"] = "warn",
+        channels_last: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(facts, teacher, student, teacher_ckpt, channels_last=channels_last, **options)
+        if batch_size < 2:  # BatchNorm needs two
+            raise ValueError(f"batch_size must be at least 2, got {batch_size}")
+        self.generator = generator(self.image_shape)
+        self._make_generator = generator
+        self._check_generator()
+        if conditional and self.generator.latent_dim <= self.num_classes:
+            raise ValueError(
+                f"conditional: the generator's latent_dim must be above the {self.num_classes} classes"
+                f" that are named in its noise, got {self.generator.latent_dim}"
+            )
+        self.conditional = conditional
+        self.batch_size = batch_size
+        self.collapse_entropy = collapse_entropy
+        self.on_collapse = on_collapse
+        self._noise = torch.Generator()
+        self.fake_class_counts = torch.zeros(self.num_classes, dtype=torch.long)
+        self.sees_no_images = facts["dataset"] == NO_IMAGES
+        if self.sees_no_images:
+            self.monitor, self.headline = "val/agreement", ("test/agreement",)
+            self.run_facts["chosen_by"] = "agreement with the teacher on held-out inventions: no real image was read"
+        self.test_correct = CatMetric(sync_on_compute=False)  # every device tests all samples
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """Student, generator and teacher."""
+        return {"student": self.student, "generator": self.generator, "teacher": self.teacher.network}
+
+    def _check_generator(self) -> None:
+        with undisturbed(self.generator):
+            shape = tuple(self.generator(torch.zeros(2, self.generator.latent_dim)).shape[1:])
+        if shape != tuple(self.image_shape):
+            raise ValueError(f"generator: its images have shape {shape}, and the teacher takes {self.image_shape}")
+
+    # Inventions
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's noise: an own generator, since the global one is equal on all ranks."""
+        super().on_train_epoch_start()
+        self._noise = torch.Generator(self.device).manual_seed(self.epoch_seed(self.current_epoch))
+        # No buffer: DDP would overwrite it with rank zero's at each forward pass.
+        self.fake_class_counts = torch.zeros(self.num_classes, dtype=torch.long, device=self.device)
+
+    def invent(self) -> tuple[Tensor, Tensor | None]:
+        """Make a batch of images (batch_size, C, H, W) in the space of normalised images.
+
+        Returns:
+            The images, and the classes (batch_size,) that were asked for, if any were.
+        """
+        z, y = self._draw_noise(self.batch_size, self._noise)
+        return self.generator(z.to(self.dtype)), y
+
+    def _draw_noise(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        z = torch.randn((count, self.generator.latent_dim), generator=random, device=random.device)
+        if not self.conditional:
+            return z, None
+        y = torch.randint(self.num_classes, (count,), generator=random, device=random.device)
+        z[:, : self.num_classes] = self.num_classes**0.5 * F.one_hot(y, self.num_classes)
+        return z, y
+
+    def count(self, logits_t: Tensor) -> None:
+        """Take in what the teacher says (B, num_classes) of images that the student learns from."""
+        seen = logits_t.argmax(dim=1)
+        self.fake_class_counts.scatter_add_(0, seen, torch.ones_like(seen))  # bincount would wait for the GPU
+
+    def sample(self, num_images: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+        """Invent images for a picture: the same noise at each call.
+
+        Args:
+            num_images: How many.
+            seed: Seed of the noise.
+
+        Returns:
+            Images (num_images, C, H, W) in [0, 1], from the generator in eval mode, and the teacher's probabilities
+            (num_images, num_classes).
+        """
+        with undisturbed(self):
+            x = self._from_seed(num_images, seed)
+            probabilities = self.teacher(x).float().softmax(dim=1)
+        mean, std = (x.new_tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
+        return (x * std + mean).clamp(0, 1), probabilities
+
+    def _from_seed(self, num_images: int, seed: int) -> Tensor:
+        z, _ = self._draw_noise(num_images, torch.Generator().manual_seed(seed))
+        return self.generator(z.to(self.device).to(self.dtype))
+
+    def _held_out(self, stage: str, number: int) -> Tensor:
+        """Make a batch of images from the same noise each time."""
+        seed = np.random.SeedSequence([("val", "test").index(stage), number]).generate_state(1)[0]
+        return self._from_seed(self.batch_size, int(seed))
+
+    # The watch
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Do what every task does, and look at the inventions at the last batch of the epoch."""
+        super().on_train_batch_end(outputs, batch, batch_idx)
+        if not self.trainer.is_last_batch:
+            return
+        self.fake_class_counts = self.trainer.strategy.reduce(self.fake_class_counts, reduce_op="sum")
+        entropy = class_entropy(self.fake_class_counts)
+        self.log("train/class_entropy", entropy, on_step=False, on_epoch=True, batch_size=1)
+        for name, value in self._look().items():
+            self.log(f"train/{name}", value, on_step=False, on_epoch=True, batch_size=1)
+        self.run_facts["min_class_entropy"] = min(round(entropy, 4), self.run_facts.get("min_class_entropy", 1.0))
+        self.run_facts.setdefault("collapsed_epochs", 0)
+        if entropy < self.collapse_entropy:
+            self._collapse(entropy)
+
+    @torch.no_grad()
+    def _look(self) -> dict[str, Tensor]:
+        with undisturbed(self), self.trainer.precision_plugin.forward_context():
+            x = self._held_out("val", 0)
+            logits_t, statistics = self.teacher.observe(x)
+            logits_s = self.student(x)
+        same = logits_s.argmax(dim=1) == logits_t.argmax(dim=1)
+        found = {"agreement": same.float().mean(), "pairwise_distance": pairwise_distance(x)}
+        if statistics:
+            found["statistics_distance"] = BatchNormStatisticsLoss()(Invented(x, logits_s, logits_t, statistics))
+        return found
+
+    def _collapse(self, entropy: float) -> None:
+        self.run_facts["collapsed_epochs"] += 1
+        then = {"warn": "", "stop": "; the run ends", "restart": "; the generator starts anew"}[self.on_collapse]
+        rank_zero_warn(
+            f"epoch {self.current_epoch}: the generator may have collapsed: the classes that the teacher sees in"
+            f" its images have entropy {entropy:.2f} of 1 (warning below {self.collapse_entropy:g}){then}"
+        )
+        if self.on_collapse == "stop":
+            self.run_facts["ended_by"] = f"collapse of the generator in epoch {self.current_epoch}"
+            self.trainer.should_stop = True
+        elif self.on_collapse == "restart":
+            self.run_facts["generator_restarts"] = self.run_facts.get("generator_restarts", 0) + 1
+            self.restart_generator()
+
+    def restart_generator(self) -> None:
+        """Give the generator new weights, the same on all ranks."""
+        with torch.random.fork_rng():
+            torch.manual_seed(int(np.random.SeedSequence([self.seed, self.current_epoch]).generate_state(1)[0]))
+            self.generator.load_state_dict(self._make_generator(self.image_shape).state_dict())
+
+    # Evaluation
+
+    def on_test_epoch_start(self) -> None:
+        """Start counting anew."""
+        super().on_test_epoch_start()
+        self.test_correct.reset()
+
+    def validation_step(self, batch: tuple[Tensor, Tensor] | int, batch_idx: int) -> None:
+        """Evaluate a batch, or count the agreement on an invented one."""
+        if isinstance(batch, int):
+            self._agree("val", batch)
+        else:
+            super().validation_step(batch, batch_idx)
+
+    def test_step(self, batch: tuple[Tensor, Tensor] | int, batch_idx: int) -> Tensor:
+        """Evaluate a batch, and keep which of the student's answers were right; returns its logits."""
+        if isinstance(batch, int):
+            return self._agree("test", batch)
+        logits = super().test_step(batch, batch_idx)
+        self.test_correct.update((logits.argmax(dim=1) == batch[1]).float())
+        return logits
+
+    def _agree(self, stage: str, number: int) -> Tensor:
+        """Compare student and teacher on held-out inventions; returns the student's logits."""
+        x = self._held_out(stage, number)
+        logits = self.student(x)
+        self.agreement.update(logits, self.teacher(x).argmax(dim=1))
+        return logits
+
+    def _log(self, stage: str) -> None:
+        if self.sees_no_images:
+            self.log_agreement(stage)
+            return
+        super()._log(stage)
+        if stage == "val":
+            self._choose_without_images()
+
+    def _choose_without_images(self) -> None:
+        self.agreement.reset()
+        with self.trainer.precision_plugin.forward_context():
+            for number in range(HELD_OUT_BATCHES):
+                self._agree("val", number)
+        agreement = self.agreement.compute()
+        self.log("val/agreement_invented", agreement, sync_dist=True)
+        best = self.run_facts.get("without_images", {"val/agreement_invented": -1.0})["val/agreement_invented"]
+        if not self.trainer.sanity_checking and agreement > best:
+            self.run_facts["without_images"] = {
+                "epoch": self.current_epoch + 1,
+                "val/agreement_invented": agreement.item(),
+                "val/acc": accuracy(self.evaluations["val"].confusion.compute()).item(),  # type: ignore[operator,union-attr]
+            }
+
+    def on_test_epoch_end(self) -> None:
+        """Log the accuracies on the whole test set and on its subsets."""
+        super().on_test_epoch_end()
+        if self.sees_no_images:
+            return
+        correct = self.test_correct.compute()
+        order = torch.randperm(len(correct), generator=torch.Generator().manual_seed(0)).to(correct.device)
+        for name, share in TEST_SUBSETS.items():
+            self.log(f"test/acc_{name}", correct[order[: math.ceil(share * len(correct))]].mean())
+
+
+def class_entropy(counts: Tensor) -> float:
+    """Compute the entropy of a class histogram as a share of the greatest possible, log(number of classes).
+
+    Args:
+        counts: Number of images of each class. Shape (num_classes,).
+
+    Returns:
+        1 if all classes are equally frequent, 0 if there is only one.
+    """
+    shares = counts.cpu().double() / counts.sum().item()
+    return float(torch.special.entr(shares).sum() / math.log(len(counts)))
+
+
+def pairwise_distance(x: Tensor) -> Tensor:
+    """Compute the root of the mean squared difference of a value between two images, over all pairs of images.
+
+    That is the root of twice the variance over images, averaged over values: independent images of unit variance are
+    1.41 apart, equal ones 0.
+
+    Args:
+        x: Images (B, C, H, W), B at least 2.
+    """
+    return (2 * x.float().var(dim=0, correction=1).mean()).sqrt()

@@ -1,0 +1,220 @@
+"""What distillations without data share: labelled noise, the watch over the inventions, the choice without images."""
+
+import copy
+import time
+from itertools import pairwise
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from conftest import TINY_DATA, TINY_DFAD, TINY_TRAINER, make_trainer, run_card, run_cli
+from test_dfad import Recorder, make_task
+
+from lightning_tasks import BatchNormStatisticsLoss, ImageBank, OneHotLoss
+from lightning_tasks.data_free import HELD_OUT_BATCHES, pairwise_distance
+from lightning_tasks.losses import Invented
+from lightning_tasks.networks import ImageGenerator
+from lightning_tasks.stopwatch import Stopwatch
+
+
+def labelled(teacher_ckpt, **options):
+    return make_task(
+        teacher_ckpt, generator=lambda shape: ImageGenerator(shape, latent_dim=16, width=4), conditional=True, **options
+    )
+
+
+class TestConditional:
+    def test_noise_names_the_class_and_has_the_mean_square_of_noise(self, teacher_ckpt):
+        task, _ = labelled(teacher_ckpt)
+        z, y = task._draw_noise(400, torch.Generator().manual_seed(1))
+        assert z.shape == (400, 16)
+        assert torch.equal(z[:, :10].argmax(dim=1), y)
+        assert (z[:, :10] != 0).sum() == 400
+        torch.testing.assert_close(z[:, :10].square().mean(), torch.tensor(1.0))
+        assert 0.9 < z[:, 10:].std() < 1.1
+        assert set(y.tolist()) == set(range(10))
+
+    def test_the_generator_is_held_against_the_class_that_it_was_asked_for(self, teacher_ckpt):
+        logits = torch.tensor([[2.0, 0.0, 1.0], [0.0, 5.0, 0.0]])
+        asked = Invented(torch.zeros(2, 1, 1, 1), None, logits, (), torch.tensor([2, 1]))
+        by_hand = -(logits.log_softmax(1)[0, 2] + logits.log_softmax(1)[1, 1]) / 2
+        torch.testing.assert_close(OneHotLoss()(asked), by_hand)
+        assert OneHotLoss()(asked._replace(y=None)) < by_hand
+
+        pl.seed_everything(3)
+        task, data = labelled(teacher_ckpt, generator_losses=[OneHotLoss()], student_steps=1)
+        seen = []
+        task.generator_losses[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        asked_for = []
+        task.generator.register_forward_pre_hook(lambda _, given: asked_for.append(given[0][:, :10].argmax(dim=1)))
+        make_trainer(limit_train_batches=1).fit(task, data)
+        assert any(torch.equal(seen[0].y, each) for each in asked_for)
+
+    def test_noise_without_room_for_the_classes_is_refused(self, teacher_ckpt):
+        with pytest.raises(ValueError, match="latent_dim must be above the 10 classes"):
+            make_task(teacher_ckpt, conditional=True)  # 8 numbers
+
+
+def test_the_student_waits_while_the_generator_warms_up(teacher_ckpt):
+    task, data = make_task(teacher_ckpt, warm_up_epochs=1, generator_losses=[OneHotLoss(2.0)], bank=ImageBank(64))
+    student = copy.deepcopy(task.student.state_dict())
+    recorder, losses, asked = Recorder(), [], []
+    task.student.register_forward_hook(lambda module, *_: asked.append(module.training))
+    task.track = lambda name, value, count: losses.append((name, value.item()))
+    trainer = make_trainer(recorder, limit_train_batches=2, max_epochs=2, limit_val_batches=0)
+
+    class Look(pl.Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            if trainer.current_epoch == 0:
+                same = zip(student.values(), pl_module.student.state_dict().values(), strict=True)
+                assert all(torch.equal(a, b) for a, b in same)
+                assert True not in asked
+                assert len(pl_module.bank) == 0
+                assert pl_module.fake_class_counts.sum() == 2 * 8
+
+    trainer.callbacks.append(Look())
+    trainer.fit(task, data)
+    assert [player for player, _ in recorder.steps] == ["generator"] * 2 + (["student"] * 5 + ["generator"]) * 2
+    (one_hot, generator) = (value for name, value in losses[:2])
+    assert generator == pytest.approx(2 * one_hot, rel=1e-5)  # no disagreement in it
+    assert True in asked
+    task, data = make_task(teacher_ckpt, warm_up_epochs=3)
+    trainer = make_trainer(max_epochs=2)
+    with pytest.raises(ValueError, match="warm_up_epochs: 3 of 2 epochs leave the student none"):
+        trainer.fit(task, data)
+
+
+def test_pairwise_distance_over_all_pairs():
+    x = torch.randn(5, 2, 3, 3) + 4
+    pairs = [(x[i] - x[j]).square().mean() for i in range(5) for j in range(i)]
+    torch.testing.assert_close(pairwise_distance(x), (sum(pairs) / len(pairs)).sqrt())
+    assert pairwise_distance(x[:1].expand(4, -1, -1, -1)) == 0
+
+
+def test_the_watch_by_hand(teacher_ckpt):
+    torch.manual_seed(2)
+    task, data = make_task(teacher_ckpt, batch_size=16)
+    trainer = make_trainer()
+    trainer.fit(task, data)
+    logged = trainer.callback_metrics
+    task.eval()
+    with torch.no_grad():
+        x = task._held_out("val", 0)
+        logits, statistics = task.teacher.observe(x)
+        same = (task.student(x).argmax(1) == logits.argmax(1)).float().mean()
+    distance = BatchNormStatisticsLoss()(Invented(x, None, logits, statistics))
+    assert logged["train/agreement"] == pytest.approx(same.item())
+    assert logged["train/pairwise_distance"] == pytest.approx(pairwise_distance(x).item(), rel=1e-4)
+    assert logged["train/statistics_distance"] == pytest.approx(distance.item(), rel=1e-4)
+    shares = [logged[f"train/time_{name}"].item() for name in ("inventing", "student", "generator")]
+    assert all(0 < share < 1 for share in shares)
+    assert sum(shares) <= 1
+
+
+def test_the_choice_without_images_by_hand(teacher_ckpt):
+    """Three validations; the best agreement on inventions is not the last, nor that of the best accuracy."""
+    task, data = make_task(teacher_ckpt)
+    seen = []
+    agreements = iter([0.1, 0.7, 0.7, 0.3])  # the first of the sanity check
+
+    class Look(pl.Callback):
+        def on_validation_end(self, trainer, pl_module):
+            seen.append({name: value.item() for name, value in trainer.callback_metrics.items()})
+
+    measure, count = task.agreement.compute, []
+
+    def compute():
+        count.append(1)
+        return measure() if len(count) % 2 else torch.tensor(next(agreements))  # of images, then of inventions
+
+    task.agreement.compute = compute
+    make_trainer(Look(), max_epochs=3, num_sanity_val_steps=1, limit_val_batches=1.0).fit(task, data)
+    chosen = task.run_facts["without_images"]
+    assert chosen["epoch"] == 1
+    assert chosen["val/agreement_invented"] == pytest.approx(0.7)
+    assert chosen["val/acc"] == pytest.approx(seen[1]["val/acc"])
+    assert seen[3]["val/agreement_invented"] == pytest.approx(0.3)
+
+
+def test_agreement_on_inventions_by_hand(teacher_ckpt):
+    torch.manual_seed(2)
+    task, data = make_task(teacher_ckpt, batch_size=16)
+    trainer = make_trainer(limit_val_batches=1.0)
+    found = trainer.validate(task, data, verbose=False)[0]
+    task.eval()
+    with torch.no_grad():
+        x = torch.cat([task._held_out("val", number) for number in range(HELD_OUT_BATCHES)])
+        same = (task.student(x).argmax(1) == task.teacher(x).argmax(1)).float().mean()
+    assert found["val/agreement_invented"] == pytest.approx(same.item())
+    assert found["val/agreement"] != pytest.approx(same.item())
+
+
+def collapsing(teacher_ckpt, then):
+    return run_cli(
+        "fit",
+        *TINY_DFAD,
+        *TINY_DATA,
+        *TINY_TRAINER,
+        f"--model.teacher_ckpt={teacher_ckpt}",
+        "--trainer.max_epochs=3",
+        "--model.collapse_entropy=1.01",  # no histogram is that even
+        f"--model.on_collapse={then}",
+    )
+
+
+def test_a_collapse_ends_the_run(teacher_ckpt):
+    collapsing(teacher_ckpt, "stop")
+    card = run_card()
+    assert card["epochs"] == 1
+    assert card["collapsed_epochs"] == 1
+    assert card["ended_by"] == "collapse of the generator in epoch 0"
+
+
+def test_a_collapse_starts_the_generator_anew(teacher_ckpt):
+    task, data = make_task(teacher_ckpt, collapse_entropy=1.01, on_collapse="restart")
+    weights = []
+
+    class Look(pl.Callback):
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            weights.append(pl_module.generator.layers[0].weight.detach().clone())
+            assert len(trainer.optimizers[1].state) == 14
+
+        def on_train_epoch_end(self, trainer, pl_module):
+            weights.append(pl_module.generator.layers[0].weight.detach().clone())
+            assert len(trainer.optimizers[1].state) == 0
+
+        def on_train_batch_start(self, trainer, pl_module, *_):
+            weights.append(pl_module.generator.layers[0].weight.detach().clone())
+
+    make_trainer(Look(), max_epochs=2, limit_train_batches=2).fit(task, data)
+    assert task.run_facts["generator_restarts"] == task.run_facts["collapsed_epochs"] == 2
+    # Of each epoch: before and after a round, before and after the next, after the restart.
+    moved = [(b - a).abs().max() for a, b in pairwise(weights)]
+    assert max(moved[0], moved[2]) < 0.01  # Adam moves by 1e-3 a step
+    assert moved[3] > 0.1
+    assert moved[4] == 0
+    assert not torch.equal(weights[4], weights[9])  # another start each time
+
+
+def test_images_of_another_shape_are_refused(teacher_ckpt):
+    with pytest.raises(ValueError, match=r"generator: its images have shape \(1, 32, 32\)"):
+        make_task(teacher_ckpt, generator=lambda shape: ImageGenerator((1, 32, 32), latent_dim=8, width=4))
+
+
+def test_a_bank_beyond_memory_is_refused_before_the_start(teacher_ckpt):
+    task, data = make_task(teacher_ckpt, bank=ImageBank(10**12))
+    with pytest.raises(ValueError, match=r"1,000,000,000,000 images of shape \(1, 16, 16\) need 275,671.5 GiB"):
+        make_trainer().fit(task, data)
+
+
+def test_stopwatch_adds_up_the_parts():
+    watch = Stopwatch(torch.device("cpu"))
+    for _ in range(2):
+        with watch.part("long"):
+            time.sleep(0.06)
+        with watch.part("short"):
+            time.sleep(0.02)
+    time.sleep(0.04)
+    shares = watch.shares()
+    assert shares["long"] > 2 * shares["short"] > 0.1
+    assert 0.6 < sum(shares.values()) < 0.95
