@@ -8,7 +8,14 @@ from lightning_tasks.distillation import DistillationTask
 from lightning_tasks.image_bank import ImageBank
 from lightning_tasks.image_task import ImageTask
 from lightning_tasks.kd import KDTask
-from lightning_tasks.losses import BatchNormStatisticsLoss, ClassBalanceLoss, DecoupledLoss, HintonLoss, OneHotLoss
+from lightning_tasks.losses import (
+    ActivationLoss,
+    BatchNormStatisticsLoss,
+    ClassBalanceLoss,
+    DecoupledLoss,
+    HintonLoss,
+    OneHotLoss,
+)
 from lightning_tasks.multi_task import MultiTask
 from lightning_tasks.networks import (
     CNN,
@@ -28,6 +35,7 @@ from lightning_tasks.sketch import SketchTask
 __all__ = [
     "CNN",
     "MLP",
+    "ActivationLoss",
     "BaseTask",
     "BatchNormStatisticsLoss",
     "ByHandTask",

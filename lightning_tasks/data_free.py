@@ -185,7 +185,7 @@ class DataFreeTask(DistillationTask):
     def _look(self) -> dict[str, Tensor]:
         with undisturbed(self), self.trainer.precision_plugin.forward_context():
             x = self._held_out("val", 0)
-            logits_t, statistics = self.teacher.observe(x)
+            logits_t, statistics, _ = self.teacher.observe(x)
             logits_s = self.student(x)
         same = logits_s.argmax(dim=1) == logits_t.argmax(dim=1)
         found = {"agreement": same.float().mean(), "pairwise_distance": pairwise_distance(x)}

@@ -17,6 +17,7 @@ from lightning_tasks.image_bank import ImageBank
 from lightning_tasks.losses import AdversarialL1Loss, GeneratorLoss, Invented, SoftTargetLoss
 from lightning_tasks.networks import NetworkCallable
 from lightning_tasks.stopwatch import Stopwatch
+from lightning_tasks.teacher import Observed
 from runs.facts import ImageFacts
 
 
@@ -27,10 +28,11 @@ class DFADTask(DataFreeTask):
     invented images, then the generator takes `generator_steps` steps towards images on which they disagree. No real
     image is read in training; the training loader yields step numbers.
 
-    Logs `train/loss_student` (mean absolute difference of logits), `train/loss_generator` (its negative, with the
-    further losses of the generator by their weights), `train/loss_<name>` of each of these, and of the time of an epoch
-    the shares of making and answering images, `train/time_inventing`, of the student's steps, `train/time_student`,
-    and of the generator's, `train/time_generator`, on top of DataFreeTask's metrics.
+    Logs `train/loss_student` (mean absolute difference of logits and `soft_loss`, by their weights),
+    `train/loss_generator` (the negative of the difference, with the generator's further losses by their weights),
+    `train/loss_<name>` of each of these, and of the time of an epoch the shares of making and answering images,
+    `train/time_inventing`, of the student's steps, `train/time_student`, and of the generator's,
+    `train/time_generator`, on top of DataFreeTask's metrics.
 
     Args:
         facts: See ImageFacts; they must be the teacher's.
@@ -42,6 +44,7 @@ class DFADTask(DataFreeTask):
         adversarial_where_agreed: Count the disagreement only of images on which both networks name the same class.
         bank: Let the student learn from a store of inventions, to which each round adds one batch. None, the paper's
             method, makes `student_steps` batches a round instead, each of which the teacher answers.
+        l1_weight: Of the absolute difference of logits in the student's loss; 1 in the paper.
         soft_loss: Added to the student's loss, on the same images. None in the paper.
         student_steps: Student steps in a round (k of the paper: 5).
         generator_steps: Generator steps in a round.
@@ -69,6 +72,7 @@ class DFADTask(DataFreeTask):
         adversarial_weight: float = 1.0,
         adversarial_where_agreed: bool = False,
         bank: ImageBank | None = None,
+        l1_weight: float = 1.0,
         soft_loss: SoftTargetLoss | None = None,
         student_steps: int = 5,
         generator_steps: int = 1,
@@ -92,8 +96,11 @@ class DFADTask(DataFreeTask):
             raise ValueError(f"warm_up_epochs must not be negative, got {warm_up_epochs}")
         if not adversarial_weight and not generator_losses:
             raise ValueError("adversarial_weight: with 0 and no generator_losses the generator learns nothing")
-        if adversarial_weight < 0:
-            raise ValueError(f"adversarial_weight must not be negative, got {adversarial_weight}")
+        if not l1_weight and soft_loss is None:
+            raise ValueError("l1_weight: with 0 and no soft_loss the student learns nothing")
+        for option, weight in (("adversarial_weight", adversarial_weight), ("l1_weight", l1_weight)):
+            if weight < 0:
+                raise ValueError(f"{option} must not be negative, got {weight}")
         if gradient_clip_norm is not None and gradient_clip_norm <= 0:
             raise ValueError(f"gradient_clip_norm must be positive, got {gradient_clip_norm}")
         self.automatic_optimization = False
@@ -102,10 +109,16 @@ class DFADTask(DataFreeTask):
         self.adversarial_weight = adversarial_weight
         self.adversarial_where_agreed = adversarial_where_agreed
         self.bank = bank
+        self.l1_weight = l1_weight
         self.soft_loss = soft_loss
-        self._observes = any(each.needs_statistics for each in generator_losses or ())
-        if self._observes and not self.teacher.batchnorms:
-            raise ValueError("generator_losses: the teacher has no BatchNorm layer; leave BatchNormStatisticsLoss out")
+        self._observes = any(each.needs_statistics or each.needs_features for each in generator_losses or ())
+        for each in generator_losses or ():
+            if each.needs_statistics and not self.teacher.batchnorms:
+                raise ValueError(
+                    f"generator_losses: the teacher has no BatchNorm layer; leave {type(each).__name__} out"
+                )
+            if each.needs_features and self.teacher.last_linear is None:
+                raise ValueError(f"generator_losses: the teacher has no linear layer; leave {type(each).__name__} out")
         self.student_steps = student_steps
         self.generator_steps = generator_steps
         self.warm_up_epochs = warm_up_epochs
@@ -186,7 +199,7 @@ class DFADTask(DataFreeTask):
         """Bring the student nearer to the teacher, a step on each batch."""
         for x, target in lessons:
             logits = self.student(x)
-            loss = self.loss(logits, target)
+            loss = self.l1_weight * self.loss(logits, target)
             if self.soft_loss is not None:
                 soft = self.soft_loss(logits, target, target.argmax(dim=1))
                 self.track("loss_soft", soft, len(x))
@@ -199,10 +212,11 @@ class DFADTask(DataFreeTask):
         with self.toggled_optimizer(optimizer):  # spares the gradients of the student's weights
             for _ in range(self.generator_steps):
                 x, y = self.invent()
-                logits_t, statistics = self.teacher.observe(x) if self._observes else (self.teacher(x), [])
+                seen = self.teacher.observe(x) if self._observes else Observed(self.teacher(x), [], None)
                 plays = self.adversarial_weight > 0 and not self.warms_up
-                invented = Invented(x, self.student(x) if plays else None, logits_t, statistics, y)
-                loss = -self.adversarial_weight * self._disagreement(invented) if plays else logits_t.new_zeros(())
+                logits_s = self.student(x) if plays else None
+                invented = Invented(x, logits_s, seen.logits, seen.statistics, y, seen.features)
+                loss = -self.adversarial_weight * self._disagreement(invented) if plays else x.new_zeros(())
                 for further in self.generator_losses:
                     value = further(invented)
                     self.track(f"loss_{further.name}", value, len(x))
@@ -210,7 +224,7 @@ class DFADTask(DataFreeTask):
                 self._step(optimizer, loss)
                 self.track("loss_generator", loss, len(x))
                 if self.warms_up:
-                    self.count(logits_t)
+                    self.count(seen.logits)
 
     def _disagreement(self, invented: Invented) -> Tensor:
         """Compute the adversarial loss of all images, or of those whose class both networks agree on; 0 of none."""

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
@@ -17,6 +17,20 @@ from runs.facts import require_equal
 from runs.weights import fitting, load_weights, read_checkpoint
 
 AVERAGED = "ema.module."  # before the names of averaged weights in a checkpoint
+
+
+class Observed(NamedTuple):
+    """What a teacher says of images, and what it sees in them.
+
+    Attributes:
+        logits: Shape (B, num_classes).
+        statistics: Of what each BatchNorm layer is given, in order.
+        features: What the last linear layer is given (B, D); None without one.
+    """
+
+    logits: Tensor
+    statistics: list[Statistics]
+    features: Tensor | None
 
 
 class FrozenTeacher(nn.Module):
@@ -52,16 +66,24 @@ class FrozenTeacher(nn.Module):
         kinds = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d
         return [each for each in self.network.modules() if isinstance(each, kinds) and each.running_mean is not None]
 
-    def observe(self, x: Tensor) -> tuple[Tensor, list[Statistics]]:
-        """Map images (B, C, H, W) to logits (B, num_classes), and look at what each BatchNorm layer is given."""
-        found: list[Statistics] = []
+    @property
+    def last_linear(self) -> nn.Linear | None:
+        """The layer that gives the logits, if it is a linear one."""
+        return next((each for each in reversed(list(self.network.modules())) if isinstance(each, nn.Linear)), None)
+
+    def observe(self, x: Tensor) -> Observed:
+        """Map images (B, C, H, W) to logits, and look at what BatchNorm layers and the last linear layer are given."""
+        statistics: list[Statistics] = []
+        features: list[Tensor] = []
 
         def look(layer: Any, inputs: tuple[Tensor, ...]) -> None:
-            found.append(Statistics(*channel_statistics(inputs[0]), layer.running_mean, layer.running_var))
+            statistics.append(Statistics(*channel_statistics(inputs[0]), layer.running_mean, layer.running_var))
 
         hooks = [layer.register_forward_pre_hook(look) for layer in self.batchnorms]
+        if self.last_linear is not None:
+            hooks.append(self.last_linear.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0])))
         try:
-            return self.network(x), found
+            return Observed(self.network(x), statistics, features[0] if features else None)
         finally:
             for hook in hooks:
                 hook.remove()

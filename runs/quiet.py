@@ -11,6 +11,7 @@ HARMLESS_WARNINGS = (
     "Checkpoint directory .* exists and is not empty",  # of the run that is gone on with
     "Found keys that are in the model state dict but not in the checkpoint",  # the teacher is left out of checkpoints
     "The '.*_dataloader' does not have many workers",  # whole batches come from memory
+    "Detected call of .lr_scheduler.step",  # of a student that waits for its generator to warm up
     "LightningCLI's args parameter",  # words that are not those of this process are meant
 )
 

@@ -3,6 +3,7 @@
 import copy
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
@@ -11,6 +12,7 @@ from conftest import TINY_DATA, TINY_DFAD, TINY_TRAINER, make_trainer, run_card,
 from test_dfad import Recorder, make_task
 
 from lightning_tasks import BatchNormStatisticsLoss, ImageBank, OneHotLoss
+from lightning_tasks.callbacks.selection import draw_selection
 from lightning_tasks.data_free import HELD_OUT_BATCHES, pairwise_distance
 from lightning_tasks.losses import Invented
 from lightning_tasks.networks import ImageGenerator
@@ -100,7 +102,7 @@ def test_the_watch_by_hand(teacher_ckpt):
     task.eval()
     with torch.no_grad():
         x = task._held_out("val", 0)
-        logits, statistics = task.teacher.observe(x)
+        logits, statistics, _ = task.teacher.observe(x)
         same = (task.student(x).argmax(1) == logits.argmax(1)).float().mean()
     distance = BatchNormStatisticsLoss()(Invented(x, None, logits, statistics))
     assert logged["train/agreement"] == pytest.approx(same.item())
@@ -218,3 +220,37 @@ def test_stopwatch_adds_up_the_parts():
     shares = watch.shares()
     assert shares["long"] > 2 * shares["short"] > 0.1
     assert 0.6 < sum(shares.values()) < 0.95
+
+
+def test_the_picture_of_the_choice_without_images():
+    """Four validations; images choose the third, the agreement the second, and neither the last."""
+    figure = draw_selection([2, 4, 6, 8], [0.2, 0.9, 0.6, 0.7], [0.1, 0.3, 0.5, 0.4])
+    axes, colours = figure.axes
+    assert axes.get_title() == "rank correlation over 4 validations: 0.20"  # 1 - 6 * (0 + 4 + 4 + 0) / (4 * 15)
+    images, without = axes.get_lines()
+    assert (images.get_label(), images.get_xydata().tolist()) == (
+        "chosen by images: epoch 6, 50.0% right",
+        [[0.6, 0.5]],
+    )
+    assert (without.get_label(), without.get_xydata().tolist()) == (
+        "chosen without images: epoch 4, 30.0% right",
+        [[0.9, 0.3]],
+    )
+    assert axes.collections[0].get_offsets().tolist() == [[0.2, 0.1], [0.9, 0.3], [0.6, 0.5], [0.7, 0.4]]
+    assert axes.collections[0].get_array().tolist() == [2, 4, 6, 8]
+    assert colours.get_ylabel() == "epoch"
+    assert "not defined" in draw_selection([1], [0.5], [0.5]).axes[0].get_title()
+
+
+def test_the_picture_is_drawn_by_a_run(teacher_ckpt):
+    run_cli(
+        "fit",
+        *TINY_DFAD,
+        *TINY_DATA,
+        *TINY_TRAINER,
+        f"--model.teacher_ckpt={teacher_ckpt}",
+        "--trainer.max_epochs=2",
+        "--trainer.callbacks=SelectionPicture",
+    )
+    assert Path("logs/dfad/version_0/figures/selection.png").exists()
+    assert set(run_card()["without_images"]) == {"epoch", "val/agreement_invented", "val/acc"}

@@ -8,7 +8,7 @@ from test_dfad import make_task
 from torch import nn
 from torch.nn import functional as F
 
-from lightning_tasks import BatchNormStatisticsLoss, HintonLoss, ImageBank, OneHotLoss
+from lightning_tasks import ActivationLoss, BatchNormStatisticsLoss, HintonLoss, ImageBank, OneHotLoss
 from lightning_tasks.image_bank import LARGEST
 from lightning_tasks.losses import Invented, Statistics
 from lightning_tasks.teacher import FrozenTeacher
@@ -162,7 +162,7 @@ class TestLosses:
         network[5].running_var.uniform_(1, 2)
         teacher = FrozenTeacher(network)
         x = torch.randn(6, 2, 4, 4, requires_grad=True)
-        logits, (first, second) = teacher.observe(x)
+        logits, (first, second), features = teacher.observe(x)
         given = network[0](x)
         flat = network[4](network[:4](x))
         for found, values, layer in ((first, given.transpose(0, 1).flatten(1), 1), (second, flat.T, 5)):
@@ -171,9 +171,17 @@ class TestLosses:
             assert torch.equal(found.kept_mean, network[layer].running_mean)
             assert torch.equal(found.kept_variance, network[layer].running_var)
         assert torch.equal(logits, network(x))
+        assert torch.equal(features, network[:4](x))
         BatchNormStatisticsLoss()(self.invented(logits, [first, second])).backward()
         assert x.grad.abs().sum() > 0
         assert not network[1]._forward_pre_hooks  # nothing stays
+
+    def test_activation_by_hand(self):
+        features = torch.tensor([[1.0, -2.0, 0.5], [0.0, 4.0, -1.5]])
+        invented = self.invented(torch.zeros(2, 4))._replace(features=features.bfloat16())
+        loss = ActivationLoss()(invented)
+        assert loss.dtype == torch.float32
+        assert loss.item() == -9 / 6
 
     def test_negative_weights_are_refused(self):
         with pytest.raises(ValueError, match="weight must not be negative, got -1"):
@@ -181,6 +189,34 @@ class TestLosses:
 
 
 class TestTask:
+    def test_the_activation_loss_is_of_the_teachers_features(self, teacher_ckpt):
+        task, data = make_task(teacher_ckpt, generator_losses=[ActivationLoss()], adversarial_weight=0.0)
+        tracked, features, students = {}, [], []
+        task.track = lambda name, value, count: tracked.update({name: value.item()})
+        task.teacher.last_linear.register_forward_pre_hook(lambda _, given: features.append(given[0]))
+        task.student.register_forward_hook(lambda *_: students.append(1))
+        make_trainer(limit_train_batches=1, limit_val_batches=0, num_sanity_val_steps=0).fit(task, data)
+        assert len(students) == 5 + 1  # the last for the watch; none in the generator's turn, which has no disagreement
+        assert tracked["loss_activation"] == pytest.approx(-features[-2].abs().mean().item(), rel=1e-5)
+        assert tracked["loss_generator"] == pytest.approx(tracked["loss_activation"], rel=1e-5)
+
+    def test_a_generator_without_any_loss_is_refused(self, teacher_ckpt):
+        with pytest.raises(ValueError, match="the generator learns nothing"):
+            make_task(teacher_ckpt, adversarial_weight=0.0)
+
+    def test_the_students_loss_by_its_weights(self, teacher_ckpt):
+        seen = {}
+        for weight in (1.0, 0.25):
+            pl.seed_everything(1)
+            task, data = make_task(teacher_ckpt, soft_loss=HintonLoss(2.0), l1_weight=weight, student_steps=1)
+            tracked = {}
+            task.track = lambda name, value, count, tracked=tracked: tracked.update({name: value.item()})
+            make_trainer(limit_train_batches=1).fit(task, data)
+            seen[weight] = tracked["loss_student"] - tracked["loss_soft"]
+        assert seen[0.25] == pytest.approx(seen[1.0] / 4, rel=1e-3)
+        with pytest.raises(ValueError, match="l1_weight: with 0 and no soft_loss the student learns nothing"):
+            make_task(teacher_ckpt, l1_weight=0.0)
+
     def test_the_generators_loss_has_all_parts(self, teacher_ckpt):
         losses = [BatchNormStatisticsLoss(2.0), OneHotLoss(3.0)]
         task, data = make_task(teacher_ckpt, generator_losses=losses, adversarial_weight=0.5)

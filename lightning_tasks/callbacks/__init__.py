@@ -16,6 +16,7 @@ from lightning_tasks.callbacks.predictions import PredictionWriter
 from lightning_tasks.callbacks.progress import CompactProgressBar
 from lightning_tasks.callbacks.rate_range import LearningRateRange
 from lightning_tasks.callbacks.run_card import RunCard
+from lightning_tasks.callbacks.selection import SelectionPicture
 from lightning_tasks.callbacks.sketches import SketchPicture
 from lightning_tasks.callbacks.standard import standard_callbacks
 from lightning_tasks.callbacks.summary import NetworkSummary
@@ -42,6 +43,7 @@ __all__ = [
     "PredictionsPicture",
     "ReliabilityPicture",
     "RunCard",
+    "SelectionPicture",
     "SeriesPicture",
     "SketchPicture",
     "TSNEPicture",

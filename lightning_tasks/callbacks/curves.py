@@ -62,7 +62,7 @@ class CurvesPicture(Picture):
 
 
 def draw_curves(history: History, title: str, tested: int | None, units: Mapping[str, str]) -> Figure:
-    """Draw panels with one axis of epochs: losses by their units, accuracies and other shares, the class entropy.
+    """Draw panels with one axis of epochs: losses by their units, shares, the class entropy, times.
 
     Args:
         history: Points (epoch from 0, value) of each metric `<stage>/<quantity>`.
@@ -97,6 +97,8 @@ def _panel(name: str, units: Mapping[str, str]) -> tuple[tuple[int, str], str]:
     quantity = name.partition("/")[2]
     if "entropy" in quantity:
         return (2, ""), "class entropy (1: all equal)"
+    if quantity.startswith("time_"):
+        return (3, ""), "share of the time"
     if is_share(quantity):
         return (1, ""), "share"
     unit = units.get(quantity, "nats")

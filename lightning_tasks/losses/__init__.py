@@ -1,8 +1,9 @@
 """Loss functions: no Lightning, no data."""
 
 from lightning_tasks.losses.cross_entropy import CrossEntropyLoss
-from lightning_tasks.losses.distillation import (
-    AdversarialL1Loss,
+from lightning_tasks.losses.distillation import AdversarialL1Loss
+from lightning_tasks.losses.generator import (
+    ActivationLoss,
     BatchNormStatisticsLoss,
     ClassBalanceLoss,
     GeneratorLoss,
@@ -22,6 +23,7 @@ from lightning_tasks.losses.soft_targets import DecoupledLoss, HintonLoss, SoftT
 from lightning_tasks.losses.uncertainty import UncertaintyWeighting
 
 __all__ = [
+    "ActivationLoss",
     "AdversarialL1Loss",
     "BatchNormStatisticsLoss",
     "ClassBalanceLoss",

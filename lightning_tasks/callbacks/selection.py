@@ -1,0 +1,67 @@
+"""How well the choice of a checkpoint without images does what images would."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from pytorch_lightning import LightningModule, Trainer
+from scipy.stats import spearmanr
+
+from lightning_tasks.callbacks.pictures import Picture, save_figure
+from lightning_tasks.callbacks.run_card import RunCard
+
+
+class SelectionPicture(Picture):
+    """Draws the agreement on inventions against the accuracy, a point a validation, as `figures/selection.png`.
+
+    Works with data-free tasks that validate on images, which log `val/agreement_invented` and `val/acc`.
+    """
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw all validations of the run, those before a resume too."""
+        cards = [each for each in trainer.callbacks if isinstance(each, RunCard)]  # type: ignore[attr-defined]
+        found = [
+            (each["epoch"] + 1, each["metrics"]["val/agreement_invented"], each["metrics"]["val/acc"])
+            for card in cards
+            for each in card.validations
+            if {"val/agreement_invented", "val/acc"} <= each["metrics"].keys()
+        ]
+        if found:
+            save_figure(trainer, draw_selection(*zip(*found, strict=True)), "selection")
+
+
+def draw_selection(epochs: Sequence[int], agreements: Sequence[float], accuracies: Sequence[float]) -> Figure:
+    """Draw validations as points whose colour is the epoch, and name what either criterion would choose.
+
+    Args:
+        epochs: Of each validation, from 1.
+        agreements: Share of inventions to which student and teacher give the same class, which needs no image.
+        accuracies: On validation images.
+    """
+    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+    axes = figure.subplots()
+    points = axes.scatter(agreements, accuracies, c=epochs, cmap="viridis", s=36, zorder=2)
+    figure.colorbar(points, label="epoch")
+    for values, name, marker in ((accuracies, "by images", "s"), (agreements, "without images", "o")):
+        best = int(np.argmax(values))  # the first of equals, as the checkpoint's choice is
+        axes.plot(
+            agreements[best],
+            accuracies[best],
+            marker,
+            markersize=14,
+            markerfacecolor="none",
+            markeredgecolor="crimson",
+            markeredgewidth=1.5,
+            linestyle="none",
+            label=f"chosen {name}: epoch {epochs[best]}, {accuracies[best]:.1%} right",
+        )
+    varied = len(set(agreements)) > 1 and len(set(accuracies)) > 1
+    correlation = f"{spearmanr(agreements, accuracies).statistic:.2f}" if varied else "not defined"
+    axes.set(
+        title=f"rank correlation over {len(epochs)} validations: {correlation}",
+        xlabel="agreement with the teacher on inventions",
+        ylabel="accuracy on validation images",
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=9, loc="best")
+    return figure

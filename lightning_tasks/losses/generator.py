@@ -1,0 +1,156 @@
+"""What a generator may minimise besides the agreement of student and teacher."""
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Statistics(NamedTuple):
+    """Of what a BatchNorm layer is given: those of a batch, and those that it has kept of its training images.
+
+    Attributes:
+        mean: Of each channel over the batch, shape (C,), float32.
+        variance: Of each channel over the batch, shape (C,), float32.
+        kept_mean: Shape (C,).
+        kept_variance: Shape (C,).
+    """
+
+    mean: Tensor
+    variance: Tensor
+    kept_mean: Tensor
+    kept_variance: Tensor
+
+
+class Invented(NamedTuple):
+    """A batch of invented images and what both networks say of it.
+
+    Attributes:
+        x: Images (B, C, H, W) in the space of normalised images.
+        logits_s: Logits of the student (B, num_classes); None while it does not play.
+        logits_t: Logits of the teacher (B, num_classes).
+        statistics: Of the teacher's BatchNorm layers in order, if a loss asks for them.
+        y: Classes (B,) that the generator was asked for, if it was.
+        features: What the teacher's last linear layer is given (B, D), if a loss asks for them.
+    """
+
+    x: Tensor
+    logits_s: Tensor | None
+    logits_t: Tensor
+    statistics: Sequence[Statistics] = ()
+    y: Tensor | None = None
+    features: Tensor | None = None
+
+
+class GeneratorLoss(nn.Module):
+    """What a generator may minimise besides the agreement of student and teacher.
+
+    A subclass has a `name`, under which it is logged, and maps a batch of Invented to a scalar.
+
+    Args:
+        weight: With which it enters the generator's loss; not negative.
+
+    Attributes:
+        needs_statistics: Whether it looks at `statistics`.
+        needs_features: Whether it looks at `features`.
+
+    Raises:
+        ValueError: If the weight is negative.
+    """
+
+    name: ClassVar[str]
+    needs_statistics: ClassVar[bool] = False
+    needs_features: ClassVar[bool] = False
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        if weight < 0:
+            raise ValueError(f"weight must not be negative, got {weight}")
+        self.weight = weight
+
+
+class ClassBalanceLoss(GeneratorLoss):
+    """Negative entropy of the classes that a teacher sees in a batch of invented images.
+
+    The information entropy loss of Chen et al. 2019, "Data-Free Learning of Student Networks",
+    https://arxiv.org/abs/1904.01186: with p the mean of the softmax outputs over the batch, sum_c p_c log p_c. It is
+    least, -log(num_classes), when all classes are equally frequent. Always in float32, also under mixed precision.
+
+    Args:
+        weight: With which it enters the generator's loss.
+    """
+
+    name = "balance"
+
+    def forward(self, invented: Invented) -> Tensor:
+        """Compute the loss from the teacher's logits; a scalar in nats."""
+        # In logarithms, since p log p has no gradient at a p that has underflowed to 0: a collapse would give nan.
+        log_p = invented.logits_t.float().log_softmax(dim=1).logsumexp(dim=0) - math.log(len(invented.x))
+        return (log_p.exp() * log_p).sum()
+
+
+class OneHotLoss(GeneratorLoss):
+    """Cross-entropy of the teacher's answers with the class that was asked for, else the one that it finds likeliest.
+
+    The generator then makes images of which the teacher is sure.
+
+    The one-hot loss of Chen et al. 2019, "Data-Free Learning of Student Networks", https://arxiv.org/abs/1904.01186,
+    equation 5. Always in float32, also under mixed precision.
+
+    Args:
+        weight: With which it enters the generator's loss.
+    """
+
+    name = "one_hot"
+
+    def forward(self, invented: Invented) -> Tensor:
+        """Compute the loss from the teacher's logits; a scalar in nats."""
+        logits = invented.logits_t.float()
+        return F.cross_entropy(logits, logits.argmax(dim=1) if invented.y is None else invented.y)
+
+
+class BatchNormStatisticsLoss(GeneratorLoss):
+    """Distance of a batch from the training images, as the teacher's BatchNorm layers remember them.
+
+    Yin et al. 2020, "Dreaming to distill", https://arxiv.org/abs/1912.08795, equation 4: the sum over layers of
+    ||m_l - kept m_l||_2 + ||v_l - kept v_l||_2 with mean and variance of each channel of the layer's input. Always in
+    float32, also under mixed precision.
+
+    Args:
+        weight: With which it enters the generator's loss.
+    """
+
+    name = "statistics"
+    needs_statistics = True
+
+    def forward(self, invented: Invented) -> Tensor:
+        """Sum the distances of all layers; a scalar in the units of activations."""
+        distances = [
+            torch.linalg.vector_norm(each.mean - each.kept_mean)
+            + torch.linalg.vector_norm(each.variance - each.kept_variance)
+            for each in invented.statistics
+        ]
+        return torch.stack(distances).sum()
+
+
+class ActivationLoss(GeneratorLoss):
+    """Negative mean size of the teacher's features: real images excite its filters more than others do.
+
+    The activation loss of Chen et al. 2019, "Data-Free Learning of Student Networks", https://arxiv.org/abs/1904.01186,
+    equation 6, -||f||_1 of each image, over the number of features too, as in the authors' code. The features are what
+    the last linear layer is given. Always in float32, also under mixed precision.
+
+    Args:
+        weight: With which it enters the generator's loss.
+    """
+
+    name = "activation"
+    needs_features = True
+
+    def forward(self, invented: Invented) -> Tensor:
+        """Compute the loss from the teacher's features; a scalar in the units of activations."""
+        assert invented.features is not None
+        return -invented.features.float().abs().mean()
