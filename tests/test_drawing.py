@@ -8,6 +8,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from torch.nn import functional as F
 
 from lightning_tasks.callbacks.activations import draw_activations
 from lightning_tasks.callbacks.answers import calibration, calibration_error, draw_answers, draw_reliability
@@ -173,8 +174,15 @@ class TestGenerated:
         seen[seen == 2] = num_classes - 1
         counts = (torch.arange(num_classes) * 7 + 5) % 31  # neither in order nor equal
         names = [f"name {label}" for label in range(num_classes)]
-        figure = draw_generated(images, seen, counts, names, "a title")
+        sure = torch.linspace(0.5, 0.9, 12)
+        rest = (1 - sure[:, None]) / (num_classes - 1)
+        probabilities = torch.where(F.one_hot(seen, num_classes) == 1, sure[:, None], rest)
+        figure = draw_generated(images, probabilities, counts, names, "a title")
         assert len(figure.axes) == 2 * blocks
+        said = [text.get_text() for axes in figure.axes[1::2] for text in axes.texts]
+        last = [1, 4]
+        first = [index for index in range(12) if index not in last]
+        assert said == [f"{sure[first].mean():.0%}", *[""] * (num_classes - 2), f"{sure[last].mean():.0%}"]
         rows = self.rows_of(figure)
         assert list(rows) == names
         for label, name in enumerate(names):
@@ -195,7 +203,9 @@ class TestGenerated:
         images = torch.rand(20, 3, 32, 32)
         seen = torch.arange(20) % 7
         title = "after epoch 500\nthe first of 512 images by the class that the teacher sees"
-        figure = draw_generated(images, seen, torch.zeros(len(names), dtype=torch.long), names, title)
+        figure = draw_generated(
+            images, F.one_hot(seen, len(names)).float(), torch.zeros(len(names), dtype=torch.long), names, title
+        )
         require_readable(figure, *(() if len(names) <= 10 else (1200, 5)))
         tile = np.asarray(figure.axes[0].images[0].get_array())[1:33, 1:33]
         assert np.allclose(tile, images[0].permute(1, 2, 0))

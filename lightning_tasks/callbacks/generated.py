@@ -43,18 +43,16 @@ class GeneratedPicture(SeriesPicture):
         images, probabilities = task.sample(self.num_images)
         names = trainer.datamodule.class_names  # type: ignore[attr-defined]
         title = f"after epoch {epoch}\nthe first of {len(images)} images by the class that the teacher sees"
-        figure = draw_generated(
-            images.float().cpu(), probabilities.argmax(dim=1).cpu(), task.fake_class_counts.cpu(), names, title
-        )
+        figure = draw_generated(images.float().cpu(), probabilities.cpu(), task.fake_class_counts.cpu(), names, title)
         save_figure(trainer, figure, "generated", epoch)
 
 
-def draw_generated(images: Tensor, seen: Tensor, counts: Tensor, names: list[str], title: str) -> Figure:
-    """Draw a row of images for each class, and beside it the share of the class in an epoch's images.
+def draw_generated(images: Tensor, probabilities: Tensor, counts: Tensor, names: list[str], title: str) -> Figure:
+    """Draw a row of images for each class; beside it its share in an epoch's images and the teacher's confidence.
 
     Args:
         images: Shape (N, C, H, W), in [0, 1], with C 1 or 3.
-        seen: Class of each image. Shape (N,).
+        probabilities: What the teacher says of each image. Shape (N, num_classes).
         counts: Number of images of each class in an epoch. Shape (num_classes,).
         names: Names of the classes.
         title: Above all.
@@ -63,20 +61,24 @@ def draw_generated(images: Tensor, seen: Tensor, counts: Tensor, names: list[str
     rows = -(-len(names) // num_blocks)
     columns, side, size = (8, 0.45, 10.0) if num_blocks == 1 else (4, 0.36, 8.0)
     shares = (counts / counts.sum().clamp(min=1)).tolist()
+    confidence, seen = probabilities.max(dim=1)
+    sure = [f"{confidence[seen == label].mean():.0%}" if (seen == label).any() else "" for label in range(len(names))]
     # All in inches: of a block the names, the images and the bars; the title above.
     named = 0.2 + max(map(len, names)) * size / 115
     shown, high = columns * side * (images.shape[3] + 2) / (images.shape[2] + 2), rows * side
-    block_width, height = named + shown + 1.6, high + 1.3
+    block_width, height = named + shown + 1.6, high + 1.45
     figure = Figure(figsize=(num_blocks * block_width, height))
     figure.suptitle(title, size=11)
     for block in range(num_blocks):
         labels = range(block * rows, min((block + 1) * rows, len(names)))
         left = block * block_width + named
-        axes = add_axes(figure, left, 0.7, shown, high)
+        axes = add_axes(figure, left, 0.85, shown, high)
         _draw_rows(axes, [images[seen == label][:columns] for label in labels], rows, columns)
         axes.set_yticks(range(len(labels)), [names[label] for label in labels], size=size)
-        bars = add_axes(figure, left + shown + 0.1, 0.7, 1.2, high, sharey=axes)
+        bars = add_axes(figure, left + shown + 0.1, 0.85, 1.2, high, sharey=axes)
         _draw_shares(bars, [shares[label] for label in labels], max(shares), 1 / len(names))
+        for row, label in enumerate(labels):
+            bars.text(0.98, row, sure[label], va="center", ha="right", size=7, transform=bars.get_yaxis_transform())
     return figure
 
 
@@ -101,8 +103,8 @@ def _draw_shares(bars: Axes, shares: list[float], greatest: float, equal: float)
     """Draw the share of each row's class as a bar beside it, and a line where all would be if they were equal."""
     bars.barh(range(len(shares)), shares, height=0.7)
     bars.axvline(equal, color="black", linewidth=0.8, linestyle="--")
-    bars.set_xlim(0, 1.05 * max(greatest, equal))
+    bars.set_xlim(0, 1.4 * max(greatest, equal))  # with room for the confidence
     bars.set_xticks([equal], [f"{equal:.2g}"], size=8)
-    bars.set_xlabel("share of the epoch\n(line: all equal)", size=8)
+    bars.set_xlabel("share of the epoch\n(line: all equal);\n%: teacher's confidence", size=8)
     bars.tick_params(left=False, labelleft=False)
     bars.spines[["top", "right"]].set_visible(False)
