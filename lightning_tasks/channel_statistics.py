@@ -10,7 +10,8 @@ from torch.autograd.function import once_differentiable
 class _ChannelStatistics(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-        kept = x.new_zeros(x.shape[1], dtype=torch.float32)  # asked for only so that sums are in float32
+        # The running statistics are asked for only so that half-precision values are summed in float32.
+        kept = x.new_zeros(x.shape[1], dtype=torch.promote_types(x.dtype, torch.float32))
         mean, variance = torch.batch_norm_update_stats(x, kept, kept.clone(), 0.0)
         ctx.save_for_backward(x, mean)
         return mean, variance
@@ -37,6 +38,6 @@ def channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
         x: Values (B, C, ...), of any floating-point precision.
 
     Returns:
-        Two tensors (C,) in float32.
+        Two tensors (C,) in float32, or in float64 of such values.
     """
     return _ChannelStatistics.apply(x)

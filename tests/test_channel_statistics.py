@@ -32,3 +32,9 @@ def test_half_precision_is_summed_in_float32() -> None:
     torch.testing.assert_close(mean.double(), wanted[1], rtol=1e-4, atol=1e-4)
     variance.sum().backward()
     assert x.grad.dtype == torch.bfloat16
+
+
+def test_double_precision_stays_so_and_its_gradient_is_that_of_differences() -> None:
+    x = torch.randn(3, 4, 2, 5, dtype=torch.float64, requires_grad=True)
+    assert channel_statistics(x)[1].dtype == torch.float64
+    assert torch.autograd.gradcheck(channel_statistics, (x,))

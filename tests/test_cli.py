@@ -56,7 +56,7 @@ def test_config_is_fitted_tested_and_predicted(config, tmp_path, mnist_root, cif
         words += [f"--model.teacher_ckpt={untrained_teacher(tmp_path, options, config)}"]
         words += ["--trainer.check_val_every_n_epoch=1"]
     if task["class_path"] == "DFADTask":
-        words += ["--model.batch_size=4", "--model.teacher_acc=null"]
+        words += ["--model.batch_size=4", "--model.teacher_acc=null", "--model.warm_up_epochs=0"]
     run_cli("fit", *words)
     card = run_card(config.stem)
     assert card["partial"] == {"train": 1, "val": 1, "test": 1}

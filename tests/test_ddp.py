@@ -20,7 +20,7 @@ torch.set_num_threads(1)
 import cli, lightning_tasks
 
 seen = {{"noise": [], "steps": 0}}
-invent = lightning_tasks.DFADTask._invent
+invent = lightning_tasks.DFADTask.invent
 step = lightning_tasks.{task}.training_step
 
 def spy_invent(self):
@@ -33,7 +33,7 @@ def spy_step(self, batch, batch_idx):
     seen["steps"] += 1
     return step(self, batch, batch_idx)
 
-lightning_tasks.DFADTask._invent = spy_invent
+lightning_tasks.DFADTask.invent = spy_invent
 lightning_tasks.{task}.training_step = spy_step
 run = cli.main(sys.argv[1:])
 task = run.trainer.lightning_module

@@ -150,7 +150,12 @@ def test_curves_of_a_resumed_run_are_whole(monkeypatch):
 
 
 def test_curves_know_which_losses_are_not_in_nats():
-    assert DFADTask.units == {"loss_student": "logits", "loss_generator": "logits"}
+    assert DFADTask.units == {
+        "loss_student": "logits",
+        "loss_generator": "logits",
+        "statistics_distance": "activations",
+        "pairwise_distance": "distance of images",
+    }
 
 
 def stopping():
