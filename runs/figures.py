@@ -22,3 +22,8 @@ def shown(metric: str, values: Sequence[float], digits: int = 2) -> str:
     factor, digits = (100, digits) if is_share(metric) else (1, 4)
     mean = f"{factor * statistics.mean(values):.{digits}f}"
     return mean if len(values) == 1 else f"{mean} ± {factor * statistics.stdev(values):.{digits}f}"
+
+
+def with_unit(metric: str) -> str:
+    """Name a metric as an axis does."""
+    return f"{metric} in percent" if is_share(metric) else metric

@@ -9,7 +9,9 @@ from typing import Any
 
 import yaml
 
-ALLOWED = ("config", "axes", "options", "seeds", "metrics", "columns", "reported")
+Row = dict[str, Any]  # what came of one cell
+
+ALLOWED = ("config", "axes", "options", "seeds", "metrics", "columns", "reported", "over_time")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Sweep:
         seeds: Each cell is run with each seed.
         metrics: Of the run card, shown in the table; only one if there are columns.
         reported: What others report for a row: {axis: choice, ..., "values": {metric: number}}.
+        over_time: Metrics of validation to be drawn over the seconds of `fit`, each with the value whose time the table
+            tells.
     """
 
     name: str
@@ -50,6 +54,7 @@ class Sweep:
     seeds: list[int] = field(default_factory=lambda: [42])
     metrics: list[str] = field(default_factory=lambda: ["test/acc"])
     reported: list[dict[str, Any]] = field(default_factory=list)
+    over_time: dict[str, float] = field(default_factory=dict)
 
     def cells(self) -> list[Cell]:
         """List every combination of choices, the last axis changing fastest."""
@@ -69,6 +74,12 @@ class Sweep:
     def command(self, cell: Cell) -> list[str]:
         """Give the command line of a cell, without its seed."""
         return ["fit", f"--config={self.config}", *cell.words, f"--experiment={self.experiment(cell)}"]
+
+    def layout(self) -> tuple[list[str], list[dict[str, str]]]:
+        """Give the axes that run down the table, and the choices {axis: name} of each column."""
+        down = [axis for axis in self.axes if axis not in self.columns]
+        names = itertools.product(*(self.axes[axis] for axis in self.columns))
+        return down, [dict(zip(self.columns, each, strict=True)) for each in names]
 
     def reported_values(self, cell: Cell) -> dict[str, float]:
         """Give what others report, by metric, for the row of the table that a cell is in."""
@@ -115,6 +126,10 @@ def read(path: Path) -> Sweep:
         raise ValueError(f"{path}: metrics must be a list of names, got {sweep.metrics!r}")
     if len(sweep.metrics) > 1 and sweep.columns:
         raise ValueError(f"{path}: several metrics need columns: [], got {', '.join(sweep.columns)}")
+    if not isinstance(sweep.over_time, dict) or not all(isinstance(each, float) for each in sweep.over_time.values()):
+        raise ValueError(f"{path}: over_time must map metrics to the values to be reached, got {sweep.over_time!r}")
+    if sweep.over_time and sweep.columns:
+        raise ValueError(f"{path}: over_time needs columns: [], got {', '.join(sweep.columns)}")
     down = [axis for axis in axes if axis not in sweep.columns]
     for row in sweep.reported:
         if set(row) != {*down, "values"} or any(row[axis] not in axes[axis] for axis in down):

@@ -1,4 +1,4 @@
-"""A sweep as CSV, Markdown and a picture."""
+"""A sweep as CSV and Markdown, beside its pictures."""
 
 import csv
 import itertools
@@ -8,15 +8,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
-from runs.figures import is_share, shown
-from sweeps.plan import Sweep
+from runs.figures import shown, with_unit
+from sweeps.pictures import draw, draw_over_time
+from sweeps.plan import Row, Sweep
 
 Card = dict[str, Any]
-Row = dict[str, Any]
 
 
 def rows(sweep: Sweep, cards: Iterable[Card], hashes: Mapping[str, str]) -> list[Row]:
@@ -46,37 +42,58 @@ def rows(sweep: Sweep, cards: Iterable[Card], hashes: Mapping[str, str]) -> list
             row[f"{metric} std"] = statistics.stdev(each) if len(each) > 1 else None
             row[f"{metric} reported"] = reported.get(metric)
         row["seconds"] = statistics.median(card["seconds"] for card in group) if group else None
+        row["over_time"] = [card["over_time"] for card in group if "over_time" in card]
+        for metric, value in sweep.over_time.items():
+            times = [_reached(each, metric, value) for each in row["over_time"]]
+            row[_until(metric, value)] = statistics.median(times) if times else None
         result.append(row)
     return result
 
 
+def _reached(over_time: dict[str, list[float]], metric: str, value: float) -> float:
+    """Give the seconds after which a metric was first as good as a value; infinity if it never was."""
+    pairs = zip(over_time["seconds"], over_time[metric], strict=True)
+    return next((seconds for seconds, reached in pairs if reached >= value), math.inf)
+
+
+def _until(metric: str, value: float) -> str:
+    return f"seconds to {metric} {shown(metric, [value], 0)}"
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else "never" if value == math.inf else f"{value:.0f}"
+
+
 def write(sweep: Sweep, table: list[Row], folder: Path) -> None:
-    """Write `<name>.csv`, `<name>.md` and `<name>.png` into a folder."""
+    """Write `<name>.csv`, `<name>.md`, `<name>.png` and, if the sweep asks, `<name>_over_time.png`."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / f"{sweep.name}.csv", "w", newline="") as file:
-        names = [name for name in table[0] if name != "values"]
+        names = [name for name in table[0] if name not in ("values", "over_time")]
         writer = csv.DictWriter(file, fieldnames=names, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         for row in table:
             writer.writerow({key: f"{value:.4g}" if isinstance(value, float) else value for key, value in row.items()})
     (folder / f"{sweep.name}.md").write_text(markdown(sweep, table) + "\n")
     draw(sweep, table).savefig(folder / f"{sweep.name}.png", dpi=110, bbox_inches="tight")
+    if sweep.over_time:
+        draw_over_time(sweep, table).savefig(folder / f"{sweep.name}_over_time.png", dpi=110, bbox_inches="tight")
 
 
 def markdown(sweep: Sweep, table: list[Row]) -> str:
     """Write a row for each choice on the axes that run down, and a column for each on those that run across.
 
-    If none runs across, the columns are the metrics and the median seconds of `fit`. What others report of a metric
-    stands right after it.
+    If none runs across, the columns are the metrics and median seconds, of `fit` and until a value was reached. What
+    others report of a metric stands right after it.
     """
-    down, across = _layout(sweep)
+    down, across = sweep.layout()
     cells = {tuple(row[axis] for axis in sweep.axes): row for row in table}
     reported = [metric for metric in sweep.metrics if any(row[f"{metric} reported"] is not None for row in table)]
     heads = list(down)
     for metric in sweep.metrics:
         heads += [", ".join(each.values()) or metric for each in across]
         heads += [f"{metric}, reported"] * (metric in reported)
-    heads += ["seconds"] * (not sweep.columns)
+    times = ["seconds", *(_until(*each) for each in sweep.over_time.items())] if not sweep.columns else []
+    heads += times
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for names in itertools.product(*(sweep.axes[axis] for axis in down)):
         values = dict(zip(down, names, strict=True))
@@ -88,62 +105,10 @@ def markdown(sweep: Sweep, table: list[Row]) -> str:
             if metric in reported:
                 number = first[f"{metric} reported"]
                 line.append(shown(metric, [] if number is None else [number], 1))
-        if not sweep.columns:
-            line.append("-" if first["seconds"] is None else f"{first['seconds']:.0f}")
+        line += [_seconds(first[each]) for each in times]
         lines.append("| " + " | ".join(line) + " |")
     counts = sorted({row["seeds"] for row in table})
     seeds = " to ".join(map(str, sorted({counts[0], counts[-1]}))) + (" seed" if counts == [1] else " seeds")
     by = f" by {', '.join(sweep.columns)}" if sweep.columns else ""
-    lines += ["", f"{', '.join(map(_with_unit, sweep.metrics))}{by}; {seeds} a cell."]
+    lines += ["", f"{', '.join(map(with_unit, sweep.metrics))}{by}; {seeds} a cell."]
     return "\n".join(lines)
-
-
-def draw(sweep: Sweep, table: list[Row]) -> Figure:
-    """Draw a panel for each metric: a line for each row of the table, with a dot for each cell in it."""
-    down, _ = _layout(sweep)
-    height = math.prod(len(sweep.axes[axis]) for axis in down)
-    figure = Figure(figsize=(4.5 + 3.5 * len(sweep.metrics), 1.4 + 0.42 * height), layout="constrained")
-    panels = figure.subplots(1, len(sweep.metrics), sharey=True, squeeze=False)[0]
-    for axes, metric in zip(panels, sweep.metrics, strict=True):
-        _draw_metric(axes, sweep, table, metric)
-    panels[0].set(ylabel=", ".join(down), title=sweep.name)
-    return figure
-
-
-def _draw_metric(axes: Axes, sweep: Sweep, table: list[Row], metric: str) -> None:
-    """Draw the dots of a metric, and a cross in each line for what others report."""
-    down, across = _layout(sweep)
-    factor = 100 if is_share(metric) else 1
-    places = {names: -index for index, names in enumerate(itertools.product(*(sweep.axes[axis] for axis in down)))}
-    for index, each in enumerate(across):
-        shift = 0.3 * (0.5 - (index + 0.5) / len(across)) * 2
-        chosen = [row for row in table if all(row[axis] == name for axis, name in each.items())]
-        drawn = [row for row in chosen if row[f"{metric} mean"] is not None]
-        axes.errorbar(
-            [factor * row[f"{metric} mean"] for row in drawn],
-            [places[tuple(row[axis] for axis in down)] + shift for row in drawn],
-            xerr=[factor * (row[f"{metric} std"] or 0) for row in drawn],
-            fmt="o",
-            markersize=5,
-            color=colormaps["tab10" if len(across) <= 10 else "tab20"](index),
-            label=", ".join(f"{axis} {name}" for axis, name in each.items()) or metric,
-        )
-    numbers = {tuple(row[axis] for axis in down): row[f"{metric} reported"] for row in table}
-    reported = {names: factor * number for names, number in numbers.items() if number is not None}
-    if reported:
-        axes.plot(list(reported.values()), [places[names] for names in reported], "kx", markersize=8, label="reported")
-    axes.set_yticks(list(places.values()), [", ".join(names) for names in places])
-    axes.set_xlabel(_with_unit(metric))
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-
-
-def _with_unit(metric: str) -> str:
-    return f"{metric} in percent" if is_share(metric) else metric
-
-
-def _layout(sweep: Sweep) -> tuple[list[str], list[dict[str, str]]]:
-    """Give the axes that run down, and the choices {axis: name} of each column."""
-    down = [axis for axis in sweep.axes if axis not in sweep.columns]
-    names = itertools.product(*(sweep.axes[axis] for axis in sweep.columns))
-    return down, [dict(zip(sweep.columns, each, strict=True)) for each in names]

@@ -85,6 +85,9 @@ def test_card_holds_the_figures_of_the_tested_checkpoint(choice, best):
     card = run_card("scripted")
     assert card["metrics"] == pytest.approx(expected(best), abs=1e-6)
     assert card["best_epoch"] == best
+    assert card["over_time"]["val/acc"] == [0.4, 0.8, 0.6, 0.5]
+    assert card["over_time"].keys() == {"seconds", "val/acc"}
+    assert 0 <= card["over_time"]["seconds"][0] <= card["over_time"]["seconds"][-1] <= card["seconds"]
     assert card["epochs"] == 4
     assert card["experiment"] == "scripted"
     assert card["seed"] == 5
@@ -125,10 +128,14 @@ def test_a_resumed_run_has_the_figures_of_a_whole_one(capsys):
     """The best epoch lies before the stop; the folder is named once absolutely, then relatively."""
     run_cli("fit", *SCRIPTED, "--trainer.max_epochs=3", f"--trainer.default_root_dir={Path('logs').resolve()}")
     assert run_card("scripted")["metrics"]["val/acc_last"] == pytest.approx(0.6)
+    before = run_card("scripted")["over_time"]
     run_cli("fit", *SCRIPTED, FOUR, "--trainer.default_root_dir=logs", "--ckpt_path=last")
     assert "trained on from 3 to 4 epochs" in capsys.readouterr().out
     card = run_card("scripted")
     assert card["metrics"] == pytest.approx(expected(2), abs=1e-6)
+    assert card["over_time"]["val/acc"] == [*before["val/acc"], 0.5]
+    assert card["over_time"]["seconds"] == [*before["seconds"], pytest.approx(card["seconds"], abs=0.5)]
+    assert card["over_time"]["seconds"][-1] >= before["seconds"][-1]
     assert (card["best_epoch"], card["epochs"]) == (2, 4)
     assert [path.name for path in Path("logs/scripted").iterdir()] == ["version_0"]
 

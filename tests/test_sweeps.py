@@ -22,6 +22,7 @@ from parsing import task_parser
 from runs.identity import config_hash, read_command
 from sweeps import __main__ as command
 from sweeps import report
+from sweeps.pictures import draw_over_time
 from sweeps.plan import read
 
 SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
@@ -298,6 +299,43 @@ def test_several_metrics_by_hand_computed_values(sweep_file):
     assert all(axes.get_shared_y_axes().joined(axes, panels[0]) for axes in panels)
 
 
+def test_accuracy_over_time_by_hand_computed_values(sweep_file):
+    """Seeds that reach 75 % after 60 and 20 s, one of two that never does, and a cell without any."""
+    change = {"columns": [], "reported": [], "over_time": {"val/acc": 0.75}}
+    sweep_file.write_text(yaml.safe_dump(FILE | change, sort_keys=False))
+    sweep = read(sweep_file)
+    curves = [
+        ("slow,off", 1, [30, 60, 90], [0.5, 0.75, 0.25]),
+        ("slow,off", 2, [20, 40, 60], [0.875, 0.5, 1.0]),
+        ("fast,on", 1, [6, 12], [0.5, 0.625]),
+        ("fast,on", 2, [6, 12], [0.5, 0.875]),
+    ]
+    cards = [
+        card(f"table/{cell}", seed, 0.5) | {"over_time": {"seconds": seconds, "val/acc": values}}
+        for cell, seed, seconds, values in curves
+    ]
+    table = report.rows(sweep, cards, {cell.folder: "h" for cell in sweep.cells()})
+    assert report.markdown(sweep, table).splitlines()[:6] == [
+        "| rule | L2 | test/acc | seconds | seconds to val/acc 75 |",
+        "|---|---|---|---|---|",
+        "| slow | off | 50.0 ± 0.0 | 10 | 40 |",
+        "| slow | on | - | - | - |",
+        "| fast | off | - | - | - |",
+        "| fast | on | 50.0 ± 0.0 | 10 | never |",
+    ]
+    report.write(sweep, table, Path("out"))
+    assert Path("out/table.csv").read_text().splitlines()[1:3] == ["slow,off,2,0.5,0,,10,40", "slow,on,0,,,,,"]
+    assert Path("out/table_over_time.png").is_file()
+    (axes,) = draw_over_time(sweep, table).axes
+    drawn = [line.get_xydata().tolist() for line in axes.lines[:-1]]
+    assert drawn[0] == [[0.5, 50], [1, 75], [1.5, 25]]
+    assert drawn[3] == [[0.1, 50], [0.2, 87.5]]
+    assert axes.lines[-1].get_ydata() == [75, 75]  # what is to be reached
+    colours = [line.get_color() for line in axes.lines[:-1]]
+    assert colours[0] == colours[1] != colours[2] == colours[3]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["slow, off", "fast, on"]
+
+
 def test_options_of_a_sweep_are_those_of_all_cells(sweep_file):
     sweep_file.write_text(yaml.safe_dump(FILE | {"options": {"trainer.max_epochs": 3}}, sort_keys=False))
     for cell in read(sweep_file).cells():
@@ -327,8 +365,11 @@ def test_options_of_a_sweep_are_those_of_all_cells(sweep_file):
         ({"metric": "test/acc"}, "a sweep needs config and axes"),
         ({"options": [1]}, r"options must map options to values, got \[1\]"),
         ({"seeds": 3}, "seeds must be a list of integers, got 3"),
+        ({"over_time": "val/acc"}, "over_time must map metrics to the values to be reached, got 'val/acc'"),
+        ({"over_time": {"val/acc": "high"}}, "over_time must map metrics to the values to be reached"),
+        ({"over_time": {"val/acc": 0.5}}, r"over_time needs columns: \[\], got L2"),
         ({"config": "none.yaml"}, "config: no file none.yaml"),
-        ({"grid": {}}, "a sweep needs config and axes, and may have options, seeds, metrics, columns, reported"),
+        ({"grid": {}}, "a sweep needs config and axes, and may have options, seeds, metrics, columns, reported, over"),
     ],
 )
 def test_a_file_that_is_no_sweep(sweep_file, change, message):

@@ -6,6 +6,7 @@ import platform
 import resource
 import subprocess
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -72,7 +73,14 @@ class RunCard(Callback):
         if trainer.sanity_checking:
             return
         metrics = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-        self.validations.append({"epoch": trainer.current_epoch, "step": trainer.global_step, "metrics": metrics})
+        self.validations.append(
+            {
+                "epoch": trainer.current_epoch,
+                "step": trainer.global_step,
+                "seconds": round(self._elapsed(), 1),
+                "metrics": metrics,
+            }
+        )
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock, and close the record: the test that follows restores an earlier checkpoint."""
@@ -115,6 +123,7 @@ class RunCard(Callback):
             "commit": " then ".join(dict.fromkeys(map(str, self.commits))),
             "command": self.command,
             **({"best_epoch": chosen["epoch"] + 1} if chosen else {}),
+            **({"over_time": self._over_time(task.headline)} if chosen else {}),
             "config_hash": config_hash(self.configuration),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             **self.facts,
@@ -145,6 +154,18 @@ class RunCard(Callback):
             metrics[f"{name}_last"] = values[-1]
             metrics[f"{name}_mean"] = sum(values) / len(values)
         return metrics
+
+    def _over_time(self, headline: Sequence[str]) -> dict[str, list[float]]:
+        """Give the seconds of fit at each validation, and the headline's metrics as they were then."""
+        names = [name.replace("test/", "val/", 1) for name in headline]
+        return {
+            "seconds": [each["seconds"] for each in self.validations],
+            **{
+                name: [round(each["metrics"][name], 4) for each in self.validations]
+                for name in names
+                if name in self.validations[-1]["metrics"]
+            },
+        }
 
     def _elapsed(self) -> float:
         if self._started is None or self._finished:

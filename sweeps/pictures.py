@@ -1,0 +1,72 @@
+"""Pictures of a sweep: what came of its cells, and when."""
+
+import itertools
+import math
+
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from runs.figures import is_share, with_unit
+from sweeps.plan import Row, Sweep
+
+
+def draw(sweep: Sweep, table: list[Row]) -> Figure:
+    """Draw a panel for each metric: a line for each row of the table, with a dot for each cell in it."""
+    down, _ = sweep.layout()
+    height = math.prod(len(sweep.axes[axis]) for axis in down)
+    figure = Figure(figsize=(4.5 + 3.5 * len(sweep.metrics), 1.4 + 0.42 * height), layout="constrained")
+    panels = figure.subplots(1, len(sweep.metrics), sharey=True, squeeze=False)[0]
+    for axes, metric in zip(panels, sweep.metrics, strict=True):
+        _draw_metric(axes, sweep, table, metric)
+    panels[0].set(ylabel=", ".join(down), title=sweep.name)
+    return figure
+
+
+def _draw_metric(axes: Axes, sweep: Sweep, table: list[Row], metric: str) -> None:
+    """Draw the dots of a metric, and a cross in each line for what others report."""
+    down, across = sweep.layout()
+    factor = 100 if is_share(metric) else 1
+    places = {names: -index for index, names in enumerate(itertools.product(*(sweep.axes[axis] for axis in down)))}
+    for index, each in enumerate(across):
+        shift = 0.3 * (0.5 - (index + 0.5) / len(across)) * 2
+        chosen = [row for row in table if all(row[axis] == name for axis, name in each.items())]
+        drawn = [row for row in chosen if row[f"{metric} mean"] is not None]
+        axes.errorbar(
+            [factor * row[f"{metric} mean"] for row in drawn],
+            [places[tuple(row[axis] for axis in down)] + shift for row in drawn],
+            xerr=[factor * (row[f"{metric} std"] or 0) for row in drawn],
+            fmt="o",
+            markersize=5,
+            color=colormaps["tab10" if len(across) <= 10 else "tab20"](index),
+            label=", ".join(f"{axis} {name}" for axis, name in each.items()) or metric,
+        )
+    numbers = {tuple(row[axis] for axis in down): row[f"{metric} reported"] for row in table}
+    reported = {names: factor * number for names, number in numbers.items() if number is not None}
+    if reported:
+        axes.plot(list(reported.values()), [places[names] for names in reported], "kx", markersize=8, label="reported")
+    axes.set_yticks(list(places.values()), [", ".join(names) for names in places])
+    axes.set_xlabel(with_unit(metric))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def draw_over_time(sweep: Sweep, table: list[Row]) -> Figure:
+    """Draw a panel for each metric over the minutes of `fit`: a line for each seed, in the colour of its cell."""
+    figure = Figure(figsize=(3 + 5 * len(sweep.over_time), 4.5), layout="constrained")
+    panels = figure.subplots(1, len(sweep.over_time), squeeze=False)[0]
+    colours = colormaps["tab10" if len(table) <= 10 else "tab20"]
+    for axes, (metric, value) in zip(panels, sweep.over_time.items(), strict=True):
+        factor = 100 if is_share(metric) else 1
+        for index, row in enumerate(table):
+            label = ", ".join(row[axis] for axis in sweep.axes)
+            for number, each in enumerate(row["over_time"]):
+                minutes = [seconds / 60 for seconds in each["seconds"]]
+                values = [factor * value for value in each[metric]]
+                axes.plot(minutes, values, color=colours(index), alpha=0.8, label="" if number else label)
+        axes.axhline(factor * value, color="grey", linestyle=":", linewidth=1)
+        axes.set(xlabel="minutes", ylabel=with_unit(metric), title=sweep.name)
+        axes.grid(alpha=0.3)
+    if panels[0].lines[1:]:
+        panels[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
