@@ -13,6 +13,7 @@ from lightning_tasks.losses import (
     BatchNormStatisticsLoss,
     ClassBalanceLoss,
     DecoupledLoss,
+    FeatureLoss,
     HintonLoss,
     OneHotLoss,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "DFADTask",
     "DecoupledLoss",
     "DistillationTask",
+    "FeatureLoss",
     "HintonLoss",
     "ImageBank",
     "ImageGenerator",

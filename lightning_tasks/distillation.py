@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_tasks.image_task import ImageTask
-from lightning_tasks.networks import NetworkCallable, build_network, count_parameters
+from lightning_tasks.networks import NetworkCallable, build_network, count_parameters, select_weights
 from lightning_tasks.teacher import FrozenTeacher
 from runs.facts import ImageFacts
 
@@ -34,6 +34,8 @@ class DistillationTask(ImageTask):
             mean or std are others.
         teacher_ema: Whether the teacher has the averaged weights of its checkpoint, not those of its last step.
         student_share: Parameters of the student as a share of the teacher's that must hold within 0.01.
+        student_from_teacher: Whether the student starts with evenly chosen weights of the teacher, see select_weights,
+            in place of random ones.
         ema_decay: Keep and evaluate an average of the student with this decay, see ImageTask.average.
         compile: See BaseTask.
         channels_last: See BaseTask.
@@ -55,6 +57,7 @@ class DistillationTask(ImageTask):
         channels_last: bool = False,
         teacher_acc: float | None = None,
         teacher_ema: bool = False,
+        student_from_teacher: bool = False,
     ) -> None:
         super().__init__(facts, compile, channels_last)
         if teacher_acc is not None and not 0 <= teacher_acc <= 1:
@@ -63,6 +66,7 @@ class DistillationTask(ImageTask):
         self.strict_loading = False  # the teacher is left out of checkpoints
         self.teacher_ckpt = teacher_ckpt
         self.teacher_ema = teacher_ema
+        self.student_from_teacher = student_from_teacher
         self.student = build_network(student, self.num_classes, self.image_shape)
         self.teacher = FrozenTeacher(build_network(teacher, self.num_classes, self.image_shape))
         self._check_share(student_share)
@@ -103,6 +107,11 @@ class DistillationTask(ImageTask):
         """Load the teacher, then what every task does."""
         if stage != "predict":
             self._load_teacher()
+        if stage == "fit" and self.student_from_teacher:  # before a checkpoint brings the weights of a resumed run
+            try:
+                select_weights(self.student.inner, self.teacher.network.inner)
+            except ValueError as error:
+                raise ValueError(f"student_from_teacher: {error}") from None
         super().setup(stage)
         if self.teacher.fast is not self.teacher.network:
             self.make_fast(self.teacher.fast, stage)

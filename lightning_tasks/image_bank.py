@@ -90,7 +90,7 @@ class ImageBank:
         """
         added = [x]
         if self.mirrored or self.shifted:
-            added.append(self._shift(x.flip(3) if self.mirrored else x, generator))
+            added.append(shifted(x.flip(3) if self.mirrored else x, self.shifted, generator))
         if count := round(self.mixed * len(x)):
             kept = self.draw(count, generator)[0].to(x.dtype) if len(self) else x[:count]
             share = torch.rand((count, 1, 1, 1), generator=generator, device=x.device).to(x.dtype)
@@ -105,13 +105,6 @@ class ImageBank:
         self._next = (self._next + len(images)) % self.size
         self._filled = min(self._filled + len(images), self.size)
         return answers
-
-    def _shift(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        if not self.shifted:
-            return x
-        top, left = torch.randint(2 * self.shifted + 1, (2,), generator=generator, device=generator.device).tolist()
-        padded = F.pad(x, [self.shifted] * 4)
-        return padded[:, :, top : top + x.shape[2], left : left + x.shape[3]]
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Choose images at random, each time anew: images (count, C, H, W) and logits (count, num_classes), float32."""
@@ -136,6 +129,14 @@ class ImageBank:
         self._images = images.new_empty((self.size, *images.shape[1:]))
         self._answers = answers.new_empty((self.size, *answers.shape[1:]))
         self._images[: self._filled], self._answers[: self._filled] = images, answers
+
+
+def shifted(x: Tensor, by: int, generator: torch.Generator) -> Tensor:
+    """Shift a batch of images (B, C, H, W) by one random number of pixels each way, up to `by`; zeros enter."""
+    if not by:
+        return x
+    top, left = torch.randint(2 * by + 1, (2,), generator=generator, device=generator.device).tolist()
+    return F.pad(x, [by] * 4)[:, :, top : top + x.shape[2], left : left + x.shape[3]]
 
 
 def _to_bytes(x: Tensor) -> Tensor:

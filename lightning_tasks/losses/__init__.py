@@ -2,6 +2,7 @@
 
 from lightning_tasks.losses.cross_entropy import CrossEntropyLoss
 from lightning_tasks.losses.distillation import AdversarialL1Loss
+from lightning_tasks.losses.features import FeatureLoss
 from lightning_tasks.losses.generator import (
     ActivationLoss,
     BatchNormStatisticsLoss,
@@ -30,6 +31,7 @@ __all__ = [
     "CrossEntropyLoss",
     "DecoupledLoss",
     "ExpectedSeverityLoss",
+    "FeatureLoss",
     "GeneratorLoss",
     "HintonLoss",
     "Invented",

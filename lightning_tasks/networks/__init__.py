@@ -11,6 +11,7 @@ from lightning_tasks.networks.base import (
     cut_into_layers,
 )
 from lightning_tasks.networks.cnn import CNN
+from lightning_tasks.networks.features import recorded, require_layers
 from lightning_tasks.networks.file import NetworkFile
 from lightning_tasks.networks.folding import fold_batchnorm
 from lightning_tasks.networks.generator import ImageGenerator
@@ -19,6 +20,7 @@ from lightning_tasks.networks.lenet import LeNet5
 from lightning_tasks.networks.mlp import MLP
 from lightning_tasks.networks.own import FACTS, OwnNetwork, build_network
 from lightning_tasks.networks.resnet import ResNet
+from lightning_tasks.networks.selection import evenly, select_weights
 from lightning_tasks.networks.sketch import SketchNetwork, SketchNetworkCallable
 from lightning_tasks.networks.strided_cnn import StridedCNN
 from lightning_tasks.networks.stroke_heads import MixtureHead, RegressionHead
@@ -50,7 +52,11 @@ __all__ = [
     "count_multiply_adds",
     "count_parameters",
     "cut_into_layers",
+    "evenly",
     "fold_batchnorm",
     "initialise",
+    "recorded",
+    "require_layers",
+    "select_weights",
     "undisturbed",
 ]

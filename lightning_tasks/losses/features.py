@@ -1,0 +1,53 @@
+"""How far the features of a student are from its teacher's."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lightning_tasks.networks.selection import evenly
+
+
+class FeatureLoss(nn.Module):
+    """Squared distance of a student's features from its teacher's, relative to their size.
+
+    Mean over layers of |f_s - f_t|^2 / |f_t|^2: the hints of Romero et al. 2015, "FitNets",
+    https://arxiv.org/abs/1412.6550, equation 3, at many layers as Li et al. 2020, "Few sample knowledge distillation
+    for efficient network compression", https://arxiv.org/abs/1812.01839, do. Where a student's layer is narrower, its
+    channels stand for evenly chosen ones of the teacher's, with which it may have started, see select_weights; so it
+    takes no layers between the two.
+
+    Args:
+        layers: Names of modules that both networks have.
+        weight: With which it enters the student's loss; positive.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    def __init__(self, layers: Sequence[str], weight: float = 50.0) -> None:
+        super().__init__()
+        if not layers:
+            raise ValueError("feature_loss: layers must name at least one")
+        if weight <= 0:
+            raise ValueError(f"feature_loss: weight must be positive, got {weight}")
+        self.layers = list(layers)
+        self.weight = weight
+
+    def forward(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            student: Outputs (B, C, ...) by the name of their layer.
+            teacher: The same of the teacher, (B, D, ...) with D >= C.
+
+        Returns:
+            A scalar in float32.
+        """
+        distances = []
+        for layer in self.layers:
+            ours, theirs = student[layer].float(), teacher[layer].float()
+            if ours.shape[1] < theirs.shape[1]:
+                theirs = theirs[:, evenly(ours.shape[1], theirs.shape[1]).to(theirs.device)]
+            distances.append((ours - theirs).square().mean() / theirs.square().mean().clamp(min=1e-6))
+        return torch.stack(distances).mean()
