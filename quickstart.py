@@ -43,7 +43,9 @@ def read(run: Path) -> dict[str, Any]:
 def quickstart() -> None:
     """Run both experiments and print the table."""
     start = time.perf_counter()
-    student = finished("dfad_digits") or train("dfad_digits", f"--model.teacher_ckpt={train('teacher_digits')}")
+    student = finished("dfad_plus_digits") or train(
+        "dfad_plus_digits", f"--model.teacher_ckpt={train('teacher_digits')}"
+    )
     # The teacher that this student learnt from, which need not be the newest.
     teacher = Path(read(student)["teacher_ckpt"]).parents[1]
     cards = {"teacher": read(teacher), "student": read(student)}

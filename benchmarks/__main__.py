@@ -23,6 +23,7 @@ NAMES = (
     "sketch",
     "live",
     "dfad_round",
+    "student_step",
     "lightning_cost",
     "classifiers",
     "multi_task",

@@ -35,7 +35,6 @@ def select_weights(small: nn.Module, large: nn.Module) -> None:
             there = "none" if given is None else f"{tuple(given.shape)}"
             raise ValueError(f"{name} of shape {tuple(value.shape)} cannot be a part of the larger network's: {there}")
         for dim, size in enumerate(value.shape):
-            if size < given.shape[dim]:
-                given = given.index_select(dim, evenly(size, given.shape[dim]).to(given.device))
+            given = given.index_select(dim, evenly(size, given.shape[dim]).to(given.device))
         chosen[name] = given
     small.load_state_dict(chosen)
