@@ -102,6 +102,11 @@ class DFADTask(DataFreeTask):
         for option, value in (("warm_up_epochs", warm_up_epochs), ("generator_shift", generator_shift)):
             if value < 0:
                 raise ValueError(f"{option} must not be negative, got {value}")
+        for option, by in (("generator_shift", generator_shift), ("bank.shifted", 0 if bank is None else bank.shifted)):
+            if by >= min(self.image_shape[1:]):
+                raise ValueError(
+                    f"{option} must be less than the {min(self.image_shape[1:])} pixels of a side, got {by}"
+                )
         if not adversarial_weight and not generator_losses:
             raise ValueError("adversarial_weight: with 0 and no generator_losses the generator learns nothing")
         if not l1_weight and soft_loss is None:

@@ -41,8 +41,8 @@ class DistillationTask(ImageTask):
         channels_last: See BaseTask.
 
     Raises:
-        ValueError: If the student's share is not the one asked for, or the teacher's checkpoint does not fit network
-            or data.
+        ValueError: If the student's share is not the one asked for, it cannot be a part of the teacher and should start
+            so, or the teacher's checkpoint does not fit network or data.
     """
 
     def __init__(
@@ -70,6 +70,8 @@ class DistillationTask(ImageTask):
         self.student = build_network(student, self.num_classes, self.image_shape)
         self.teacher = FrozenTeacher(build_network(teacher, self.num_classes, self.image_shape))
         self._check_share(student_share)
+        if student_from_teacher:  # so that what cannot be is refused before the teacher is read
+            self._start_from_teacher()
         self.average(self.student, ema_decay)
         self._teacher_loaded = False
         self.agreement = MulticlassAccuracy(self.num_classes, average="micro", sync_on_compute=False)
@@ -96,6 +98,12 @@ class DistillationTask(ImageTask):
         if wanted is not None and abs(share - wanted) > SHARE_TOLERANCE:
             raise ValueError(f"student_share: the student has {said}; asked for {wanted:.0%} +- {SHARE_TOLERANCE:.0%}")
 
+    def _start_from_teacher(self) -> None:
+        try:
+            select_weights(self.student.inner, self.teacher.network.inner)
+        except ValueError as error:
+            raise ValueError(f"student_from_teacher: {error}") from None
+
     # The teacher
 
     def prepare_data(self) -> None:
@@ -108,10 +116,7 @@ class DistillationTask(ImageTask):
         if stage != "predict":
             self._load_teacher()
         if stage == "fit" and self.student_from_teacher:  # before a checkpoint brings the weights of a resumed run
-            try:
-                select_weights(self.student.inner, self.teacher.network.inner)
-            except ValueError as error:
-                raise ValueError(f"student_from_teacher: {error}") from None
+            self._start_from_teacher()
         super().setup(stage)
         if self.teacher.fast is not self.teacher.network:
             self.make_fast(self.teacher.fast, stage)

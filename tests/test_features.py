@@ -9,7 +9,7 @@ from test_dfad import make_task
 from torch import nn
 from torch.nn import functional as F
 
-from lightning_tasks import FeatureLoss, HintonLoss, ResNet, WideResNet
+from lightning_tasks import FeatureLoss, HintonLoss, ImageBank, ResNet, WideResNet
 from lightning_tasks.networks import evenly, recorded, require_layers, select_weights
 
 BLOCKS = ["layer1.0", "layer3.0"]
@@ -94,9 +94,8 @@ def test_a_student_starts_as_a_part_of_its_teacher_and_goes_on_as_it_was_left(te
 
 
 def test_a_student_that_is_no_part_is_refused_in_one_line(teacher_ckpt):
-    task, data = make_task(teacher_ckpt, student_width=6, student_from_teacher=True)
     with pytest.raises(ValueError, match=r"student_from_teacher: conv1.weight of shape \(6, 1, 3, 3\) cannot"):
-        make_trainer().fit(task, data)
+        make_task(teacher_ckpt, student_width=6, student_from_teacher=True)
 
 
 def test_distance_of_features_by_hand():
@@ -125,15 +124,15 @@ def test_layers_are_recorded_only_inside():
     assert torch.equal(outputs["0"], network[0](x))
     network(x + 1)
     assert torch.equal(outputs["1"], y)
-    with pytest.raises(ValueError, match=r"here: no layer '2' in Sequential; there are 0, 1"):
+    with pytest.raises(ValueError, match=r"here: no layer '2' in Sequential; there are 0, 1$"):
         require_layers(network, ["2"], "here")
+    with pytest.raises(ValueError, match=r"there are 0, .*, 19 and 5 more$"):
+        require_layers(nn.Sequential(*(nn.ReLU() for _ in range(25))), ["x"], "here")
 
 
 @pytest.mark.parametrize("bank", [False, True])
 def test_the_students_loss_is_that_of_answers_and_features(teacher_ckpt, bank):
     """In the first step of the student, against the networks as they were, on the images that it was given."""
-    from lightning_tasks import ImageBank
-
     pl.seed_everything(1)
     options = {"bank": ImageBank(64)} if bank else {}
     task, data = make_task(
@@ -170,6 +169,8 @@ def test_the_students_loss_is_that_of_answers_and_features(teacher_ckpt, bank):
         ({"feature_loss": FeatureLoss(["layer9"])}, "feature_loss: layers: no layer 'layer9' in ResNet; there are"),
         ({"feature_loss": FeatureLoss(BLOCKS), "compile": True}, "feature_loss: not with compile"),
         ({"generator_shift": -1}, "generator_shift must not be negative, got -1"),
+        ({"generator_shift": 16}, "generator_shift must be less than the 16 pixels of a side, got 16"),
+        ({"bank": ImageBank(8, shifted=20)}, "bank.shifted must be less than the 16 pixels of a side, got 20"),
     ],
     ids=str,
 )

@@ -10,12 +10,13 @@ def require_layers(network: nn.Module, layers: Sequence[str], option: str) -> No
     """Refuse names of layers that a network does not have.
 
     Raises:
-        ValueError: If there is one; says which names there are.
+        ValueError: If there is one; says what names there are, no more than twenty.
     """
     there = [name for name, _ in network.named_modules() if name]
     for layer in layers:
         if layer not in there:
-            raise ValueError(f"{option}: no layer {layer!r} in {type(network).__name__}; there are {', '.join(there)}")
+            names = ", ".join(there[:20]) + (f" and {len(there) - 20} more" if len(there) > 20 else "")
+            raise ValueError(f"{option}: no layer {layer!r} in {type(network).__name__}; there are {names}")
 
 
 @contextmanager
