@@ -38,7 +38,7 @@ def _duel(width: int, features: bool) -> tuple[list[float], list[float]]:
     loss, feature_loss = AdversarialL1Loss(), FeatureLoss(BLOCKS)
 
     def banked(student: nn.Module) -> Tensor:
-        x, target = bank.draw(BATCH, random)
+        x, target, _ = bank.draw(BATCH, random)
         if not features:
             return loss(student(x), target)
         with torch.no_grad(), recorded(teacher, BLOCKS) as theirs:

@@ -4,7 +4,7 @@ Fang et al. 2019, "Data-Free Adversarial Distillation", https://arxiv.org/abs/19
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
@@ -19,6 +19,20 @@ from lightning_tasks.networks import NetworkCallable, recorded, require_layers
 from lightning_tasks.stopwatch import Stopwatch
 from lightning_tasks.teacher import Observed
 from runs.facts import ImageFacts
+
+
+class Lesson(NamedTuple):
+    """A batch that the student learns from.
+
+    Attributes:
+        x: Images (B, C, H, W).
+        target: The teacher's logits (B, num_classes).
+        places: Where in the bank the images are (B,), if they are there.
+    """
+
+    x: Tensor
+    target: Tensor
+    places: Tensor | None = None
 
 
 class DFADTask(DataFreeTask):
@@ -200,8 +214,8 @@ class DFADTask(DataFreeTask):
         return self.current_epoch < self.warm_up_epochs
 
     @torch.no_grad()
-    def _lessons(self) -> list[tuple[Tensor, Tensor]]:
-        """Give the batches of a student's turn, images (B, C, H, W) and the teacher's logits (B, num_classes).
+    def _lessons(self) -> list[Lesson]:
+        """Give the batches of a student's turn.
 
         The generator does not change in this turn, so without a bank all its batches are made first, and the teacher,
         which has no batch statistics in eval mode, sees them in one pass.
@@ -209,15 +223,15 @@ class DFADTask(DataFreeTask):
         if self.bank is not None:
             self.count(self.bank.add(self.invent()[0], self.teacher, self._noise))
             drawn = [self.bank.draw(self.batch_size, self._noise) for _ in range(self.student_steps)]
-            return [(x.to(self.dtype), target) for x, target in drawn]
+            return [Lesson(x.to(self.dtype), target, places) for x, target, places in drawn]
         batches = [self.invent()[0] for _ in range(self.student_steps)]
         logits_t = self.teacher(torch.cat(batches))
         self.count(logits_t)
-        return list(zip(batches, logits_t.split(self.batch_size), strict=True))
+        return [Lesson(*each) for each in zip(batches, logits_t.split(self.batch_size), strict=True)]
 
-    def _student_turn(self, optimizer: LightningOptimizer, lessons: list[tuple[Tensor, Tensor]]) -> None:
+    def _student_turn(self, optimizer: LightningOptimizer, lessons: list[Lesson]) -> None:
         """Bring the student nearer to the teacher, a step on each batch."""
-        for x, target in lessons:
+        for x, target, places in lessons:
             logits, feature_loss = self._answer(x)
             loss = self.l1_weight * self.loss(logits, target) + feature_loss
             if self.soft_loss is not None:
@@ -226,6 +240,8 @@ class DFADTask(DataFreeTask):
                 loss = loss + soft
             self._step(optimizer, loss)
             self.track("loss_student", loss, len(x))
+            if self.bank is not None and places is not None:
+                self.bank.rate(places, (logits.detach().float() - target).abs().mean(dim=1))
 
     def _answer(self, x: Tensor) -> tuple[Tensor, Tensor | float]:
         """Give the student's logits, and how far its features are from the teacher's, by the weight of that."""

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,13 +13,13 @@ LARGEST = 4.0  # normalised images are kept in 255 steps from -LARGEST to LARGES
 
 
 class ImageBank:
-    """The newest invented images as bytes, with the teacher's answers: a student learns from them without the teacher.
+    """Invented images as bytes, with the teacher's answers: a student learns from them without the teacher.
 
     A memory bank as of Fang et al. 2021, "Contrastive model inversion", https://arxiv.org/abs/2105.08584, section 3.2.
     An image is rounded to bytes first and then answered, so both belong together. It stays on the device of the images.
 
     Args:
-        size: Number of images; the oldest make room.
+        size: Number of images; in a full bank the newest replace others.
         mirrored: Whether each image is kept mirrored too, with an answer of its own.
         shifted: Keep each image once more, shifted by up to so many pixels each way (one shift a batch; zeros at the
             free edge, the mean of normalised images), and mirrored if `mirrored`, with an answer of its own.
@@ -27,12 +27,20 @@ class ImageBank:
             kept ones with lambda uniform in [0, 1], which the teacher answers as any other (virtual interpolation, Qu
             et al. 2021, "Enhancing data-free adversarial distillation with activation regularization and virtual
             interpolation", https://arxiv.org/abs/2102.11638, section 2.3).
+        replaced: Which images make room: the oldest, or those that were easiest for the student when it last saw them.
 
     Raises:
         ValueError: If an option is out of range.
     """
 
-    def __init__(self, size: int = 8192, mirrored: bool = False, shifted: int = 0, mixed: float = 0.0) -> None:
+    def __init__(
+        self,
+        size: int = 8192,
+        mirrored: bool = False,
+        shifted: int = 0,
+        mixed: float = 0.0,
+        replaced: Literal["oldest", "easiest"] = "oldest",
+    ) -> None:
         if size < 2:
             raise ValueError(f"bank: size must be at least 2, got {size}")
         if shifted < 0:
@@ -43,12 +51,14 @@ class ImageBank:
         self.mirrored = mirrored
         self.shifted = shifted
         self.mixed = mixed
+        self.replaced = replaced
         self.clear()
 
     def clear(self) -> None:
         """Forget all images."""
         self._images = torch.empty(0, dtype=torch.uint8)
         self._answers = torch.empty(0)
+        self._difficulty = torch.empty(0)
         self._filled = 0
         self._next = 0
 
@@ -100,21 +110,43 @@ class ImageBank:
         if not len(self._images):
             self._images = images.new_empty((self.size, *images.shape[1:]))
             self._answers = answers.new_empty((self.size, answers.shape[1]))
-        places = (self._next + torch.arange(len(images), device=x.device)) % self.size
+            self._difficulty = answers.new_empty(self.size)
+        places = self._places(len(images))
         self._images[places], self._answers[places] = images, answers
-        self._next = (self._next + len(images)) % self.size
+        self._difficulty[places] = math.inf  # until the student has seen them
         self._filled = min(self._filled + len(images), self.size)
         return answers
 
-    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Choose images at random, each time anew: images (count, C, H, W) and logits (count, num_classes), float32."""
+    def _places(self, count: int) -> Tensor:
+        """Say where new images go: behind the newest, over the oldest, or in a full bank over the easiest."""
+        if self.replaced == "easiest" and len(self) == self.size:
+            return self._difficulty.topk(count, largest=False).indices
+        places = (self._next + torch.arange(count, device=self._images.device)) % self.size
+        self._next = (self._next + count) % self.size
+        return places
+
+    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Choose images at random, each time anew.
+
+        Returns:
+            Images (count, C, H, W) and logits (count, num_classes), float32, and their places in the bank (count,).
+        """
         places = torch.randint(len(self), (count,), generator=generator, device=generator.device)
-        return _from_bytes(self._images[places]), self._answers[places]
+        return _from_bytes(self._images[places]), self._answers[places], places
+
+    def rate(self, places: Tensor, difficulty: Tensor) -> None:
+        """Take in how far the student was from the teacher on drawn images, both (count,)."""
+        self._difficulty[places] = difficulty.detach().float()
 
     def state_dict(self) -> dict[str, Any]:
         """Give all that a resumed run needs."""
         kept = slice(self._filled)
-        return {"images": self._images[kept].clone(), "answers": self._answers[kept].clone(), "next": self._next}
+        return {
+            "images": self._images[kept].clone(),
+            "answers": self._answers[kept].clone(),
+            "difficulty": self._difficulty[kept].clone(),
+            "next": self._next,
+        }
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Take it up again.
@@ -122,13 +154,15 @@ class ImageBank:
         Raises:
             ValueError: If it is of a larger bank.
         """
-        images, answers = state["images"].to(device), state["answers"].to(device)
+        images, answers, difficulty = (state[name].to(device) for name in ("images", "answers", "difficulty"))
         self._filled, self._next = len(images), state["next"]
         if self._filled > self.size:
             raise ValueError(f"bank: the checkpoint's has {self._filled:,} images, and there is room for {self.size:,}")
         self._images = images.new_empty((self.size, *images.shape[1:]))
         self._answers = answers.new_empty((self.size, *answers.shape[1:]))
-        self._images[: self._filled], self._answers[: self._filled] = images, answers
+        self._difficulty = difficulty.new_empty(self.size)
+        for kept, given in ((self._images, images), (self._answers, answers), (self._difficulty, difficulty)):
+            kept[: self._filled] = given
 
 
 def shifted(x: Tensor, by: int, generator: torch.Generator) -> Tensor:

@@ -73,7 +73,8 @@ class TestBank:
         torch.testing.assert_close(seen[:, 0, 0, 0] / STEP, torch.tensor([1.5, 5.5, 90.5]), atol=1e-3, rtol=0)
         assert seen[2, 0, 0, 1] == -LARGEST
         assert torch.equal(answers, answer(seen))
-        drawn, targets = bank.draw(50, noise())
+        drawn, targets, places = bank.draw(50, noise())
+        assert torch.equal(targets, bank._answers[places])
         assert (drawn.shape, targets.shape, targets.dtype) == ((50, 1, 1, 2), (50, 2), torch.float32)
         assert torch.equal(answer(drawn), targets)
         assert len(set(targets[:, 0].tolist())) == 3
@@ -89,6 +90,35 @@ class TestBank:
             )
         bank.add(numbered(*range(20, 28)), answer, noise())
         assert self.contents(bank) == list(range(23, 28))
+
+    def test_the_easiest_make_room(self):
+        """Places 1 and 3 of five are the easiest; then the two that came, which nobody has seen, stay."""
+        bank = ImageBank(5, replaced="easiest")
+        bank.add(numbered(*range(5)), answer, noise())
+        bank.rate(torch.tensor([0, 1, 2, 3, 4]), torch.tensor([0.5, 0.125, 0.75, 0.25, 0.625]))
+        bank.add(numbered(10, 11), answer, noise())
+        assert self.contents(bank) == [0, 2, 4, 10, 11]
+        again = ImageBank(5, replaced="easiest")
+        again.load_state_dict(bank.state_dict(), torch.device("cpu"))
+        for each in (bank, again):
+            each.add(numbered(20, 21), answer, noise())
+            assert self.contents(each) == [2, 10, 11, 20, 21]
+        bank.add(numbered(*range(30, 37)), answer, noise())
+        assert self.contents(bank) == list(range(32, 37))
+
+    def test_the_student_rates_what_it_has_seen(self, teacher_ckpt):
+        """After its only step: by the mean absolute difference of both answers then."""
+        task, data = make_task(teacher_ckpt, bank=ImageBank(64), student_steps=1)
+        outputs = []
+        task.student.register_forward_hook(lambda *args: outputs.append(args[-1].detach()))
+        drawn, draw = [], task.bank.draw
+        task.bank.draw = lambda count, generator: drawn.append(draw(count, generator)) or drawn[-1]
+        make_trainer(limit_train_batches=1).fit(task, data)
+        _, target, places = drawn[0]
+        for place, difference in zip(places.tolist(), (outputs[0] - target).abs().mean(1).tolist(), strict=True):
+            assert task.bank._difficulty[place] == pytest.approx(difference, rel=1e-4)
+        unseen = set(range(len(task.bank))) - set(places.tolist())
+        assert all(task.bank._difficulty[place] == float("inf") for place in unseen)
 
     def test_mirrored(self):
         bank = ImageBank(10, mirrored=True)
@@ -260,7 +290,7 @@ class TestTask:
         assert len(task.bank) == 16
         names = ["loss_soft", "loss_student"] * 3 + ["loss_generator"]
         assert [name for name, _ in tracked] == names * 2
-        (x, logits), (kept, target) = answered[0], drawn[0]
+        (x, logits), (kept, target, _) = answered[0], drawn[0]
         assert torch.equal(x, kept)
         expected = F.l1_loss(logits, target) + soft(logits, target, target.argmax(1))
         assert tracked[1][1] == pytest.approx(expected.item(), rel=1e-5)
@@ -271,6 +301,7 @@ class TestTask:
             "--model.bank=ImageBank",
             "--model.bank.size=20",
             "--model.bank.mixed=0.5",
+            "--model.bank.replaced=easiest",
             "--model.soft_loss=HintonLoss",
         ]
         words += ["--model.generator_losses=[{class_path: BatchNormStatisticsLoss},{class_path: OneHotLoss}]"]
