@@ -148,7 +148,7 @@ def test_the_students_loss_is_that_of_answers_and_features(teacher_ckpt, bank):
 
     task._student_turn = watch
     make_trainer(limit_train_batches=1).fit(task, data)
-    (x, target), weights = seen[0]
+    (x, target, _), weights = seen[0]
     student = ResNet(10, (1, 16, 16), depth=10, width=2)
     student.load_state_dict(weights)
     with recorded(student, BLOCKS) as ours, recorded(task.teacher.network, BLOCKS) as theirs, torch.no_grad():
