@@ -172,7 +172,7 @@ def test_the_students_loss_is_that_of_answers_and_features(teacher_ckpt, bank):
         ({"generator_shift": 16}, "generator_shift must be less than the 16 pixels of a side, got 16"),
         ({"bank": ImageBank(8, shifted=20)}, "bank.shifted must be less than the 16 pixels of a side, got 20"),
     ],
-    ids=str,
+    ids=["layer", "compile", "negative", "beyond", "bank"],
 )
 def test_bad_options_are_refused(teacher_ckpt, options, message):
     with pytest.raises(ValueError, match=message):
