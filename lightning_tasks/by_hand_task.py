@@ -22,7 +22,8 @@ from lightning_tasks.by_hand import (
     one_hot,
     standard_deviation,
 )
-from lightning_tasks.image_task import ImageTask, require_layers
+from lightning_tasks.image_task import ImageTask
+from lightning_tasks.networks import require_layers
 from runs.facts import ImageFacts
 
 UpdateEvery = Literal["mini-batch", "sample", "epoch"]

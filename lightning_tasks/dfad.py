@@ -42,11 +42,11 @@ class DFADTask(DataFreeTask):
     invented images, then the generator takes `generator_steps` steps towards images on which they disagree. No real
     image is read in training; the training loader yields step numbers.
 
-    Logs `train/loss_student` (mean absolute difference of logits and `soft_loss`, by their weights),
-    `train/loss_generator` (the negative of the difference, with the generator's further losses by their weights),
-    `train/loss_<name>` of each of these, and of the time of an epoch the shares of making and answering images,
-    `train/time_inventing`, of the student's steps, `train/time_student`, and of the generator's,
-    `train/time_generator`, on top of DataFreeTask's metrics.
+    Logs `train/loss_student` (mean absolute difference of logits, `soft_loss` and `feature_loss`, by their weights),
+    `train/loss_features` with the last, `train/loss_generator` (the negative of the difference, with the generator's
+    further losses by their weights), `train/loss_<name>` of each of these, and of the time of an epoch the shares of
+    making and answering images, `train/time_inventing`, of the student's steps, `train/time_student`, and of the
+    generator's, `train/time_generator`, on top of DataFreeTask's metrics.
 
     Args:
         facts: See ImageFacts; they must be the teacher's.
@@ -79,7 +79,13 @@ class DFADTask(DataFreeTask):
         ValueError: If an option is out of range, and see DataFreeTask.
     """
 
-    units: Mapping[str, str] = {**DataFreeTask.units, "loss_student": "logits", "loss_generator": "logits"}
+    units: Mapping[str, str] = {
+        **DataFreeTask.units,
+        "loss_student": "logits",
+        "loss_generator": "logits",
+        "loss_features": "relative to the teacher's",
+        "loss_statistics": "activations",
+    }
 
     def __init__(
         self,
@@ -148,8 +154,11 @@ class DFADTask(DataFreeTask):
                 raise ValueError(f"generator_losses: the teacher has no linear layer; leave {type(each).__name__} out")
         self.feature_loss = feature_loss
         if feature_loss is not None:
-            for network in (self.student.inner, self.teacher.network.inner):
-                require_layers(network, feature_loss.layers, "feature_loss: layers")
+            for player, network in (("student", self.student.inner), ("teacher", self.teacher.network.inner)):
+                try:
+                    require_layers(feature_loss.layers, [name for name, _ in network.named_modules() if name])
+                except ValueError as error:
+                    raise ValueError(f"feature_loss: {player}: {error}") from None
             if self.compile_networks:
                 raise ValueError("feature_loss: not with compile, since compiled networks do not show their layers")
         self.generator_shift = generator_shift

@@ -10,7 +10,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from lightning_tasks.base import BaseTask
 from lightning_tasks.losses import CrossEntropyLoss
-from lightning_tasks.networks import undisturbed
+from lightning_tasks.networks import recorded, undisturbed
 from runs.facts import ImageFacts
 
 
@@ -202,30 +202,9 @@ class ImageTask(BaseTask):
         Raises:
             ValueError: If there is no such layer, or it takes no part in `forward` or gives no tensor.
         """
-        modules = dict(self.named_modules())
-        require_layers(layers, [name for name in modules if name])
-        outputs: dict[str, Tensor] = {}
-        hooks = [
-            modules[name].register_forward_hook(lambda _, __, output, name=name: outputs.update({name: output}))
-            for name in layers
-        ]
-        try:
+        with recorded(self, layers) as outputs:
             self.answers(x)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        for name in layers:
-            if not isinstance(outputs.get(name), Tensor):
-                raise ValueError(f"layer {name!r} gives no tensor when the network maps images to scores")
         return outputs
-
-
-def require_layers(layers: Sequence[str], known: Sequence[str]) -> None:
-    """Refuse names of layers that a network does not have."""
-    for name in layers:
-        if name not in known:
-            more = f" and {len(known) - 40} more" if len(known) > 40 else ""
-            raise ValueError(f"no layer {name!r} in the network; known are {', '.join(known[:40])}{more}")
 
 
 def accuracy(confusion: Tensor) -> Tensor:

@@ -80,6 +80,8 @@ class KDTask(DistillationTask):
             raise ValueError(f"alpha must be in [0, 1], got {alpha}")
         if views is not None and views < 1:
             raise ValueError(f"views must be at least 1, got {views}")
+        if initialisation is not None and self.student_from_teacher:
+            raise ValueError("initialisation: the student starts with weights of its teacher; leave one of both out")
         self.distil = distil
         self.soft_loss = soft_loss or HintonLoss()
         self.alpha = alpha

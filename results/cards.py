@@ -94,8 +94,22 @@ def collect(logs: Path, runs: Path, parser: ArgumentParser) -> None:
         name = f"{card['experiment']}-{card['config_hash']}-{card['seed']}-{device}{others}.json"
         target = runs / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(card, indent=2) + "\n")
+        target.write_text(json.dumps(without_paths(card), indent=2) + "\n")
         known[key(card)] = target, card
+
+
+def without_paths(card: Card) -> Card:
+    """Leave out where things lay on the machine: the folder of the logs, and all of a checkpoint's but its run.
+
+    Args:
+        card: A run card.
+    """
+    command = re.sub(r" --trainer\.default_root_dir[= ]\S+", "", card["command"])
+    shortened = {name: card[name] for name in ("teacher_ckpt", "recogniser_ckpt") if card.get(name)}
+    for name, value in shortened.items():
+        parts = Path(value).parts
+        shortened[name] = "/".join(parts[-4:] if "checkpoints" in parts else parts[-2:])
+    return card | shortened | {"command": command}
 
 
 def is_current(card: Card, parser: ArgumentParser) -> bool:

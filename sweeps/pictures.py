@@ -2,13 +2,16 @@
 
 import itertools
 import math
+from typing import Any
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from runs.figures import is_share, with_unit
-from sweeps.plan import Row, Sweep
+from sweeps.plan import Sweep
+
+Row = dict[str, Any]  # what came of one cell, as sweeps.report.rows says
 
 
 def draw(sweep: Sweep, table: list[Row]) -> Figure:
@@ -60,7 +63,8 @@ def draw_over_time(sweep: Sweep, table: list[Row]) -> Figure:
         factor = 100 if is_share(metric) else 1
         for index, row in enumerate(table):
             label = ", ".join(row[axis] for axis in sweep.axes)
-            for number, each in enumerate(row["over_time"]):
+            curves = [each for each in row["over_time"] if metric in each]
+            for number, each in enumerate(curves):
                 minutes = [seconds / 60 for seconds in each["seconds"]]
                 values = [factor * value for value in each[metric]]
                 axes.plot(minutes, values, color=colours(index), alpha=0.8, label="" if number else label)

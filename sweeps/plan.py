@@ -9,8 +9,6 @@ from typing import Any
 
 import yaml
 
-Row = dict[str, Any]  # what came of one cell
-
 ALLOWED = ("config", "axes", "options", "seeds", "metrics", "columns", "reported", "over_time")
 
 
@@ -42,8 +40,8 @@ class Sweep:
         seeds: Each cell is run with each seed.
         metrics: Of the run card, shown in the table; only one if there are columns.
         reported: What others report for a row: {axis: choice, ..., "values": {metric: number}}.
-        over_time: Metrics of validation to be drawn over the seconds of `fit`, each with the value whose time the table
-            tells.
+        over_time: Headline metrics, as of validation, to be drawn over the minutes of `fit`, each with the value whose
+            time the table tells; of losses and other costs the time at which they were first as low.
     """
 
     name: str
@@ -126,7 +124,9 @@ def read(path: Path) -> Sweep:
         raise ValueError(f"{path}: metrics must be a list of names, got {sweep.metrics!r}")
     if len(sweep.metrics) > 1 and sweep.columns:
         raise ValueError(f"{path}: several metrics need columns: [], got {', '.join(sweep.columns)}")
-    if not isinstance(sweep.over_time, dict) or not all(isinstance(each, float) for each in sweep.over_time.values()):
+    if not isinstance(sweep.over_time, dict) or not all(
+        isinstance(each, int | float) for each in sweep.over_time.values()
+    ):
         raise ValueError(f"{path}: over_time must map metrics to the values to be reached, got {sweep.over_time!r}")
     if sweep.over_time and sweep.columns:
         raise ValueError(f"{path}: over_time needs columns: [], got {', '.join(sweep.columns)}")

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from runs.figures import shown, with_unit
-from sweeps.pictures import draw, draw_over_time
-from sweeps.plan import Row, Sweep
+from runs.figures import is_share, shown, with_unit
+from sweeps.pictures import Row, draw, draw_over_time
+from sweeps.plan import Sweep
 
 Card = dict[str, Any]
 
@@ -44,7 +44,7 @@ def rows(sweep: Sweep, cards: Iterable[Card], hashes: Mapping[str, str]) -> list
         row["seconds"] = statistics.median(card["seconds"] for card in group) if group else None
         row["over_time"] = [card["over_time"] for card in group if "over_time" in card]
         for metric, value in sweep.over_time.items():
-            times = [_reached(each, metric, value) for each in row["over_time"]]
+            times = [_reached(each, metric, value) for each in row["over_time"] if metric in each]
             row[_until(metric, value)] = statistics.median(times) if times else None
         result.append(row)
     return result
@@ -52,8 +52,9 @@ def rows(sweep: Sweep, cards: Iterable[Card], hashes: Mapping[str, str]) -> list
 
 def _reached(over_time: dict[str, list[float]], metric: str, value: float) -> float:
     """Give the seconds after which a metric was first as good as a value; infinity if it never was."""
+    sign = 1 if is_share(metric) else -1  # costs are better if they are less
     pairs = zip(over_time["seconds"], over_time[metric], strict=True)
-    return next((seconds for seconds, reached in pairs if reached >= value), math.inf)
+    return next((seconds for seconds, reached in pairs if sign * reached >= sign * value), math.inf)
 
 
 def _until(metric: str, value: float) -> str:

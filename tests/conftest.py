@@ -95,6 +95,36 @@ TINY_BY_HAND = [
 ]
 
 
+# A sweep of eight short runs.
+SWEEP = {
+    "config": "tiny.yaml",
+    "seeds": [1, 2],
+    "axes": {
+        "rule": {
+            "slow": {"model.rule.learning_rate": 0.01},
+            "fast": {"model.rule.learning_rate": 0.1},
+        },
+        "L2": {"off": {"model.l2": 0.0}, "on": {"model.l2": 0.001}},
+    },
+    "reported": [{"rule": "slow", "values": {"test/acc": 0.5}}],
+}
+
+
+@pytest.fixture
+def sweep_file(capsys):
+    """A sweep of eight short runs, in the current folder."""
+    import yaml
+
+    from cli import main
+
+    words = [*TINY_DATA, *TINY_BY_HAND, *TINY_TRAINER, "--trainer.max_epochs=1"]
+    with pytest.raises(SystemExit):
+        main(["fit", *words, "--print_config"])
+    Path("tiny.yaml").write_text(capsys.readouterr().out)
+    Path("table.yaml").write_text(yaml.safe_dump(SWEEP, sort_keys=False))
+    return Path("table.yaml")
+
+
 def run_cli(*words):
     """Run the command line in process."""
     from cli import main

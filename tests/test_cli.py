@@ -83,8 +83,8 @@ def untrained_teacher(folder, options, config):
     elif config.stem.endswith("mnist"):
         classes, network = 10, LeNet5(10, (1, 32, 32))
     else:
-        shape, classes = ((1, 16, 16), 10) if "digits" in config.stem else ((3, 32, 32), 100)
-        classes = 10 if config.stem.endswith("cifar10") else classes
+        shape = (1, 16, 16) if "digits" in config.stem else (3, 32, 32)
+        classes = 10 if config.stem.endswith(("digits", "cifar10")) else 100
         network = ResNet(classes, shape, **options["teacher"]["init_args"])
     weights = {f"network.{name}": value for name, value in network.state_dict().items()}
     path = folder / "teacher.ckpt"

@@ -274,6 +274,17 @@ def test_defaults_are_the_authors(teacher_ckpt):
     assert (task.batch_size, task.student_steps, task.generator_steps) == (256, 5, 1)
 
 
+def test_units_of_what_is_not_in_nats():
+    assert DFADTask.units == {
+        "loss_student": "logits",
+        "loss_generator": "logits",
+        "loss_features": "relative to the teacher's",
+        "loss_statistics": "activations",
+        "statistics_distance": "activations",
+        "pairwise_distance": "distance of images",
+    }
+
+
 def test_class_entropy():
     assert class_entropy(torch.tensor([5, 5, 5, 5])) == pytest.approx(1)
     assert class_entropy(torch.tensor([7, 0, 0, 0])) == 0

@@ -124,10 +124,21 @@ def test_layers_are_recorded_only_inside():
     assert torch.equal(outputs["0"], network[0](x))
     network(x + 1)
     assert torch.equal(outputs["1"], y)
-    with pytest.raises(ValueError, match=r"here: no layer '2' in Sequential; there are 0, 1$"):
-        require_layers(network, ["2"], "here")
-    with pytest.raises(ValueError, match=r"there are 0, .*, 19 and 5 more$"):
-        require_layers(nn.Sequential(*(nn.ReLU() for _ in range(25))), ["x"], "here")
+    with pytest.raises(ValueError, match=r"no layer '2' in the network; known are 0, 1$"), recorded(network, ["2"]):
+        pass
+    many = [str(number) for number in range(45)]
+    with pytest.raises(ValueError, match=r"known are 0, .*, 39 and 5 more$"):
+        require_layers(["x"], many)
+    with pytest.raises(ValueError, match="layer '1' gives no tensor"), recorded(network, ["0", "1"]):
+        network[0](x)
+    assert not network[0]._forward_hooks
+
+
+@pytest.mark.parametrize("ours", [(2, 4, 5), (2, 3, 1)], ids=["more channels", "other positions"])
+def test_features_that_are_no_part_are_refused(ours):
+    student, teacher = {"a": torch.zeros(ours)}, {"a": torch.ones(2, 3, 5)}
+    with pytest.raises(ValueError, match=r"feature_loss: a gives \(., .\) in the student, .* teacher's \(3, 5\)"):
+        FeatureLoss(["a"])(student, teacher)
 
 
 @pytest.mark.parametrize("bank", [False, True])
@@ -166,7 +177,10 @@ def test_the_students_loss_is_that_of_answers_and_features(teacher_ckpt, bank):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"feature_loss": FeatureLoss(["layer9"])}, "feature_loss: layers: no layer 'layer9' in ResNet; there are"),
+        (
+            {"feature_loss": FeatureLoss(["layer9"])},
+            "feature_loss: student: no layer 'layer9' in the network; known are",
+        ),
         ({"feature_loss": FeatureLoss(BLOCKS), "compile": True}, "feature_loss: not with compile"),
         ({"generator_shift": -1}, "generator_shift must not be negative, got -1"),
         ({"generator_shift": 16}, "generator_shift must be less than the 16 pixels of a side, got 16"),

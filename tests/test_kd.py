@@ -234,10 +234,17 @@ def test_a_loss_that_becomes_nan_stops_the_run_with_its_epoch(teacher_ckpt):
         make_trainer(max_epochs=5).fit(task, data)
 
 
+def resnet(num_classes, image_shape):
+    return ResNet(num_classes, image_shape, depth=10, width=4)
+
+
 def test_bad_options_are_one_line(teacher_ckpt, tmp_path):
     words = ["fit", *TINY_KD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}"]
     assert "alpha must be in [0, 1], got 1.5" in refused(tmp_path, *words, "--model.alpha=1.5")
     assert "alpha must be in [0, 1], got -0.1" in refused(tmp_path, *words, "--model.alpha=-0.1")
+    assert "student_from_teacher: stages.0.0" in refused(tmp_path, *words, "--model.student_from_teacher=true")
+    with pytest.raises(ValueError, match="initialisation: the student starts with weights of its teacher"):
+        make(teacher_ckpt, student=resnet, student_from_teacher=True, initialisation="he")
     assert "views must be at least 1" in refused(tmp_path, *words, "--model.views=0")
     cold = ["--model.soft_loss=HintonLoss", "--model.soft_loss.temperature=-1"]
     assert "temperature must be above 0, got -1" in refused(tmp_path, *words, *cold)

@@ -149,15 +149,6 @@ def test_curves_of_a_resumed_run_are_whole(monkeypatch):
     assert json.loads(Path("logs/scripted/version_0/run.json").read_text())["best_epoch"] == 2
 
 
-def test_curves_know_which_losses_are_not_in_nats():
-    assert DFADTask.units == {
-        "loss_student": "logits",
-        "loss_generator": "logits",
-        "statistics_distance": "activations",
-        "pairwise_distance": "distance of images",
-    }
-
-
 def stopping():
     return EarlyStopping("val/acc", mode="max", patience=1)  # stops after epoch 3: val/acc is 0.4, 0.8, 0.6, 0.5
 

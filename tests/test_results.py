@@ -13,7 +13,7 @@ from conftest import ROOT
 
 from parsing import task_parser
 from results.__main__ import main, section
-from results.cards import collect, group_key, is_current, key, read, read_all, write_csv
+from results.cards import collect, group_key, is_current, key, read, read_all, without_paths, write_csv
 from results.compare import comparison, find_cards
 from results.tables import benchmark_table, fill, overrides, results_table, systems_table
 from runs.identity import config_hash, read_command
@@ -104,6 +104,27 @@ def test_the_newest_of_one_run_counts_and_devices_teachers_and_seeds_are_apart(t
     older = put(tmp_path / "older", card(1, date="2025-04-01", seconds=3.0))
     collect(older, runs, task_parser())
     assert read_all(runs, task_parser()) == kept
+
+
+def test_what_is_collected_does_not_tell_where_it_lay(tmp_path, card):
+    command = f"python cli.py fit --config {CONFIG} --trainer.default_root_dir /a/logs --seed_everything 1"
+    made = card(1, command=command, teacher_ckpt="/a/logs/mine/x/version_3/checkpoints/best.ckpt", teacher_sha256="f")
+    collect(put(tmp_path / "logs", made), tmp_path / "runs", task_parser())
+    (path,) = (tmp_path / "runs").glob("*.json")
+    kept = json.loads(path.read_text())
+    assert kept["command"] == f"python cli.py fit --config {CONFIG} --seed_everything 1"
+    assert kept["teacher_ckpt"] == "x/version_3/checkpoints/best.ckpt"
+    assert {name for name in kept if kept[name] != made[name]} == {"command", "teacher_ckpt"}
+    joined = made | {"command": made["command"].replace("_dir /a/logs", "_dir=/a/logs")}
+    assert without_paths(joined)["command"] == kept["command"]
+    others = without_paths(
+        card(1, teacher_ckpt="/a/data/theirs.pth", recogniser_ckpt="/b/e/version_0/checkpoints/best.ckpt")
+    )
+    assert (others["teacher_ckpt"], others["recogniser_ckpt"]) == (
+        "data/theirs.pth",
+        "e/version_0/checkpoints/best.ckpt",
+    )
+    assert without_paths(card(1, teacher_ckpt=None))["teacher_ckpt"] is None
 
 
 def test_a_card_without_an_option_of_today_has_its_default(tmp_path, card, configuration):
@@ -241,6 +262,12 @@ class TestCommitted:
             re.sub(r" --seed_everything[= ]\d+", "", card["command"]) + card["config_hash"]: card for card in cards
         }
         assert [card["command"] for card in seedless.values() if not is_current(card, task_parser())] == []
+
+    def test_cards_do_not_tell_where_they_were_made(self):
+        for path in (ROOT / "results/runs").rglob("*.json"):
+            made = json.loads(path.read_text())
+            assert without_paths(made) == made, path
+            assert not re.search(r'"/|=/', json.dumps(made)), path
 
     def test_pages_show_what_the_cards_say(self, monkeypatch, tmp_path):
         """Sections made anew are those that stand, but for sweeps, whose tables take longer to read."""

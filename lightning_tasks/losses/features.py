@@ -43,10 +43,18 @@ class FeatureLoss(nn.Module):
 
         Returns:
             A scalar in float32.
+
+        Raises:
+            ValueError: If the student has more channels in a layer, or other positions.
         """
         distances = []
         for layer in self.layers:
             ours, theirs = student[layer].float(), teacher[layer].float()
+            if ours.shape[1] > theirs.shape[1] or ours.shape[2:] != theirs.shape[2:]:
+                raise ValueError(
+                    f"feature_loss: {layer} gives {tuple(ours.shape[1:])} in the student, which is no part of the"
+                    f" teacher's {tuple(theirs.shape[1:])}"
+                )
             if ours.shape[1] < theirs.shape[1]:
                 theirs = theirs[:, evenly(ours.shape[1], theirs.shape[1]).to(theirs.device)]
             distances.append((ours - theirs).square().mean() / theirs.square().mean().clamp(min=1e-6))

@@ -6,17 +6,16 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 
-def require_layers(network: nn.Module, layers: Sequence[str], option: str) -> None:
+def require_layers(layers: Sequence[str], known: Sequence[str]) -> None:
     """Refuse names of layers that a network does not have.
 
     Raises:
-        ValueError: If there is one; says what names there are, no more than twenty.
+        ValueError: If there is one; says what names are known, no more than forty.
     """
-    there = [name for name, _ in network.named_modules() if name]
-    for layer in layers:
-        if layer not in there:
-            names = ", ".join(there[:20]) + (f" and {len(there) - 20} more" if len(there) > 20 else "")
-            raise ValueError(f"{option}: no layer {layer!r} in {type(network).__name__}; there are {names}")
+    for name in layers:
+        if name not in known:
+            more = f" and {len(known) - 40} more" if len(known) > 40 else ""
+            raise ValueError(f"no layer {name!r} in the network; known are {', '.join(known[:40])}{more}")
 
 
 @contextmanager
@@ -25,13 +24,17 @@ def recorded(network: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Te
 
     Args:
         network: Not compiled, since a compiled network calls no hooks that were added later.
-        layers: Names of its modules.
+        layers: Keys of its `named_modules`.
 
     Yields:
         The outputs by name, in the order in which the layers are called.
+
+    Raises:
+        ValueError: If there is no such layer, or it was not called or gave no tensor.
     """
-    outputs: dict[str, Tensor] = {}
     modules = dict(network.named_modules())
+    require_layers(layers, [name for name in modules if name])
+    outputs: dict[str, Tensor] = {}
     hooks = [
         modules[layer].register_forward_hook(lambda _, __, output, layer=layer: outputs.update({layer: output}))
         for layer in layers
@@ -41,3 +44,6 @@ def recorded(network: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Te
     finally:
         for hook in hooks:
             hook.remove()
+    for layer in layers:
+        if not isinstance(outputs.get(layer), Tensor):
+            raise ValueError(f"layer {layer!r} gives no tensor when the network maps images to scores")
