@@ -32,9 +32,12 @@ def make(teacher_ckpt, augment=None, **options):
     task = KDTask(
         data.facts,
         teacher=lambda classes, shape: ResNet(classes, shape, depth=10, width=4),
-        student=lambda classes, shape: CNN(classes, shape, ((4,),), ()),
         teacher_ckpt=str(teacher_ckpt),
-        **{"optimizer": lambda params: torch.optim.SGD(params, lr=0.05)} | options,
+        **{
+            "student": lambda classes, shape: CNN(classes, shape, ((4,),), ()),
+            "optimizer": lambda params: torch.optim.SGD(params, lr=0.05),
+            **options,
+        },
     )
     return task, data
 
