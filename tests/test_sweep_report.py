@@ -169,6 +169,10 @@ def test_costs_are_reached_from_above_and_unknown_metrics_never(sweep_file):
     losses, none = draw_over_time(sweep, table).axes
     assert losses.lines[0].get_ydata().tolist() == [2.0, 1.0, 0.5]
     assert len(none.lines) == 1
+    assert losses.get_legend() is None
+    assert none.get_legend() is not None  # at the right of all panels
+    nothing = report.rows(sweep, [], {cell.folder: "h" for cell in sweep.cells()})
+    assert all(axes.get_legend() is None for axes in draw_over_time(sweep, nothing).axes)
 
 
 @pytest.mark.parametrize("reported", [[], SWEEP["reported"]], ids=len)
