@@ -13,6 +13,7 @@ from lightning_tasks.losses import (
     BatchNormStatisticsLoss,
     ClassBalanceLoss,
     DecoupledLoss,
+    DiversityLoss,
     FeatureLoss,
     HintonLoss,
     OneHotLoss,
@@ -32,6 +33,7 @@ from lightning_tasks.networks import (
     WideResNet,
 )
 from lightning_tasks.sketch import SketchTask
+from lightning_tasks.views import Views
 
 __all__ = [
     "CNN",
@@ -45,6 +47,7 @@ __all__ = [
     "DFADTask",
     "DecoupledLoss",
     "DistillationTask",
+    "DiversityLoss",
     "FeatureLoss",
     "HintonLoss",
     "ImageBank",
@@ -61,5 +64,6 @@ __all__ = [
     "SketchNetwork",
     "SketchTask",
     "StridedCNN",
+    "Views",
     "WideResNet",
 ]

@@ -13,7 +13,7 @@ from torchmetrics import CatMetric
 
 from lightning_tasks.distillation import DistillationTask
 from lightning_tasks.image_task import accuracy
-from lightning_tasks.losses import BatchNormStatisticsLoss, Invented
+from lightning_tasks.losses import BatchNormStatisticsLoss, Invented, same_class_distance
 from lightning_tasks.networks import GeneratorCallable, ImageGenerator, NetworkCallable, undisturbed
 from runs.facts import NO_IMAGES, ImageFacts
 
@@ -27,8 +27,9 @@ class DataFreeTask(DistillationTask):
     Watches the inventions; logs at the end of each epoch: `train/class_entropy` (entropy of the classes that the
     teacher sees in the epoch's inventions, 1 if all are equally frequent, 0 if there is but one), and of one batch from
     noise that is the same each time `train/agreement` (share to which student and teacher give the same class),
-    `train/pairwise_distance` (see there; 0 if all images are equal) and, if the teacher has BatchNorm layers,
-    `train/statistics_distance` (see BatchNormStatisticsLoss).
+    `train/pairwise_distance` (see there; 0 if all images are equal), if the teacher has BatchNorm layers
+    `train/statistics_distance` (see BatchNormStatisticsLoss), and if its last layer is linear
+    `train/same_class_distance` (see there; 0 if all images of a class are equal to the teacher).
 
     After a validation also `val/agreement_invented`, on held-out inventions: the run card says under `without_images`
     which validation accuracy the checkpoint has that it would choose. After a test `test/acc_10pct` and
@@ -57,7 +58,11 @@ class DataFreeTask(DistillationTask):
             DistillationTask.
     """
 
-    units: Mapping[str, str] = {"pairwise_distance": "distance of images", "statistics_distance": "activations"}
+    units: Mapping[str, str] = {
+        "pairwise_distance": "distance of images",
+        "statistics_distance": "activations",
+        "same_class_distance": "1 - cosine",
+    }
 
     def __init__(
         self,
@@ -185,12 +190,14 @@ class DataFreeTask(DistillationTask):
     def _look(self) -> dict[str, Tensor]:
         with undisturbed(self), self.trainer.precision_plugin.forward_context():
             x = self._held_out("val", 0)
-            logits_t, statistics, _ = self.teacher.observe(x)
+            logits_t, statistics, features = self.teacher.observe(x)
             logits_s = self.student(x)
         same = logits_s.argmax(dim=1) == logits_t.argmax(dim=1)
         found = {"agreement": same.float().mean(), "pairwise_distance": pairwise_distance(x)}
         if statistics:
             found["statistics_distance"] = BatchNormStatisticsLoss()(Invented(x, logits_s, logits_t, statistics))
+        if features is not None:
+            found["same_class_distance"] = same_class_distance(features, logits_t.argmax(dim=1))
         return found
 
     def _collapse(self, entropy: float) -> None:

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_tasks.data_free import DataFreeTask
-from lightning_tasks.image_bank import ImageBank, shifted
+from lightning_tasks.image_bank import ImageBank
 from lightning_tasks.losses import AdversarialL1Loss, FeatureLoss, GeneratorLoss, Invented, SoftTargetLoss
 from lightning_tasks.networks import NetworkCallable, recorded, require_layers
 from lightning_tasks.stopwatch import Stopwatch
 from lightning_tasks.teacher import Observed
+from lightning_tasks.views import Views, shifted
 from runs.facts import ImageFacts
 
 
@@ -58,10 +59,12 @@ class DFADTask(DataFreeTask):
         adversarial_where_agreed: Count the disagreement only of images on which both networks name the same class.
         bank: Let the student learn from a store of inventions, to which each round adds one batch. None, the paper's
             method, makes `student_steps` batches a round instead, each of which the teacher answers.
+        views: Show the student another view of an image each time, which the teacher answers anew. None, the paper's,
+            shows it as it is.
         l1_weight: Of the absolute difference of logits in the student's loss; 1 in the paper.
         soft_loss: Added to the student's loss, on the same images. None in the paper.
-        feature_loss: Added to the student's loss, on the same images, which the teacher then sees once more. None in
-            the paper.
+        feature_loss: Added to the student's loss, on the same images, which the teacher then sees once more (once, with
+            `views` too). None in the paper.
         student_steps: Student steps in a round (k of the paper: 5).
         generator_steps: Generator steps in a round.
         generator_shift: Mirror half of the generator's batches, and shift them by up to so many pixels each way, before
@@ -85,6 +88,7 @@ class DFADTask(DataFreeTask):
         "loss_generator": "logits",
         "loss_features": "relative to the teacher's",
         "loss_statistics": "activations",
+        "loss_diversity": "1 - cosine",
     }
 
     def __init__(
@@ -97,6 +101,7 @@ class DFADTask(DataFreeTask):
         adversarial_weight: float = 1.0,
         adversarial_where_agreed: bool = False,
         bank: ImageBank | None = None,
+        views: Views | None = None,
         l1_weight: float = 1.0,
         soft_loss: SoftTargetLoss | None = None,
         feature_loss: FeatureLoss | None = None,
@@ -122,7 +127,12 @@ class DFADTask(DataFreeTask):
         for option, value in (("warm_up_epochs", warm_up_epochs), ("generator_shift", generator_shift)):
             if value < 0:
                 raise ValueError(f"{option} must not be negative, got {value}")
-        for option, by in (("generator_shift", generator_shift), ("bank.shifted", 0 if bank is None else bank.shifted)):
+        shifts = {
+            "generator_shift": generator_shift,
+            "bank.shifted": 0 if bank is None else bank.shifted,
+            "views.shifted": 0 if views is None else views.shifted,
+        }
+        for option, by in shifts.items():
             if by >= min(self.image_shape[1:]):
                 raise ValueError(
                     f"{option} must be less than the {min(self.image_shape[1:])} pixels of a side, got {by}"
@@ -142,6 +152,7 @@ class DFADTask(DataFreeTask):
         self.adversarial_weight = adversarial_weight
         self.adversarial_where_agreed = adversarial_where_agreed
         self.bank = bank
+        self.views = views
         self.l1_weight = l1_weight
         self.soft_loss = soft_loss
         self._observes = any(each.needs_statistics or each.needs_features for each in generator_losses or ())
@@ -240,30 +251,36 @@ class DFADTask(DataFreeTask):
 
     def _student_turn(self, optimizer: LightningOptimizer, lessons: list[Lesson]) -> None:
         """Bring the student nearer to the teacher, a step on each batch."""
-        for x, target, places in lessons:
-            logits, feature_loss = self._answer(x)
+        for lesson in lessons:
+            logits, target, feature_loss = self._answer(lesson)
             loss = self.l1_weight * self.loss(logits, target) + feature_loss
             if self.soft_loss is not None:
                 soft = self.soft_loss(logits, target, target.argmax(dim=1))
-                self.track("loss_soft", soft, len(x))
+                self.track("loss_soft", soft, len(target))
                 loss = loss + soft
             self._step(optimizer, loss)
-            self.track("loss_student", loss, len(x))
-            if self.bank is not None and places is not None:
-                self.bank.rate(places, (logits.detach().float() - target).abs().mean(dim=1))
+            self.track("loss_student", loss, len(target))
+            if self.bank is not None and lesson.places is not None:
+                self.bank.rate(lesson.places, (logits.detach().float() - target).abs().mean(dim=1))
 
-    def _answer(self, x: Tensor) -> tuple[Tensor, Tensor | float]:
-        """Give the student's logits, and how far its features are from the teacher's, by the weight of that."""
+    def _answer(self, lesson: Lesson) -> tuple[Tensor, Tensor, Tensor | float]:
+        """Give the student's logits, the teacher's, and how far their features are apart, by the weight of that."""
+        x, target, _ = lesson
+        if self.views is not None:
+            x = self.views(x, self._noise)
         if self.feature_loss is None:
-            return self.student(x), 0.0
+            if self.views is not None:
+                with torch.no_grad():
+                    target = self.teacher(x).float()
+            return self.student(x), target, 0.0
         layers = self.feature_loss.layers
         with torch.no_grad(), recorded(self.teacher.network.inner, layers) as theirs:
-            self.teacher.network(x)
+            target = self.teacher.network(x).float()
         with recorded(self.student.inner, layers) as ours:
             logits = self.student(x)
         value = self.feature_loss(ours, theirs)
         self.track("loss_features", value, len(x))
-        return logits, self.feature_loss.weight * value
+        return logits, target, self.feature_loss.weight * value
 
     def _generator_turn(self, optimizer: LightningOptimizer) -> None:
         """Move the generator towards images on which the student and the teacher differ."""

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from lightning_tasks.views import shifted
 
 LARGEST = 4.0  # normalised images are kept in 255 steps from -LARGEST to LARGEST
 
@@ -163,14 +164,6 @@ class ImageBank:
         self._difficulty = difficulty.new_empty(self.size)
         for kept, given in ((self._images, images), (self._answers, answers), (self._difficulty, difficulty)):
             kept[: self._filled] = given
-
-
-def shifted(x: Tensor, by: int, generator: torch.Generator) -> Tensor:
-    """Shift a batch of images (B, C, H, W) by one random number of pixels each way, up to `by`; zeros enter."""
-    if not by:
-        return x
-    top, left = torch.randint(2 * by + 1, (2,), generator=generator, device=generator.device).tolist()
-    return F.pad(x, [by] * 4)[:, :, top : top + x.shape[2], left : left + x.shape[3]]
 
 
 def _to_bytes(x: Tensor) -> Tensor:

@@ -102,12 +102,15 @@ def test_the_watch_by_hand(teacher_ckpt):
     task.eval()
     with torch.no_grad():
         x = task._held_out("val", 0)
-        logits, statistics, _ = task.teacher.observe(x)
+        logits, statistics, features = task.teacher.observe(x)
         same = (task.student(x).argmax(1) == logits.argmax(1)).float().mean()
     distance = BatchNormStatisticsLoss()(Invented(x, None, logits, statistics))
     assert logged["train/agreement"] == pytest.approx(same.item())
     assert logged["train/pairwise_distance"] == pytest.approx(pairwise_distance(x).item(), rel=1e-4)
     assert logged["train/statistics_distance"] == pytest.approx(distance.item(), rel=1e-4)
+    seen, unit = logits.argmax(1), features / features.norm(dim=1, keepdim=True)
+    pairs = [1 - unit[i] @ unit[j] for i in range(16) for j in range(i) if seen[i] == seen[j]]
+    assert logged["train/same_class_distance"] == pytest.approx((sum(pairs) / len(pairs)).item(), rel=1e-3)
     shares = [logged[f"train/time_{name}"].item() for name in ("inventing", "student", "generator")]
     assert all(0 < share < 1 for share in shares)
     assert sum(shares) <= 1

@@ -8,7 +8,7 @@ from test_dfad import make_task
 from torch import nn
 from torch.nn import functional as F
 
-from lightning_tasks import ActivationLoss, BatchNormStatisticsLoss, HintonLoss, ImageBank, OneHotLoss
+from lightning_tasks import ActivationLoss, BatchNormStatisticsLoss, DiversityLoss, HintonLoss, ImageBank, OneHotLoss
 from lightning_tasks.image_bank import LARGEST
 from lightning_tasks.losses import Invented, Statistics
 from lightning_tasks.teacher import FrozenTeacher
@@ -212,6 +212,34 @@ class TestLosses:
         loss = ActivationLoss()(invented)
         assert loss.dtype == torch.float32
         assert loss.item() == -9 / 6
+
+    def diverse(self, features, y, **options):
+        invented = self.invented(torch.eye(3)[[0, 1, 1, 1, 0]])._replace(y=y, features=features)
+        return DiversityLoss(**options)(invented)
+
+    def test_diversity_by_hand(self):
+        """Classes 0: images 0, 2 at cosine 0.6, 0, 4 at 0, 2, 4 at 0.8; class 1: images 1, 3, equal but for size."""
+        features = torch.tensor([[2.0, 0.0], [1.0, 1.0], [0.6, 0.8], [5.0, 5.0], [0.0, 3.0]])
+        y = torch.tensor([0, 1, 0, 1, 0])
+        assert self.diverse(features.double(), y, enough=2.0).item() == pytest.approx(-(0.4 + 1 + 0.2 + 0) / 4)
+        assert self.diverse(features, y, enough=0.3).item() == pytest.approx(-(0.3 + 0.3 + 0.2 + 0) / 4)
+        # Else the classes that the teacher sees: 0 in images 0, 4, and 1 in 1, 2, 3, of which 1 and 3 are equal.
+        between = 1 - 1.4 / 2**0.5
+        assert self.diverse(features, None, enough=2.0).item() == pytest.approx(-(1 + 2 * between + 0) / 4)
+        half = self.diverse(features.bfloat16(), y)
+        assert half.dtype == torch.float32
+
+    def test_diversity_without_pairs_is_nothing(self):
+        features = torch.rand(5, 2, requires_grad=True)
+        loss = self.diverse(features, torch.arange(5))
+        loss.backward()
+        assert loss.item() == 0
+        assert not features.grad.any()
+
+    @pytest.mark.parametrize("enough", [0.0, 2.5])
+    def test_a_diversity_that_cannot_be_is_refused(self, enough):
+        with pytest.raises(ValueError, match=r"enough must be in \(0, 2\], got"):
+            DiversityLoss(enough=enough)
 
     def test_negative_weights_are_refused(self):
         with pytest.raises(ValueError, match="weight must not be negative, got -1"):

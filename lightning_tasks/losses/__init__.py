@@ -7,10 +7,12 @@ from lightning_tasks.losses.generator import (
     ActivationLoss,
     BatchNormStatisticsLoss,
     ClassBalanceLoss,
+    DiversityLoss,
     GeneratorLoss,
     Invented,
     OneHotLoss,
     Statistics,
+    same_class_distance,
 )
 from lightning_tasks.losses.latent import LatentLoss, divergence
 from lightning_tasks.losses.severity import (
@@ -30,6 +32,7 @@ __all__ = [
     "ClassBalanceLoss",
     "CrossEntropyLoss",
     "DecoupledLoss",
+    "DiversityLoss",
     "ExpectedSeverityLoss",
     "FeatureLoss",
     "GeneratorLoss",
@@ -44,5 +47,6 @@ __all__ = [
     "UncertaintyWeighting",
     "divergence",
     "require_costs",
+    "same_class_distance",
     "severity_matrix",
 ]

@@ -108,8 +108,7 @@ class OneHotLoss(GeneratorLoss):
 
     def forward(self, invented: Invented) -> Tensor:
         """Compute the loss from the teacher's logits; a scalar in nats."""
-        logits = invented.logits_t.float()
-        return F.cross_entropy(logits, logits.argmax(dim=1) if invented.y is None else invented.y)
+        return F.cross_entropy(invented.logits_t.float(), classes_of(invented))
 
 
 class BatchNormStatisticsLoss(GeneratorLoss):
@@ -154,3 +153,57 @@ class ActivationLoss(GeneratorLoss):
         """Compute the loss from the teacher's features; a scalar in the units of activations."""
         assert invented.features is not None
         return -invented.features.float().abs().mean()
+
+
+class DiversityLoss(GeneratorLoss):
+    """Negative distance of inventions of the same class from each other, in the teacher's features.
+
+    Without it a generator that is asked for classes soon makes one picture of each, whatever the noise. After the mode
+    seeking term of Mao et al. 2019, "Mode seeking generative adversarial networks", https://arxiv.org/abs/1903.05628,
+    equation 4, with all pairs of a batch in place of two batches: L = -mean min(1 - cos(f_i, f_j), enough) over pairs
+    i, j with y_i = y_j, where f is what the teacher's last linear layer is given; 0 without such pairs. Classes are
+    those that were asked for, else those that the teacher sees. Always in float32, also under mixed precision.
+
+    Args:
+        weight: With which it enters the generator's loss.
+        enough: Distance beyond which a pair gains no more, in (0, 2].
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    name = "diversity"
+    needs_features = True
+
+    def __init__(self, weight: float = 5.0, enough: float = 0.25) -> None:
+        super().__init__(weight)
+        if not 0 < enough <= 2:
+            raise ValueError(f"enough must be in (0, 2], got {enough}")
+        self.enough = enough
+
+    def forward(self, invented: Invented) -> Tensor:
+        """Compute the loss from the teacher's features; a scalar in [-enough, 0]."""
+        assert invented.features is not None
+        return -same_class_distance(invented.features, classes_of(invented), self.enough)
+
+
+def classes_of(invented: Invented) -> Tensor:
+    """Give the classes (B,) that the generator was asked for, else those that the teacher finds likeliest."""
+    return invented.logits_t.argmax(dim=1) if invented.y is None else invented.y
+
+
+def same_class_distance(features: Tensor, y: Tensor, at_most: float = 2.0) -> Tensor:
+    """Compute the mean of min(1 - cosine, at_most) over all pairs of images of one class; 0 without pairs.
+
+    Args:
+        features: Of images (B, D).
+        y: Their classes (B,).
+        at_most: Greatest distance that counts.
+
+    Returns:
+        A scalar in float32.
+    """
+    unit = F.normalize(features.float(), dim=1)
+    pairs = torch.triu(y[:, None] == y, diagonal=1)
+    distances = (1 - unit @ unit.T).clamp(max=at_most)
+    return (distances * pairs).sum() / pairs.sum().clamp(min=1)
