@@ -73,7 +73,7 @@ class DFADTask(DataFreeTask):
         warm_up_epochs: Epochs in which the generator alone is trained, without the disagreement, and the student waits.
         optimizer_student: Optimizer of the student. Default: the authors' for CIFAR.
         optimizer_generator: Optimizer of the generator. Default: the authors' for CIFAR.
-        scheduler_student: Learning rate schedule of the student, stepped once an epoch.
+        scheduler_student: Learning rate schedule of the student, stepped once an epoch after the warm-up.
         scheduler_generator: Learning rate schedule of the generator, stepped once an epoch.
         gradient_clip_norm: Clip the gradient norm of each network to this, if given.
         **options: See DataFreeTask.
@@ -337,10 +337,12 @@ class DFADTask(DataFreeTask):
         self.trainer.optimizers[1].state.clear()
 
     def on_train_epoch_end(self) -> None:
-        """Step the schedules; one that watches a validation metric only after a validation."""
+        """Step the schedules, the student's once it plays; one that watches a validation metric after a validation."""
         every = self.trainer.check_val_every_n_epoch or 1
         validated = (self.current_epoch + 1) % every == 0
         for scheduler in _as_list(self.lr_schedulers()):
+            if self.warms_up and scheduler.optimizer is self.trainer.optimizers[0]:
+                continue
             if not isinstance(scheduler, ReduceLROnPlateau):
                 scheduler.step()
             elif validated:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from benchmarks.plain_dfad import plain_round
 from datamodules import DigitsDataModule
 from datamodules.tensors import TensorImages
-from lightning_tasks import ClassBalanceLoss, DFADTask, ResNet
+from lightning_tasks import ClassBalanceLoss, DFADTask, OneHotLoss, ResNet
 from lightning_tasks.data_free import class_entropy
 from lightning_tasks.networks import ImageGenerator, count_parameters
 
@@ -349,3 +349,17 @@ def test_schedules_are_stepped_once_an_epoch(teacher_ckpt):
     trainer.fit(task, data)
     rates = [optimizer.param_groups[0]["lr"] for optimizer in trainer.optimizers]
     assert rates == pytest.approx([0.1 / 4, 1e-4])
+
+
+def test_the_students_schedule_waits_while_the_generator_warms_up(teacher_ckpt):
+    task, data = make_task(
+        teacher_ckpt,
+        generator_losses=[OneHotLoss()],
+        warm_up_epochs=2,
+        scheduler_student=lambda o: torch.optim.lr_scheduler.StepLR(o, step_size=1, gamma=0.5),
+        scheduler_generator=lambda o: torch.optim.lr_scheduler.StepLR(o, step_size=1, gamma=0.1),
+    )
+    trainer = make_trainer(max_epochs=3)
+    trainer.fit(task, data)
+    rates = [optimizer.param_groups[0]["lr"] for optimizer in trainer.optimizers]
+    assert rates == pytest.approx([0.1 / 2, 1e-6])

@@ -152,5 +152,5 @@ class TestTask:
             assert torch.equal(softened[number], targets[number])
 
     def test_a_shift_beyond_the_image_is_refused(self, teacher_ckpt):
-        with pytest.raises(ValueError, match="views.shifted must be less than the 16 pixels of a side, got 16"):
+        with pytest.raises(ValueError, match=r"views\.shifted must be less than the 16 pixels of a side, got 16"):
             make_task(teacher_ckpt, views=Views(shifted=16))
