@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import CatMetric
 
 from lightning_tasks.distillation import DistillationTask
@@ -46,6 +47,9 @@ class DataFreeTask(DistillationTask):
             then a one-hot vector (as in Do et al. 2022, "Momentum adversarial distillation",
             https://arxiv.org/abs/2209.10359), times the root of `num_classes`, so that their mean square is that of
             noise. A OneHotLoss then holds the teacher's answer against the class that was asked for.
+        generator_ema_decay: Keep an exponential moving average of the generator's weights with this decay a step, in
+            (0, 1), and let it make what the student learns from and is compared on: it changes more slowly (Do et al.
+            2022, who take images of both). None lets the generator itself.
         batch_size: Invented images in each step, on each device.
         collapse_entropy: An epoch whose class entropy is below this has collapsed; 0: none has.
         on_collapse: What to do after such an epoch besides a warning: nothing ("warn"), end the run as if it were
@@ -72,6 +76,7 @@ class DataFreeTask(DistillationTask):
         teacher_ckpt: str | None,
         generator: GeneratorCallable = ImageGenerator,
         conditional: bool = False,
+        generator_ema_decay: float | None = None,
         batch_size: int = 256,
         collapse_entropy: float = 0.5,
         on_collapse: Literal["warn", "stop", "restart"] = "warn",
@@ -84,6 +89,13 @@ class DataFreeTask(DistillationTask):
         self.generator = generator(self.image_shape)
         self._make_generator = generator
         self._check_generator()
+        self.generator_ema: AveragedModel | None = None
+        if generator_ema_decay is not None:
+            if not 0 < generator_ema_decay < 1:
+                raise ValueError(f"generator_ema_decay must be in (0, 1), got {generator_ema_decay}")
+            average = get_ema_multi_avg_fn(generator_ema_decay)
+            self.generator_ema = AveragedModel(self.generator, multi_avg_fn=average, use_buffers=True)
+            self.generator_ema.requires_grad_(False)
         if conditional and self.generator.latent_dim <= self.num_classes:
             raise ValueError(
                 f"conditional: the generator's latent_dim must be above the {self.num_classes} classes"
@@ -121,14 +133,27 @@ class DataFreeTask(DistillationTask):
         # No buffer: DDP would overwrite it with rank zero's at each forward pass.
         self.fake_class_counts = torch.zeros(self.num_classes, dtype=torch.long, device=self.device)
 
-    def invent(self) -> tuple[Tensor, Tensor | None]:
+    @property
+    def inventor(self) -> nn.Module:
+        """What makes the images of the student: the generator, or its average."""
+        return self.generator if self.generator_ema is None else self.generator_ema
+
+    def average_generator(self) -> None:
+        """Let the average follow, if there is one; after each step of the generator."""
+        if self.generator_ema is not None:
+            self.generator_ema.update_parameters(self.generator)
+
+    def invent(self, maker: nn.Module) -> tuple[Tensor, Tensor | None]:
         """Make a batch of images (batch_size, C, H, W) in the space of normalised images.
+
+        Args:
+            maker: The generator that learns, or `inventor`.
 
         Returns:
             The images, and the classes (batch_size,) that were asked for, if any were.
         """
         z, y = self._draw_noise(self.batch_size, self._noise)
-        return self.generator(z.to(self.dtype)), y
+        return maker(z.to(self.dtype)), y
 
     def _draw_noise(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
         z = torch.randn((count, self.generator.latent_dim), generator=random, device=random.device)
@@ -162,7 +187,7 @@ class DataFreeTask(DistillationTask):
 
     def _from_seed(self, num_images: int, seed: int) -> Tensor:
         z, _ = self._draw_noise(num_images, torch.Generator().manual_seed(seed))
-        return self.generator(z.to(self.device).to(self.dtype))
+        return self.inventor(z.to(self.device).to(self.dtype))
 
     def _held_out(self, stage: str, number: int) -> Tensor:
         """Make a batch of images from the same noise each time."""
@@ -219,6 +244,9 @@ class DataFreeTask(DistillationTask):
         with torch.random.fork_rng():
             torch.manual_seed(int(np.random.SeedSequence([self.seed, self.current_epoch]).generate_state(1)[0]))
             self.generator.load_state_dict(self._make_generator(self.image_shape).state_dict())
+        if self.generator_ema is not None:
+            self.generator_ema.n_averaged.zero_()  # then the average is what it follows
+            self.average_generator()
 
     # Evaluation
 

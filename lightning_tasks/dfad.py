@@ -241,10 +241,10 @@ class DFADTask(DataFreeTask):
         which has no batch statistics in eval mode, sees them in one pass.
         """
         if self.bank is not None:
-            self.count(self.bank.add(self.invent()[0], self.teacher, self._noise))
+            self.count(self.bank.add(self.invent(self.inventor)[0], self.teacher, self._noise))
             drawn = [self.bank.draw(self.batch_size, self._noise) for _ in range(self.student_steps)]
             return [Lesson(x.to(self.dtype), target, places) for x, target, places in drawn]
-        batches = [self.invent()[0] for _ in range(self.student_steps)]
+        batches = [self.invent(self.inventor)[0] for _ in range(self.student_steps)]
         logits_t = self.teacher(torch.cat(batches))
         self.count(logits_t)
         return [Lesson(*each) for each in zip(batches, logits_t.split(self.batch_size), strict=True)]
@@ -286,7 +286,7 @@ class DFADTask(DataFreeTask):
         """Move the generator towards images on which the student and the teacher differ."""
         with self.toggled_optimizer(optimizer):  # spares the gradients of the student's weights
             for _ in range(self.generator_steps):
-                x, y = self.invent()
+                x, y = self.invent(self.generator)
                 if self.generator_shift:
                     mirrored = bool(torch.rand((), generator=self._noise, device=self.device) < 0.5)
                     x = shifted(x.flip(3) if mirrored else x, self.generator_shift, self._noise)
@@ -300,6 +300,7 @@ class DFADTask(DataFreeTask):
                     self.track(f"loss_{further.name}", value, len(x))
                     loss = loss + further.weight * value
                 self._step(optimizer, loss)
+                self.average_generator()
                 self.track("loss_generator", loss, len(x))
                 if self.warms_up:
                     self.count(seen.logits)

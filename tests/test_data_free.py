@@ -201,6 +201,57 @@ def test_a_collapse_starts_the_generator_anew(teacher_ckpt):
     assert not torch.equal(weights[4], weights[9])  # another start each time
 
 
+class TestAveragedGenerator:
+    def test_the_average_by_hand_makes_the_students_images(self, teacher_ckpt):
+        """Of three steps: the weights after the first, then half of it and half of the next, and again."""
+        task, data = make_task(teacher_ckpt, generator_ema_decay=0.5, student_steps=1, generator_steps=3)
+        weights, made, learned = [], [], []
+        name = next(name for name, _ in task.generator.named_parameters())
+        step, student = task.average_generator, task._student_turn
+
+        def follow():
+            weights.append(task.generator.get_parameter(name).detach().clone())
+            step()
+
+        task.average_generator = follow
+        task.generator_ema.register_forward_hook(lambda *given: made.append(given[-1]))
+
+        def learn(optimizer, lessons):
+            learned.extend(lesson.x for lesson in lessons)
+            student(optimizer, lessons)
+
+        task._student_turn = learn
+        make_trainer(limit_train_batches=1, limit_val_batches=0, num_sanity_val_steps=0).fit(task, data)
+        first, second, third = weights
+        by_hand = ((first + second) / 2 + third) / 2
+        torch.testing.assert_close(task.generator_ema.module.get_parameter(name), by_hand)
+        assert not torch.equal(by_hand, third)
+        assert torch.equal(learned[0], made[0])
+        assert torch.equal(task._held_out("val", 0), made[-1])
+        assert not any(each.requires_grad for each in task.generator_ema.parameters())
+
+    def test_a_restart_begins_the_average_anew(self, teacher_ckpt):
+        task, data = make_task(teacher_ckpt, generator_ema_decay=0.9, collapse_entropy=1.01, on_collapse="restart")
+
+        class Look(pl.Callback):
+            def on_train_epoch_end(self, trainer, pl_module):
+                ours, average = pl_module.generator.state_dict(), pl_module.generator_ema.module.state_dict()
+                assert all(torch.equal(ours[name], average[name]) for name in ours)
+
+        make_trainer(Look(), limit_train_batches=2, limit_val_batches=0).fit(task, data)
+        assert task.run_facts["generator_restarts"] == 1
+
+    def test_none_is_kept_without_the_option(self, teacher_ckpt):
+        task, _ = make_task(teacher_ckpt)
+        assert task.inventor is task.generator
+        assert not any("ema" in name for name in task.state_dict())
+
+    @pytest.mark.parametrize("decay", [0.0, 1.0])
+    def test_a_decay_out_of_range_is_refused(self, teacher_ckpt, decay):
+        with pytest.raises(ValueError, match=r"generator_ema_decay must be in \(0, 1\), got"):
+            make_task(teacher_ckpt, generator_ema_decay=decay)
+
+
 def test_images_of_another_shape_are_refused(teacher_ckpt):
     with pytest.raises(ValueError, match=r"generator: its images have shape \(1, 32, 32\)"):
         make_task(teacher_ckpt, generator=lambda shape: ImageGenerator((1, 32, 32), latent_dim=8, width=4))
