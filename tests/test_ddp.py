@@ -23,11 +23,11 @@ seen = {{"noise": [], "steps": 0}}
 invent = lightning_tasks.DFADTask.invent
 step = lightning_tasks.{task}.training_step
 
-def spy_invent(self):
+def spy_invent(self, maker):
     state = self._noise.get_state()
     seen["noise"].append(torch.randn(1, generator=self._noise).item())
     self._noise.set_state(state)
-    return invent(self)
+    return invent(self, maker)
 
 def spy_step(self, batch, batch_idx):
     seen["steps"] += 1
