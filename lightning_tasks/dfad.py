@@ -139,6 +139,8 @@ class DFADTask(DataFreeTask):
                 )
         if not adversarial_weight and not generator_losses:
             raise ValueError("adversarial_weight: with 0 and no generator_losses the generator learns nothing")
+        if warm_up_epochs and not generator_losses:
+            raise ValueError("warm_up_epochs: without generator_losses the generator learns nothing in them")
         if not l1_weight and soft_loss is None:
             raise ValueError("l1_weight: with 0 and no soft_loss the student learns nothing")
         for option, weight in (("adversarial_weight", adversarial_weight), ("l1_weight", l1_weight)):

@@ -12,6 +12,7 @@ from conftest import TINY_DATA, TINY_DFAD, TINY_TRAINER, make_trainer, run_card,
 from test_dfad import Recorder, make_task
 
 from lightning_tasks import BatchNormStatisticsLoss, ImageBank, OneHotLoss
+from lightning_tasks.callbacks import selection
 from lightning_tasks.callbacks.selection import draw_selection
 from lightning_tasks.data_free import HELD_OUT_BATCHES, pairwise_distance
 from lightning_tasks.losses import Invented
@@ -80,10 +81,12 @@ def test_the_student_waits_while_the_generator_warms_up(teacher_ckpt):
     (one_hot, generator) = (value for name, value in losses[:2])
     assert generator == pytest.approx(2 * one_hot, rel=1e-5)  # no disagreement in it
     assert True in asked
-    task, data = make_task(teacher_ckpt, warm_up_epochs=3)
+    task, data = make_task(teacher_ckpt, warm_up_epochs=3, generator_losses=[OneHotLoss()])
     trainer = make_trainer(max_epochs=2)
     with pytest.raises(ValueError, match="warm_up_epochs: 3 of 2 epochs leave the student none"):
         trainer.fit(task, data)
+    with pytest.raises(ValueError, match="warm_up_epochs: without generator_losses the generator learns nothing"):
+        make_task(teacher_ckpt, warm_up_epochs=1)
 
 
 def test_pairwise_distance_over_all_pairs():
@@ -296,15 +299,20 @@ def test_the_picture_of_the_choice_without_images():
     assert "not defined" in draw_selection([1], [0.5], [0.5]).axes[0].get_title()
 
 
-def test_the_picture_is_drawn_by_a_run(teacher_ckpt):
+def test_the_picture_is_drawn_by_a_run_of_the_epochs_after_the_warm_up(teacher_ckpt, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(selection, "draw_selection", lambda *values: drawn.append(values[0]) or draw_selection(*values))
     run_cli(
         "fit",
         *TINY_DFAD,
         *TINY_DATA,
         *TINY_TRAINER,
         f"--model.teacher_ckpt={teacher_ckpt}",
-        "--trainer.max_epochs=2",
+        "--trainer.max_epochs=3",
+        "--model.warm_up_epochs=1",
+        "--model.generator_losses=[OneHotLoss]",
         "--trainer.callbacks=SelectionPicture",
     )
+    assert drawn == [(2, 3)]
     assert Path("logs/dfad/version_0/figures/selection.png").exists()
     assert set(run_card()["without_images"]) == {"epoch", "val/agreement_invented", "val/acc"}

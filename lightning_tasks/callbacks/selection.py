@@ -14,7 +14,8 @@ from lightning_tasks.callbacks.run_card import RunCard
 class SelectionPicture(Picture):
     """Draws the agreement on inventions against the accuracy, a point a validation, as `figures/selection.png`.
 
-    Works with data-free tasks that validate on images, which log `val/agreement_invented` and `val/acc`.
+    Works with data-free tasks that validate on images, which log `val/agreement_invented` and `val/acc`. Validations of
+    a warm-up, in which the student knows nothing, are no evidence for either and are left out.
     """
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -25,6 +26,7 @@ class SelectionPicture(Picture):
             for card in cards
             for each in card.validations
             if {"val/agreement_invented", "val/acc"} <= each["metrics"].keys()
+            and each["epoch"] >= getattr(pl_module, "warm_up_epochs", 0)
         ]
         if found:
             save_figure(trainer, draw_selection(*zip(*found, strict=True)), "selection")
