@@ -26,15 +26,19 @@ from runs import identity
 from runs.any_class import take_any
 from runs.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint, read_task_checkpoint
 from runs.errors import OneLineErrorParser, one_line
-from runs.folders import LAST, require_experiment, run_folder
+from runs.folders import LAST, remove_if_not_begun, require_experiment, run_folder
 from runs.logger import log_card, place_run
 from runs.precision import usable_precision
 from runs.profiler import NoProfiler
 from runs.quiet import silence_harmless_messages
 from runs.resume import last_run
+from runs.seed import require_seed
+from runs.trainer_options import require_trainer
+from runs.unique_keys import require_unique_keys_in_configs
 
 # ABCMeta: a type in Lightning's ModelPruning options, of which jsonargparse 4.53 cannot list the subclasses.
 set_parsing_settings(add_print_completion_argument=True, subclasses_disabled=[ABCMeta])
+require_unique_keys_in_configs()
 take_any(ImageNetwork, FACTS)
 OneLineErrorParser.classes = {"model": (lightning_tasks, BaseTask), "data": (datamodules, BaseDataModule)}
 OneLineErrorParser.classes |= dict.fromkeys(("network", "teacher", "student"), (lightning_tasks, ImageNetwork))
@@ -51,6 +55,12 @@ class SaveRunConfig(SaveConfigCallback):
             folder.mkdir(parents=True, exist_ok=True)
             self.parser.save(self.config, folder / self.config_filename, skip_none=False, overwrite=True)
         self.already_saved = True
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave no folder of a run that ended before its first step, as with an option that is refused late."""
+        if trainer.is_global_zero and trainer.global_step == 0:
+            logs = Path(self.config.trainer.default_root_dir or "logs")
+            remove_if_not_begun(run_folder(trainer), logs, trainer.loggers)
 
 
 class TaskCLI(LightningCLI):
@@ -76,6 +86,9 @@ class TaskCLI(LightningCLI):
         subcommand = self.config.get("subcommand")
         config = self.config[subcommand] if subcommand else self.config
         require_experiment(config.experiment)
+        require_seed(config.seed_everything)
+        if subcommand:
+            require_trainer(config.trainer, subcommand, config.get("test_after_fit", False))
         self.configuration = identity.configuration(config)
         if subcommand and config.ckpt_path == "last":
             folder = Path(config.trainer.default_root_dir or "logs", config.experiment)
@@ -84,6 +97,8 @@ class TaskCLI(LightningCLI):
             config.ckpt_path = str(self.goes_on_with / LAST) if self.goes_on_with else None
         if subcommand and config.ckpt_path:
             read_task_checkpoint(Path(config.ckpt_path))
+        elif subcommand not in (None, "fit"):
+            raise ValueError(f"ckpt_path: {subcommand} needs a checkpoint, or last, for the newest run")
 
     def _parse_ckpt_path(self) -> None:
         """Take the options of the checkpoint; the saved config is to say how to repeat a run, not how to go on."""
@@ -109,7 +124,8 @@ class TaskCLI(LightningCLI):
         """Build the trainer with the experiment's log folder, checkpoints and run card."""
         config = self.config_init.get(str(self.subcommand), self.config_init)
         best = config.checkpoint_best
-        self.best = BestCheckpoint(best.monitor or self.model.monitor, best.mode or self.model.mode)
+        monitor = self.model.monitor if best.monitor is None else best.monitor
+        self.best = BestCheckpoint(monitor, best.mode or self.model.mode)
         self.run_card = RunCard(config.experiment, self.command, self.configuration, self.best.monitor)
         callbacks = standard_callbacks(config.trainer, self.subcommand, config.pictures, self.model)
         callbacks += [self.run_card, self.best, LastCheckpoint()]

@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from datamodules.tensors import BalancedSampler, StepDataset
 from runs.seed import run_seed
 
+MOST = 2**31 - 1
+
 
 class BaseDataModule(pl.LightningDataModule):
     """Data for a task: a training, a validation and a test part.
@@ -52,8 +54,12 @@ class BaseDataModule(pl.LightningDataModule):
             ("eval_batch_size", eval_batch_size),
             ("steps_per_epoch", steps_per_epoch),
         ):
-            if value is not None and value < 1:
-                raise ValueError(f"{option} must be at least 1, got {value}")
+            if value is not None and not 1 <= value <= MOST:
+                raise ValueError(f"{option} must be at least 1 and at most {MOST:,}, got {value}")
+        if num_workers < 0:
+            raise ValueError(f"num_workers must not be negative, got {num_workers}")
+        if steps_per_epoch is not None and balanced_sampling:
+            raise ValueError("balanced_sampling: with steps_per_epoch no training sample is drawn")
         self.root = Path(root)
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
@@ -94,7 +100,10 @@ class BaseDataModule(pl.LightningDataModule):
         Raises:
             OSError: If they are neither there nor to be had, or the files are damaged.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"data.root: {self.root} is no folder and cannot be made one ({error.strerror})") from None
         with FileLock(self.root / f".{self.dataset_name}.lock"):
             try:
                 self.download()

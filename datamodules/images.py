@@ -100,6 +100,10 @@ class ImageDataModule(BaseDataModule):
         self.split_seed = split_seed
         self.train_per_class = train_per_class
         self.test_per_class = test_per_class
+        if not 0 <= split_seed < 2**32:
+            raise ValueError(f"split_seed must be in [0, 2^32), got {split_seed}")
+        if steps_per_epoch is not None and augment:
+            raise ValueError("augment: with steps_per_epoch no training image is read")
         if image_size is not None and image_size < 1:
             raise ValueError(f"image_size must be at least 1, got {image_size}")
         if preprocessing_of is not None:

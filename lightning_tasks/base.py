@@ -31,6 +31,7 @@ class BaseTask(pl.LightningModule):
         monitor: Validation metric that chooses the checkpoint to be tested, unless the command line names another.
         mode: Whether the best is its greatest ("max") or its least ("min") value.
         headline: Test metrics that the tables of results show.
+        learns_from_data: Whether an epoch goes through training data, not through a number of steps without any.
         units: Units of the tracked losses that are not in nats.
         run_facts: What the run card holds of this task besides its metrics; kept over a resume.
     """
@@ -38,6 +39,7 @@ class BaseTask(pl.LightningModule):
     monitor: str
     mode: ClassVar[Literal["min", "max"]]
     headline: tuple[str, ...]
+    learns_from_data: ClassVar[bool] = True
     units: Mapping[str, str] = {}
 
     def __init__(self, facts: Mapping[str, Any], compile: bool = False, channels_last: bool = False) -> None:
@@ -89,6 +91,26 @@ class BaseTask(pl.LightningModule):
         require_equal(checkpoint.get("facts"), self.facts, "ckpt_path: the checkpoint was trained")
         self.run_facts |= checkpoint.get("run_facts", {})
         self.seed = checkpoint.get("seed", self.seed)
+
+    def prepare_data(self) -> None:
+        """Refuse data of the other kind, with or without training data, before anything of the run is written.
+
+        Raises:
+            ValueError: If `steps_per_epoch` is given to a task that learns from data, or is not to one that does not.
+        """
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if data is None or self.trainer.state.fn != "fit":
+            return
+        steps = getattr(data, "steps_per_epoch", None)
+        if steps is not None and self.learns_from_data:
+            raise ValueError(
+                f"data.steps_per_epoch is for training without data, got {steps}; {type(self).__name__} needs data"
+            )
+        if steps is None and not self.learns_from_data:
+            raise ValueError(
+                f"data.steps_per_epoch must be given: {type(self).__name__} trains without data, so it says how long an"
+                " epoch is"
+            )
 
     def setup(self, stage: str) -> None:
         """Check that data and callbacks fit, apply the memory order and compile, before the strategy wraps the module.

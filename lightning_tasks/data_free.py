@@ -62,6 +62,7 @@ class DataFreeTask(DistillationTask):
             DistillationTask.
     """
 
+    learns_from_data = False
     units: Mapping[str, str] = {
         "pairwise_distance": "distance of images",
         "statistics_distance": "activations",
@@ -86,6 +87,8 @@ class DataFreeTask(DistillationTask):
         super().__init__(facts, teacher, student, teacher_ckpt, channels_last=channels_last, **options)
         if batch_size < 2:  # BatchNorm needs two
             raise ValueError(f"batch_size must be at least 2, got {batch_size}")
+        if not 0 <= collapse_entropy <= 1:
+            raise ValueError(f"collapse_entropy must be in [0, 1], got {collapse_entropy}")
         self.generator = generator(self.image_shape)
         self._make_generator = generator
         self._check_generator()

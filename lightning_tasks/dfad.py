@@ -16,6 +16,7 @@ from lightning_tasks.data_free import DataFreeTask
 from lightning_tasks.image_bank import ImageBank
 from lightning_tasks.losses import AdversarialL1Loss, FeatureLoss, GeneratorLoss, Invented, SoftTargetLoss
 from lightning_tasks.networks import NetworkCallable, recorded, require_layers
+from lightning_tasks.schedules import require_periods
 from lightning_tasks.stopwatch import Stopwatch
 from lightning_tasks.teacher import Observed
 from lightning_tasks.views import Views, shifted
@@ -148,6 +149,8 @@ class DFADTask(DataFreeTask):
                 raise ValueError(f"{option} must not be negative, got {weight}")
         if gradient_clip_norm is not None and gradient_clip_norm <= 0:
             raise ValueError(f"gradient_clip_norm must be positive, got {gradient_clip_norm}")
+        if bank is not None and bank.size < self.batch_size:
+            raise ValueError(f"bank.size must be at least batch_size, {self.batch_size}, got {bank.size}")
         self.automatic_optimization = False
         self.loss = AdversarialL1Loss()
         self.generator_losses = nn.ModuleList(generator_losses or ())
@@ -358,7 +361,9 @@ def _optimization(
     built = optimizer(network.parameters())
     if scheduler is None:
         return {"optimizer": built}
-    return {"optimizer": built, "lr_scheduler": {"scheduler": scheduler(built), "name": name}}
+    schedule = scheduler(built)
+    require_periods(schedule)
+    return {"optimizer": built, "lr_scheduler": {"scheduler": schedule, "name": name}}
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -107,7 +107,8 @@ class DistillationTask(ImageTask):
     # The teacher
 
     def prepare_data(self) -> None:
-        """Refuse a teacher that does not fit before anything of the run is written."""
+        """Do what every task does, and refuse a teacher that does not fit before anything of the run is written."""
+        super().prepare_data()
         if self.trainer.state.fn != "predict":
             self._load_teacher()
 

@@ -7,6 +7,7 @@ from pytorch_lightning.cli import LRSchedulerCallable
 from torch.optim import Optimizer
 
 Interval = Literal["epoch", "step"]
+PERIODS = ("T_0", "T_max", "step_size", "total_iters")  # of torch's schedules, which divide by them
 
 
 def planned(trainer: Trainer, scheduler: LRSchedulerCallable, optimizer: Optimizer, interval: Interval) -> Any:
@@ -20,7 +21,7 @@ def planned(trainer: Trainer, scheduler: LRSchedulerCallable, optimizer: Optimiz
             training as `total_steps`, as torch's OneCycleLR takes it.
 
     Raises:
-        ValueError: If the schedule does not take what it is given.
+        ValueError: If the schedule does not take what it is given, or has a period below 1.
     """
     total = {"total_steps": int(trainer.estimated_stepping_batches)} if interval == "step" else {}
     try:
@@ -30,5 +31,18 @@ def planned(trainer: Trainer, scheduler: LRSchedulerCallable, optimizer: Optimiz
             f"scheduler, with scheduler_interval {interval}: {error}; with `step`, and only then, it is given"
             " total_steps, as OneCycleLR takes them"
         ) from error
+    require_periods(built)
     monitor = getattr(built, "monitor", None)  # of Lightning's ReduceLROnPlateau
     return {"scheduler": built, "name": "lr", "monitor": monitor, "interval": interval}
+
+
+def require_periods(scheduler: Any) -> None:
+    """Refuse a schedule that would divide by zero at its first step.
+
+    Raises:
+        ValueError: If a period of it is below 1.
+    """
+    for name in PERIODS:
+        period = getattr(scheduler, name, 1)
+        if period < 1:
+            raise ValueError(f"scheduler: {name} of {type(scheduler).__name__} must be at least 1, got {period}")

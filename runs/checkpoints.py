@@ -88,7 +88,9 @@ class BestCheckpoint(RunCheckpoint):
         watchers: list[Any] = [*trainer.callbacks, *trainer.lr_scheduler_configs]  # type: ignore[attr-defined]
         for watcher in watchers:
             monitor = getattr(watcher, "monitor", None)
-            if known and monitor and monitor not in known and not monitor.startswith("train/"):
+            if not known or monitor is None or monitor in known:
+                continue
+            if watcher is self or not monitor.startswith("train/"):
                 raise ValueError(f"monitor: no metric {monitor!r} in validation; there are {', '.join(known)}")
 
     @property

@@ -8,8 +8,8 @@ from types import ModuleType
 from typing import ClassVar, NoReturn
 
 from pytorch_lightning.cli import LightningArgumentParser
-from pytorch_lightning.utilities.exceptions import SIGTERMException
-from torch import distributed
+from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
+from torch import OutOfMemoryError, distributed
 
 
 class OneLineErrorParser(LightningArgumentParser):
@@ -36,20 +36,53 @@ class OneLineErrorParser(LightningArgumentParser):
         wanted = r'Parser key "([\w.]+)":.*expects a function or a callable class: (.*)\. Got value: (\S+)'
         if wrong := re.search(wanted, message, re.DOTALL):
             message = f"{wrong[1]}: {wrong[3]}: {wrong[2]}"
-        self.exit(2, f"error: {' '.join(message.split())}\n")
+        if message.startswith("Unexpected config"):
+            message = "a config file must map options to values, as `trainer: {max_epochs: 5}`"
+        if message.startswith("Problems parsing config"):
+            message = message.replace("<unicode string>", " or ".join(map(str, config_files())))
+        self.exit(2, f"error: {of_union(' '.join(message.split()))}\n")
+
+
+UNION = re.compile(
+    r'Parser key "(?P<key>[\w.]+)":.*?Does not validate against any of the Union subtypes'
+    r" Subtypes: \[(?P<types>.*?)\] Errors: (?P<errors>.*) Given value type: .*? Given value:\s*(?P<value>.*)"
+)
+
+
+def of_union(message: str) -> str:
+    """Shorten what jsonargparse says of an option that may be of several types: value, reason, what is allowed."""
+    found = UNION.fullmatch(message)
+    if found is None:
+        return message
+    reasons = dict.fromkeys(each.strip() for each in re.split(r"(?:^| )- (?=[A-Z])", found["errors"]))
+    said = [
+        re.sub(r"Expected a dot import path string: (\S+)", r"no class \1", each)
+        for each in reasons
+        if each and (not re.match(r"Expected a (<|typing|path)|Not a valid subclass", each) or "Got value" in each)
+    ]
+    types = re.sub(r"<class '([^']*)'>", r"\1", found["types"]).replace("NoneType", "null")
+    types = re.sub(r"typing\.Literal\[(.*?)\]", r"\1", types).replace("'", "")
+    allowed = re.sub(r"\b(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])", "", types)
+    value = found["value"] if len(found["value"]) < 80 else f"{found['value'][:77]}..."
+    return f"{found['key']}: got {value}{''.join(f'; {each}' for each in said)}; allowed: {allowed}"
+
+
+def config_files() -> list[Path]:
+    """List the files of YAML that the command line names."""
+    paths = (Path(word.partition("=")[2] or word) for word in sys.argv)
+    return [path for path in paths if path.suffix in (".yaml", ".yml") and path.is_file()]
 
 
 def find_key(key: str) -> str:
     """Say where a key stands on the command line or in its config files, as " (file:line)"."""
     for word in sys.argv:
-        option, _, value = word.partition("=")
+        option = word.partition("=")[0]
         if option.startswith("--") and key in option[2:].split("."):
             return f" ({option})"
-        path = Path(value or word)
-        if path.suffix in (".yaml", ".yml") and path.is_file():
-            for number, line in enumerate(path.read_text().splitlines(), 1):
-                if re.search(rf"\b{key}\s*:", line):
-                    return f" ({path}:{number})"
+    for path in config_files():
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if re.search(rf"\b{key}\s*:", line):
+                return f" ({path}:{number})"
     return ""
 
 
@@ -60,6 +93,7 @@ def one_line(command: Callable[[], object]) -> None:
         command: Runs the command line of the process.
     """
     try:
+        require_text(config_files())
         command()
         if distributed.is_available() and distributed.is_initialized():
             # A process that ends without is now and then aborted by gloo's threads, with status -6:
@@ -75,11 +109,31 @@ def one_line(command: Callable[[], object]) -> None:
         sys.exit(f"error: {describe(error)}")
 
 
+def require_text(paths: list[Path]) -> None:
+    """Refuse files that are no text, which the parser would not name.
+
+    Raises:
+        ValueError: If one is not UTF-8.
+    """
+    for path in paths:
+        try:
+            path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{path} is no text in UTF-8: byte {error.start} is {error.object[error.start]:#x}"
+            ) from None
+
+
 def describe(error: BaseException) -> str:
     """Say in one line what went wrong; the kind of error too where it is not one that this project raises."""
     while error.__cause__ is not None and str(error).startswith("Does not validate"):  # jsonargparse's wrapping
         error = error.__cause__
     text = " ".join(str(error).split())
-    if isinstance(error, (ValueError, OSError, FloatingPointError)):
+    if lacks := re.match(r"Missing required keys: \{(.*?)\}\. Got value: \{'dataset': '(\w+)'", text):
+        keys = ", ".join(sorted(re.findall(r"\w+", lacks[1])))
+        return f"data: {lacks[2]} does not go with this task, which must know of its data: {keys}"
+    if "can't allocate memory" in text or isinstance(error, (MemoryError, OutOfMemoryError)):
+        return f"not enough memory; make batches, images or networks smaller ({text[:200]})"
+    if isinstance(error, (ValueError, OSError, FloatingPointError, ImportError, MisconfigurationException)):
         return text
     return f"{type(error).__name__}: {text[:500]} (python -X dev shows where)"

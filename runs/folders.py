@@ -1,15 +1,20 @@
 """Log folders: `<logs>/<experiment>/version_N`, one for each run."""
 
+import contextlib
+import itertools
 import re
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pytorch_lightning import Trainer
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 CARD = "run.json"
 BEST = Path("checkpoints", "best.ckpt")
 LAST = Path("checkpoints", "last.ckpt")
+BEFORE_THE_START = ("config.yaml", "hparams.yaml", "events.out.tfevents.*")  # what is written before anything is done
 
 
 def run_folder(trainer: Trainer) -> Path:
@@ -21,14 +26,35 @@ def require_experiment(name: str) -> None:
     """Refuse a name that is no folder below the log folder.
 
     Raises:
-        ValueError: If a part of it is empty, "." or "..", or holds what is no letter, digit or one of _ . + - , =
+        ValueError: If a part is empty, ".", ".." or "null", or holds what is no letter, digit or one of _ . + - , =
     """
     parts = name.split("/")
-    if not all(re.fullmatch(r"[\w.+,=-]+", part) for part in parts) or {".", ".."} & set(parts):
+    if not all(re.fullmatch(r"[\w.+,=-]+", part) for part in parts) or {".", "..", "null"} & set(parts):
         raise ValueError(
             f"experiment: {name!r} cannot name a folder below the logs: use letters, digits and _ . + - , = in parts"
             " divided by /"
         )
+
+
+def remove_if_not_begun(run: Path, logs: Path, loggers: Iterable[Logger]) -> None:
+    """Remove the folder of a run in which there is nothing yet, and those of its experiment that are empty then.
+
+    Args:
+        run: The folder.
+        logs: Folder of all experiments, above it, which stays.
+        loggers: Of the run, which are closed.
+    """
+    run, logs = run.resolve(), logs.resolve()
+    found = [path for path in run.rglob("*") if path.is_file()]
+    if logs not in run.parents or not all(any(map(path.match, BEFORE_THE_START)) for path in found):
+        return
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.close()  # else it would go on writing
+    shutil.rmtree(run, ignore_errors=True)
+    for folder in itertools.takewhile(lambda each: each != logs, run.parents):
+        with contextlib.suppress(OSError):  # one that is not empty
+            folder.rmdir()
 
 
 def versions(experiment: Path) -> list[Path]:

@@ -4,6 +4,8 @@ import os
 
 import torch
 
+MOST = 2**32 - 1
+
 
 def run_seed() -> int:
     """Return the seed that `seed_everything` was given, or else the one that PyTorch's generator was started with.
@@ -12,3 +14,13 @@ def run_seed() -> int:
     training, which seeds the generator anew in each epoch. Ranks that were not seeded alike have different ones.
     """
     return int(os.environ.get("PL_GLOBAL_SEED", torch.initial_seed() % 2**32))
+
+
+def require_seed(seed: int | bool | None) -> None:
+    """Refuse a number that no generator takes.
+
+    Raises:
+        ValueError: If it is not in [0, 2^32).
+    """
+    if seed is not None and not 0 <= seed <= MOST:
+        raise ValueError(f"seed_everything must be in [0, {MOST:,}], got {seed}")

@@ -9,6 +9,9 @@ from typing import Any
 
 import yaml
 
+from runs.seed import MOST
+from runs.unique_keys import read_yaml
+
 ALLOWED = ("config", "axes", "options", "seeds", "metrics", "columns", "reported", "over_time")
 
 
@@ -95,16 +98,18 @@ def read(path: Path) -> Sweep:
         OSError: If it cannot be read.
     """
     try:
-        data = yaml.safe_load(path.read_text())
+        data = read_yaml(path.read_text())
     except yaml.YAMLError as error:
-        raise ValueError(f"{path}: no YAML: {error}") from None
+        raise ValueError(f"{path}: no YAML: {' '.join(str(error).split())}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: no text in UTF-8") from None
     if not isinstance(data, dict) or not {"config", "axes"} <= data.keys() or not data.keys() <= set(ALLOWED):
         raise ValueError(f"{path}: a sweep needs config and axes, and may have {', '.join(ALLOWED[2:])} besides")
     if not Path(str(data["config"])).is_file():
         raise ValueError(f"{path}: config: no file {data['config']}")
     seeds = data.get("seeds", [])
-    if not isinstance(seeds, list) or not all(isinstance(seed, int) for seed in seeds):
-        raise ValueError(f"{path}: seeds must be a list of integers, got {seeds!r}")
+    if not isinstance(seeds, list) or not all(isinstance(seed, int) and 0 <= seed <= MOST for seed in seeds):
+        raise ValueError(f"{path}: seeds must be a list of integers in [0, {MOST:,}], got {seeds!r}")
     if not isinstance(data.get("options", {}), dict):
         raise ValueError(f"{path}: options must map options to values, got {data['options']!r}")
     axes = data["axes"]
@@ -117,10 +122,13 @@ def read(path: Path) -> Sweep:
             if not isinstance(name, str):
                 raise ValueError(f"{path}: axes.{axis}: put the name {name!r} in quotes")
     data.setdefault("columns", list(axes)[-1:])
+    for option in ("columns", "reported"):
+        if not isinstance(data.get(option, []), list):
+            raise ValueError(f"{path}: {option} must be a list, got {data[option]!r}")
     if unknown := set(data["columns"]) - set(axes):
         raise ValueError(f"{path}: columns: no axis {', '.join(map(str, unknown))}; there are {', '.join(axes)}")
     sweep = Sweep(name=path.stem, **data)
-    if not isinstance(sweep.metrics, list) or not sweep.metrics:
+    if not isinstance(sweep.metrics, list) or not sweep.metrics or not all(isinstance(m, str) for m in sweep.metrics):
         raise ValueError(f"{path}: metrics must be a list of names, got {sweep.metrics!r}")
     if len(sweep.metrics) > 1 and sweep.columns:
         raise ValueError(f"{path}: several metrics need columns: [], got {', '.join(sweep.columns)}")
@@ -132,7 +140,11 @@ def read(path: Path) -> Sweep:
         raise ValueError(f"{path}: over_time needs columns: [], got {', '.join(sweep.columns)}")
     down = [axis for axis in axes if axis not in sweep.columns]
     for row in sweep.reported:
-        if set(row) != {*down, "values"} or any(row[axis] not in axes[axis] for axis in down):
+        if (
+            not isinstance(row, dict)
+            or set(row) != {*down, "values"}
+            or any(row[axis] not in axes[axis] for axis in down)
+        ):
             raise ValueError(f"{path}: reported: {row} must give a choice on {', '.join(down)} and values")
         values = row["values"]
         if not isinstance(values, dict) or not all(isinstance(each, int | float) for each in values.values()):

@@ -297,3 +297,19 @@ def cifar_root(tmp_path, monkeypatch):
         meta.write_bytes(pickle.dumps(names | {"coarse_label_names": superclasses()}))
         monkeypatch.setattr(dataset, "meta", dataset.meta | {"md5": md5(meta.read_bytes()).hexdigest()})
     return tmp_path / "root"
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Count what was tried in the campaign, by kind."""
+    counts = {}
+    for outcome in ("passed", "failed", "error"):
+        for report in terminalreporter.stats.get(outcome, []):
+            if "campaign/test_" in report.nodeid and (report.when == "call" or outcome == "error"):
+                kind = report.nodeid.split("campaign/test_")[1].split(".py")[0].replace("_", " ")
+                counts.setdefault(kind, {"passed": 0, "failed": 0})["passed" if outcome == "passed" else "failed"] += 1
+    if counts:
+        terminalreporter.section("campaign")
+        terminalreporter.write_line(f"{'':24}{'tried':>8}{'passed':>8}{'failed':>8}")
+        for kind, each in sorted(counts.items()):
+            tried = each["passed"] + each["failed"]
+            terminalreporter.write_line(f"{kind:24}{tried:8}{each['passed']:8}{each['failed']:8}")

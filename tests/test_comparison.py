@@ -114,7 +114,7 @@ def test_agreement_of_a_run(monkeypatch, teacher_ckpt, precision):
 def test_bad_comparisons_are_refused_before_training(tmp_path, teacher_ckpt):
     words = ["fit", *SCRIPTED]
     line = refusal(tmp_path, *words, "--trainer.callbacks=AgreementPicture")
-    assert "AgreementPicture needs a task with a teacher" in line
+    assert "AgreementPicture cannot draw ClassificationTask, which has no teacher" in line
     changes = [*words, "--trainer.callbacks=ChangesPicture"]
     assert "control: no checkpoint at nowhere" in refusal(tmp_path, *changes, "--trainer.callbacks.control=nowhere")
     line = refusal(tmp_path, *changes, f"--trainer.callbacks.control={teacher_ckpt}")

@@ -186,7 +186,7 @@ def test_confusion_has_all_levels_and_points_the_farthest(monkeypatch, levels):
     [
         (lambda: MistakesBySeverityPicture(num_images=0), "num_images must be at least 1, got 0"),
         (lambda: MistakesBySeverityPicture(), "needs classes with levels above them; scripted has none"),
-        (lambda: ErrorKindsPicture(), "needs a task of several levels, as MultiTask; got ClassificationTask"),
+        (lambda: ErrorKindsPicture(), "ErrorKindsPicture cannot draw ClassificationTask, which has no level_names"),
     ],
 )
 def test_bad_pictures_are_refused_before_training(picture, message):

@@ -24,6 +24,8 @@ class AnswersPicture(Picture):
         labels: The true class. Shape (N,).
     """
 
+    needs = ("test_confusion",)  # then a batch has labels, and an answer is of classes
+
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start anew."""
         self._batches: list[tuple[Tensor, Tensor, Tensor]] = []

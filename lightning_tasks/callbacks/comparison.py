@@ -61,10 +61,7 @@ class ComparisonPicture(AnswersPicture):
 class AgreementPicture(ComparisonPicture):
     """Draws how a student answers where its teacher is right and where it is wrong, as `figures/agreement.png`."""
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse a task without a teacher before a long run."""
-        if not hasattr(pl_module, "teacher"):
-            raise ValueError(f"AgreementPicture needs a task with a teacher, as KDTask; got {type(pl_module).__name__}")
+    needs = ("teacher",)
 
     def other(self, pl_module: LightningModule) -> Callable[[Tensor], Tensor]:
         """Give the teacher."""
@@ -103,6 +100,7 @@ class ChangesPicture(ComparisonPicture):
             FileNotFoundError: If there is none.
             ValueError: If it does not fit, see FrozenTeacher.load.
         """
+        super().setup(trainer, pl_module, stage)
         network = next(iter(pl_module.networks.values()))  # type: ignore[operator]
         self._control = FrozenTeacher(copy.deepcopy(network))
         self._control.load(self.control, "control", pl_module.facts)  # type: ignore[arg-type]

@@ -29,6 +29,8 @@ class ConfusionPicture(Picture):
     `level_confusions`, those are drawn likewise, as `figures/confusion_<level>.png`.
     """
 
+    needs = ("test_confusion",)
+
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the counts of the test that has just ended."""
         task = cast("MultiTask", pl_module)

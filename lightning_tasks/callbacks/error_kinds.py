@@ -20,12 +20,7 @@ class ErrorKindsPicture(Picture):
     of MultiTask.
     """
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse a task that measures no kinds of errors before a long run."""
-        if not hasattr(pl_module, "level_names"):
-            raise ValueError(
-                f"ErrorKindsPicture needs a task of several levels, as MultiTask; got {type(pl_module).__name__}"
-            )
+    needs = ("level_names",)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the shares of the test that has just ended."""

@@ -27,6 +27,8 @@ class GeneratedPicture(SeriesPicture):
         num_images: How many images are invented; the first of each class are shown.
     """
 
+    needs = ("sample", "fake_class_counts")
+
     def __init__(self, every_n_epochs: int = 10, num_images: int = 512) -> None:
         if every_n_epochs < 1 or num_images < 1:
             raise ValueError(f"every_n_epochs and num_images must be at least 1, got {every_n_epochs}, {num_images}")

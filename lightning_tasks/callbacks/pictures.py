@@ -1,6 +1,6 @@
 """What pictures share: one switch, when they are drawn, and where they go: a PNG, TensorBoard, other loggers."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,9 +11,28 @@ from runs.folders import run_folder
 
 
 class Picture(Callback):
-    """A callback that draws and changes nothing else; the option `--pictures false` leaves all of them out."""
+    """A callback that draws and changes nothing else; the option `--pictures false` leaves all of them out.
+
+    Attributes:
+        needs: What a task must have to be drawn.
+    """
 
     only_watches = True
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse a task that cannot be drawn before it is trained.
+
+        Raises:
+            ValueError: If it lacks what is needed; says what.
+        """
+        # Of the class first, since a property may have no value yet.
+        has = [hasattr(type(pl_module), name) or hasattr(pl_module, name) for name in self.needs]
+        if missing := [name for name, there in zip(self.needs, has, strict=True) if not there]:
+            raise ValueError(
+                f"callbacks: {type(self).__name__} cannot draw {type(pl_module).__name__}, which has no"
+                f" {' and no '.join(missing)}"
+            )
 
 
 class SeriesPicture(Picture):

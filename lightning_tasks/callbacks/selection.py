@@ -18,6 +18,8 @@ class SelectionPicture(Picture):
     a warm-up, in which the student knows nothing, are no evidence for either and are left out.
     """
 
+    needs = ("fake_class_counts",)
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw all validations of the run, those before a resume too."""
         cards = [each for each in trainer.callbacks if isinstance(each, RunCard)]  # type: ignore[attr-defined]

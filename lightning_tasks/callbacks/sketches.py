@@ -31,6 +31,8 @@ class SketchPicture(SeriesPicture):
         max_words: Words that are shown, the first ones.
     """
 
+    needs = ("generate", "reconstruct")
+
     def __init__(self, every_n_epochs: int = 1, num_sketches: int = 10, max_words: int = 25) -> None:
         if min(every_n_epochs, num_sketches, max_words) < 1:
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 
 from torch import Tensor, nn
 
@@ -10,12 +11,13 @@ def require_layers(layers: Sequence[str], known: Sequence[str]) -> None:
     """Refuse names of layers that a network does not have.
 
     Raises:
-        ValueError: If there is one; says what names are known, no more than forty.
+        ValueError: If there is one; says what names are known, those that are alike or the first ten.
     """
     for name in layers:
         if name not in known:
-            more = f" and {len(known) - 40} more" if len(known) > 40 else ""
-            raise ValueError(f"no layer {name!r} in the network; known are {', '.join(known[:40])}{more}")
+            named = get_close_matches(name, known, n=3) or known[:10]
+            more = f" and {len(known) - len(named)} more" if len(known) > len(named) else ""
+            raise ValueError(f"no layer {name!r} in the network; known are {', '.join(named)}{more}")
 
 
 @contextmanager

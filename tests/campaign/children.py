@@ -1,0 +1,109 @@
+"""Commands in forked children of a process that has imported everything, so that hundreds of them take minutes."""
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Finished:
+    """What came of a command: its exit status, negative if a signal ended it, and what it wrote."""
+
+    status: int
+    out: str
+    err: str
+
+
+class Children:
+    """Runs commands, each in a child of its own that starts from the same state of the interpreter.
+
+    The forking process is one of its own, since a fork of pytest's would have the traces of other tests.
+    """
+
+    def __enter__(self):
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "80"}
+        self._process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        return self
+
+    def __exit__(self, *error):
+        self._process.stdin.close()
+        self._process.wait()
+
+    def run(self, words, cwd, program="cli", timeout=60):
+        """Run `python -m program words` in a folder."""
+        request = {"words": [str(word) for word in words], "cwd": str(cwd), "program": program, "timeout": timeout}
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return Finished(**json.loads(self._process.stdout.readline()))
+
+
+def _serve():
+    sys.path.insert(0, str(ROOT))
+    import cli  # noqa: F401  # with all that it imports
+
+    for line in sys.stdin:
+        request = json.loads(line)
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            child = os.fork()
+            if child == 0:
+                os.setsid()
+                os.dup2(out.fileno(), 1)
+                os.dup2(err.fileno(), 2)
+                os._exit(_run(request))
+            status = _wait(child, request["timeout"])
+            texts = []
+            for file in (out, err):
+                file.seek(0)
+                texts.append(file.read().decode(errors="replace"))
+        print(json.dumps({"status": status, "out": texts[0], "err": texts[1]}), flush=True)
+
+
+def _run(request):
+    os.chdir(request["cwd"])
+    sys.argv = [f"{request['program']}.py", *request["words"]]
+    try:
+        if request["program"] == "cli":
+            import cli
+
+            cli.command()
+        else:
+            runpy.run_module(request["program"], run_name="__main__", alter_sys=True)
+        code = 0
+    except SystemExit as stop:
+        code = stop.code
+        if isinstance(code, str):  # what the interpreter does with it
+            print(code, file=sys.stderr)
+            code = 1
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code or 0
+
+
+def _wait(child, timeout):
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    os.killpg(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+if __name__ == "__main__":
+    _serve()
