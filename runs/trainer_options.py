@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.trainer.states import RunningStage
+from pytorch_lightning.utilities import rank_zero_warn
 
 LEAST = {
     "max_epochs": 1,
@@ -30,6 +31,8 @@ MOST_PROCESSES = 8  # on a CPU of fewer cores
 
 def require_trainer(options: Any, subcommand: str, tests: bool) -> None:
     """Refuse options with which nothing would be done, or that no machine can follow, before anything is written.
+
+    Warns of last epochs that are not validated.
 
     Args:
         options: The trainer's, as parsed.
@@ -63,6 +66,12 @@ def require_trainer(options: Any, subcommand: str, tests: bool) -> None:
     for part in needed:
         if options.get(f"limit_{part}_batches") == 0:
             raise ValueError(f"trainer.limit_{part}_batches must be above 0 in {subcommand}, got 0")
+    every = options.check_val_every_n_epoch or 1
+    if subcommand == "fit" and (options.max_epochs or 0) > 0 and (left := options.max_epochs % every):
+        rank_zero_warn(
+            f"trainer.max_epochs {options.max_epochs} is no multiple of check_val_every_n_epoch {every}: what the last"
+            f" {left} epochs bring is neither validated nor tested"
+        )
     _require_hardware(options)
 
 
