@@ -11,10 +11,12 @@ from typing import Any, Literal
 # Lightning 2.6 still calls names that jsonargparse 4.53 has deprecated.
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
+from filelock import FileLock
 from jsonargparse import set_parsing_settings
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelSummary
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.utilities import rank_zero_only
 
 import datamodules
 import lightning_tasks
@@ -26,7 +28,7 @@ from runs import identity
 from runs.any_class import take_any
 from runs.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint, read_task_checkpoint
 from runs.errors import OneLineErrorParser, one_line
-from runs.folders import LAST, remove_if_not_begun, require_experiment, run_folder
+from runs.folders import LAST, lock_run, remove_if_not_begun, require_experiment, run_folder
 from runs.logger import log_card, place_run
 from runs.precision import usable_precision
 from runs.profiler import NoProfiler
@@ -46,18 +48,35 @@ OneLineErrorParser.classes |= {"layers": (by_hand, by_hand.Layer), "rule": (by_h
 
 
 class SaveRunConfig(SaveConfigCallback):
-    """Writes `config.yaml` to the run's folder; Lightning's own asks the logger for one, and not every logger has."""
+    """Writes `config.yaml` to the run's folder; Lightning's own asks the logger for one, and not every logger has.
+
+    While a run is trained, no other process can train it.
+    """
+
+    lock: FileLock | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write it once, before anything is trained."""
+        """Write it once, before anything is trained.
+
+        Raises:
+            ValueError: If another process trains this run.
+        """
         folder = run_folder(trainer)
         if not self.already_saved and trainer.is_global_zero:
             folder.mkdir(parents=True, exist_ok=True)
+            if stage == "fit":
+                self.lock = lock_run(folder)
             self.parser.save(self.config, folder / self.config_filename, skip_none=False, overwrite=True)
         self.already_saved = True
 
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Let others train the run."""
+        if self.lock is not None:
+            self.lock.release()
+
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave no folder of a run that ended before its first step, as with an option that is refused late."""
+        self.teardown(trainer, pl_module, "fit")
         if trainer.is_global_zero and trainer.global_step == 0:
             logs = Path(self.config.trainer.default_root_dir or "logs")
             remove_if_not_begun(run_folder(trainer), logs, trainer.loggers)
@@ -95,6 +114,8 @@ class TaskCLI(LightningCLI):
             ours = self.configuration if subcommand == "fit" else None
             self.goes_on_with = last_run(folder, config.seed_everything, ours, parser)
             config.ckpt_path = str(self.goes_on_with / LAST) if self.goes_on_with else None
+            if ours and self.goes_on_with and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+                lock_run(self.goes_on_with).release()  # held from SaveRunConfig.setup on; here nothing is written yet
         if subcommand and config.ckpt_path:
             read_task_checkpoint(Path(config.ckpt_path))
         elif subcommand not in (None, "fit"):

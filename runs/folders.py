@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
@@ -14,7 +15,13 @@ from pytorch_lightning.utilities import rank_zero_only
 CARD = "run.json"
 BEST = Path("checkpoints", "best.ckpt")
 LAST = Path("checkpoints", "last.ckpt")
-BEFORE_THE_START = ("config.yaml", "hparams.yaml", "events.out.tfevents.*")  # what is written before anything is done
+LOCK = "run.lock"
+BEFORE_THE_START = (
+    LOCK,
+    "config.yaml",
+    "hparams.yaml",
+    "events.out.tfevents.*",
+)  # what is written before anything is done
 
 
 def run_folder(trainer: Trainer) -> Path:
@@ -34,6 +41,20 @@ def require_experiment(name: str) -> None:
             f"experiment: {name!r} cannot name a folder below the logs: use letters, digits and _ . + - , = in parts"
             " divided by /"
         )
+
+
+def lock_run(run: Path) -> FileLock:
+    """Hold a run's folder, until the lock is released or this process ends, however it does.
+
+    Raises:
+        ValueError: If another process holds it.
+    """
+    lock = FileLock(run / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(f"{run}: another process trains this run") from None
+    return lock
 
 
 def remove_if_not_begun(run: Path, logs: Path, loggers: Iterable[Logger]) -> None:

@@ -1,5 +1,6 @@
 """Weights of a network from any file that holds them as plain tensors: whose they are is found by their names."""
 
+import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def read_checkpoint(path: Path, option: str) -> dict[str, Any]:
             return {"state_dict": load_file(path)}
         except Exception as error:  # a Rust error of its own kind
             raise ValueError(f"{option}: {path} is damaged, or no safetensors file: {error}") from error
+    _require_whole(path, option)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle, EOF and runtime errors all mean that the file is not what it should be
@@ -48,6 +50,19 @@ def read_checkpoint(path: Path, option: str) -> dict[str, Any]:
         f"{option}: {path} is no checkpoint: it has no weights by name, bare or under one of {', '.join(HOLDERS)}; it"
         f" has {kind if isinstance(kind, str) else f'a {kind.__name__}'}"
     )
+
+
+def _require_whole(path: Path, option: str) -> None:
+    """Compare the bytes of what torch.save has written with their checksums, which torch.load does not."""
+    damaged = None
+    try:
+        if zipfile.is_zipfile(path):  # else an older format, or no checkpoint at all: torch.load says
+            with zipfile.ZipFile(path) as file:
+                damaged = file.testzip()
+    except Exception as error:  # bad zip, text, compression and runtime errors all mean the same
+        raise ValueError(f"{option}: {path} is damaged: {error}") from error
+    if damaged is not None:
+        raise ValueError(f"{option}: {path} is damaged: the bytes of {damaged} are not those that were written")
 
 
 def _are_weights(content: Any) -> bool:

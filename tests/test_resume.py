@@ -8,7 +8,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, TINY_BY_HAND, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_card, run_cli
+from conftest import (
+    ROOT,
+    TINY_BY_HAND,
+    TINY_DATA,
+    TINY_DFAD,
+    TINY_TEACHER,
+    TINY_TRAINER,
+    files,
+    refusal,
+    run_card,
+    run_cli,
+)
+
+from runs.folders import lock_run
 
 # Runs the command line, and kills its own process the n-th time that it comes by a place.
 KILLER = """
@@ -188,3 +201,33 @@ def test_last_takes_up_the_run_of_the_same_seed():
     run_cli(*words, "--trainer.max_epochs=2", "--seed_everything=1", "--ckpt_path=last")
     assert run_card("teacher", 0)["epochs"] == 2
     assert run_card("teacher", 1)["epochs"] == 1
+
+
+def test_two_processes_never_train_one_run(tmp_path):
+    words = ["fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER]
+    run_cli(*words, "--trainer.max_epochs=1")
+    run = Path("logs/teacher/version_0")
+    before = files(run)
+    with lock_run(run):
+        line = refusal(tmp_path, *words, "--trainer.max_epochs=2", "--ckpt_path=last")
+    assert line == f"error: {run}: another process trains this run"
+    assert files(run) == before
+    run_cli(*words, "--trainer.max_epochs=2", "--ckpt_path=last")  # the refused one holds it no more
+    assert run_card("teacher")["epochs"] == 2
+
+
+def test_a_run_that_ends_before_its_first_step_leaves_nothing_but_others(tmp_path):
+    words = ["fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1"]
+    run_cli(*words)
+    before = files("logs")
+    for experiment in ("teacher", "other/one"):
+        refusal(tmp_path, *words, "--checkpoint_best.monitor=val/nosuch", f"--experiment={experiment}")
+    assert files("logs") == before
+    assert [path.name for path in Path("logs").iterdir()] == ["teacher"]
+    assert [path.name for path in Path("logs/teacher").iterdir()] == ["version_0"]
+
+
+def test_a_run_that_diverges_keeps_its_folder(tmp_path):
+    words = ["fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1"]
+    refusal(tmp_path, *words, "--model.optimizer=SGD", "--model.optimizer.lr=1e30")
+    assert Path("logs/teacher/version_0/config.yaml").is_file()

@@ -163,3 +163,21 @@ def test_a_torchscript_file_is_a_network(tmp_path):
     torch.jit.script(nn.Linear(2, 3)).save(tmp_path / "a.pt")
     with pytest.raises(ValueError, match="is a TorchScript file, which holds the whole network"):
         read_checkpoint(tmp_path / "a.pt", "x")
+
+
+def test_a_flipped_bit_is_seen_or_changes_nothing(tmp_path):
+    path = tmp_path / "a.pth"
+    torch.save(net().state_dict(), path)
+    whole = path.read_bytes()
+    start = whole.index(net().fc.weight.detach().numpy().tobytes())
+    for place in (start, start + 33, *range(0, len(whole), 97)):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << place % 8
+        path.write_bytes(flipped)
+        try:
+            weights = read_checkpoint(path, "teacher_ckpt")["state_dict"]
+        except ValueError as error:
+            assert str(error).startswith(f"teacher_ckpt: {path} is ")  # noqa: PT017
+        else:
+            assert place not in (start, start + 33)
+            same(net().state_dict(), weights)
