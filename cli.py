@@ -1,5 +1,10 @@
 """Command line of all experiments: `python cli.py {fit,validate,test,predict} --config configs/<experiment>.yaml`."""
 
+if __name__ == "__main__":
+    from runs.signals import end_in_one_line
+
+    end_in_one_line()
+
 import os
 import re
 import shlex
@@ -35,6 +40,7 @@ from runs.profiler import NoProfiler
 from runs.quiet import silence_harmless_messages
 from runs.resume import last_run
 from runs.seed import require_seed
+from runs.signals import leave_to_the_run
 from runs.trainer_options import require_trainer
 from runs.unique_keys import require_unique_keys_in_configs
 
@@ -130,7 +136,8 @@ class TaskCLI(LightningCLI):
             self.config[self.config.subcommand].ckpt_path = None
 
     def before_fit(self) -> None:
-        """Hand the last checkpoint to the trainer."""
+        """Hand the last checkpoint to the trainer, and the signals."""
+        leave_to_the_run()
         if self.goes_on_with:
             self.config_init[self.subcommand]["ckpt_path"] = str(self.goes_on_with / LAST)
 

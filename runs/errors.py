@@ -100,13 +100,23 @@ def one_line(command: Callable[[], object]) -> None:
             # https://github.com/pytorch/pytorch/pull/179291
             distributed.destroy_process_group()
     except SIGTERMException:
-        go_on = "; the same command with --ckpt_path last goes on from the last epoch" if "fit" in sys.argv[1:] else ""
-        print(f"stopped by SIGTERM{go_on}", file=sys.stderr)
-        sys.exit(143)
+        _stopped("SIGTERM", 143)
+    except KeyboardInterrupt:
+        _stopped("Ctrl-C", 130)
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):  # as Lightning ends a fit
+            _stopped("Ctrl-C", 130)
+        raise
     except Exception as error:
         if sys.flags.dev_mode:
             raise
         sys.exit(f"error: {describe(error)}")
+
+
+def _stopped(by: str, status: int) -> NoReturn:
+    go_on = "; the same command with --ckpt_path last goes on from the last epoch" if "fit" in sys.argv[1:] else ""
+    print(f"stopped by {by}{go_on}", file=sys.stderr)
+    sys.exit(status)
 
 
 def require_text(paths: list[Path]) -> None:

@@ -1,8 +1,11 @@
 """What makes two runs the same, what `last` goes on with, and what is never rewritten."""
 
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -225,14 +228,15 @@ def test_only_code_of_the_project_makes_a_commit_dirty(tmp_path):
     assert commit(tmp_path) == f"{head} with changes in cli.py, runs/new.py"
 
 
-def test_a_terminated_run_says_how_to_go_on(tmp_path):
-    """SIGTERM, as Slurm and systemd send it."""
+@pytest.mark.parametrize(("number", "name"), [("SIGTERM", "SIGTERM"), ("SIGINT", "Ctrl-C")])
+def test_a_terminated_run_says_how_to_go_on(tmp_path, number, name):
+    """SIGTERM, as Slurm and systemd send it, or Ctrl-C."""
     script = (
         "import os, signal, sys; sys.path.insert(0, sys.argv.pop(1)); sys.path.insert(0, sys.argv.pop(1));"
         "import torch; torch.set_num_threads(1); import cli, lightning_tasks;"
         "step = lightning_tasks.ClassificationTask.training_step\n"
         "def stopped(self, batch, index):\n"
-        "    if self.current_epoch == 1: os.kill(os.getpid(), signal.SIGTERM)\n"
+        f"    if self.current_epoch == 1: os.kill(os.getpid(), signal.{number})\n"
         "    return step(self, batch, index)\n"
         "lightning_tasks.ClassificationTask.training_step = stopped\n"
         "cli.command()"
@@ -246,9 +250,26 @@ def test_a_terminated_run_says_how_to_go_on(tmp_path):
         check=False,
         timeout=120,
     )
-    assert done.returncode == 143, done.stderr
+    assert done.returncode == 128 + getattr(signal, number), done.stderr
+    assert "Traceback" not in done.stderr
     line = done.stderr.rstrip().splitlines()[-1]
-    assert line == "stopped by SIGTERM; the same command with --ckpt_path last goes on from the last epoch"
+    assert line == f"stopped by {name}; the same command with --ckpt_path last goes on from the last epoch"
     assert torch.load(tmp_path / RUN / "checkpoints/last.ckpt", weights_only=True)["epoch"] == 0
     run_cli(*words, "--ckpt_path=last")
     assert run_card("teacher")["epochs"] == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_command_starts(tmp_path, number):
+    """Imports take seconds; then there is nothing to go on with."""
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "cli.py"), "fit", *WORDS], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    status = Path(f"/proc/{process.pid}/status")
+    while not int(re.search(r"SigCgt:\s*(\w+)", status.read_text())[1], 16) >> (signal.SIGTERM - 1) & 1:
+        time.sleep(0.01)
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    assert (process.returncode, said) == (128 + number, f"stopped by {number.name} before the run has begun\n")
+    assert list(tmp_path.iterdir()) == []
