@@ -63,7 +63,7 @@ def of_union(message: str) -> str:
     types = re.sub(r"<class '([^']*)'>", r"\1", found["types"]).replace("NoneType", "null")
     types = re.sub(r"typing\.Literal\[(.*?)\]", r"\1", types).replace("'", "")
     allowed = re.sub(r"\b(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])", "", types)
-    value = found["value"] if len(found["value"]) < 80 else f"{found['value'][:77]}..."
+    value = found["value"] if len(found["value"]) < 160 else f"{found['value'][:157]}..."
     return f"{found['key']}: got {value}{''.join(f'; {each}' for each in said)}; allowed: {allowed}"
 
 

@@ -109,7 +109,7 @@ def read(path: Path) -> Sweep:
         raise ValueError(f"{path}: config: no file {data['config']}")
     seeds = data.get("seeds", [])
     if not isinstance(seeds, list) or not all(isinstance(seed, int) and 0 <= seed <= MOST for seed in seeds):
-        raise ValueError(f"{path}: seeds must be a list of integers in [0, {MOST:,}], got {seeds!r}")
+        raise ValueError(f"{path}: seeds must be a list of integers from 0 to {MOST:,}, got {seeds!r}")
     if not isinstance(data.get("options", {}), dict):
         raise ValueError(f"{path}: options must map options to values, got {data['options']!r}")
     axes = data["axes"]

@@ -160,6 +160,7 @@ def stopping():
 def test_the_last_picture_is_drawn_once(monkeypatch, every, max_epochs, stops, drawn):
     epochs = []
     monkeypatch.setattr(GeneratedPicture, "draw", lambda self, trainer, task, epoch: epochs.append(epoch))
+    monkeypatch.setattr(GeneratedPicture, "needs", ())
     callbacks = [GeneratedPicture(every), *([stopping()] if stops else [])]
     fit(ScriptedNetwork, *callbacks, max_epochs=max_epochs)
     assert epochs == drawn

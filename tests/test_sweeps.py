@@ -182,7 +182,7 @@ def test_options_of_a_sweep_are_those_of_all_cells(sweep_file):
         ({"metrics": ["test/acc", "test/loss"]}, r"several metrics need columns: \[\], got L2"),
         ({"metric": "test/acc"}, "a sweep needs config and axes"),
         ({"options": [1]}, r"options must map options to values, got \[1\]"),
-        ({"seeds": 3}, "seeds must be a list of integers, got 3"),
+        ({"seeds": 3}, "seeds must be a list of integers from 0 to 4,294,967,295, got 3"),
         ({"over_time": "val/acc"}, "over_time must map metrics to the values to be reached, got 'val/acc'"),
         ({"over_time": {"val/acc": "high"}}, "over_time must map metrics to the values to be reached"),
         ({"over_time": {"val/acc": 0.5}}, r"over_time needs columns: \[\], got L2"),
