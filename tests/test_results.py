@@ -288,7 +288,7 @@ class TestCommitted:
         assert all(0.2 < share < 0.65 for share in shares), shares
 
     def test_every_experiment_is_in_a_table(self):
-        pages = "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
+        pages = "".join(page.read_text() for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
         listed = {name for names in re.findall(r"<!-- results (.+?): made", pages) for name in names.split(", ")}
         cards = list((ROOT / "results/runs").glob("*.json"))
         experiments = {json.loads(path.read_text())["experiment"] for path in cards}
