@@ -111,7 +111,7 @@ class TaskCLI(LightningCLI):
         subcommand = self.config.get("subcommand")
         config = self.config[subcommand] if subcommand else self.config
         require_experiment(config.experiment)
-        require_seed(config.seed_everything)
+        require_seed(config.seed_everything, "seed_everything")
         if subcommand:
             require_trainer(config.trainer, subcommand, config.get("test_after_fit", False))
         self.configuration = identity.configuration(config)

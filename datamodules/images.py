@@ -16,6 +16,7 @@ from datamodules.preprocessing import preprocessing_of as find_preprocessing
 from datamodules.splits import RATIOS, per_class_subset, stratified_split
 from datamodules.tensors import Batch, ResizedImages, TensorImages
 from runs.facts import ImageFacts
+from runs.seed import require_seed
 
 FEATURE_BYTES = 2 * 2**30
 MOVES = (BatchRandomCrop, BatchRandomFlip)  # transforms that move pixels and change none
@@ -100,8 +101,7 @@ class ImageDataModule(BaseDataModule):
         self.split_seed = split_seed
         self.train_per_class = train_per_class
         self.test_per_class = test_per_class
-        if not 0 <= split_seed < 2**32:
-            raise ValueError(f"split_seed must be in [0, 2^32), got {split_seed}")
+        require_seed(split_seed, "split_seed")
         if steps_per_epoch is not None and augment:
             raise ValueError("augment: with steps_per_epoch no training image is read")
         if image_size is not None and image_size < 1:

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from pytorch_lightning.utilities import rank_zero_warn
 
+from runs.trainer_options import on_cpu
+
 
 def usable_precision(trainer: Any) -> Any:
     """Choose float32 in place of bfloat16 on a CPU that would emulate it.
@@ -19,8 +21,7 @@ def usable_precision(trainer: Any) -> Any:
         Its precision, or "32-true", with a warning.
     """
     asked = trainer.precision
-    on_cpu = trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and not torch.accelerator.is_available())
-    if not (on_cpu and str(asked).startswith("bf16") and torch.backends.cpu.get_cpu_capability() == "AVX2"):
+    if not (on_cpu(trainer) and str(asked).startswith("bf16") and torch.backends.cpu.get_cpu_capability() == "AVX2"):
         return asked
     rank_zero_warn(f"trainer.precision: this CPU has no bfloat16; 32-true takes the place of {asked}")
     return "32-true"

@@ -16,11 +16,15 @@ def run_seed() -> int:
     return int(os.environ.get("PL_GLOBAL_SEED", torch.initial_seed() % 2**32))
 
 
-def require_seed(seed: int | bool | None) -> None:
+def require_seed(seed: int | bool | None, option: str) -> None:
     """Refuse a number that no generator takes.
+
+    Args:
+        seed: The number, if there is one.
+        option: That gives it, for the error.
 
     Raises:
         ValueError: If it is not in [0, 2^32).
     """
     if seed is not None and not 0 <= seed <= MOST:
-        raise ValueError(f"seed_everything must be in [0, {MOST:,}], got {seed}")
+        raise ValueError(f"{option} must be in [0, {MOST:,}], got {seed}")

@@ -75,14 +75,18 @@ def require_trainer(options: Any, subcommand: str, tests: bool) -> None:
     _require_hardware(options)
 
 
+def on_cpu(options: Any) -> bool:
+    """Say whether the trainer will use the CPU."""
+    return options.accelerator == "cpu" or (options.accelerator == "auto" and not torch.accelerator.is_available())
+
+
 def _require_hardware(options: Any) -> None:
     if options.num_nodes > 1 and not any(name in os.environ for name in LAUNCHERS):
         raise ValueError(
             f"trainer.num_nodes: {options.num_nodes} machines need a launcher, as torchrun or Slurm, or MASTER_ADDR and"
             " NODE_RANK in the environment of each"
         )
-    on_cpu = options.accelerator == "cpu" or (options.accelerator == "auto" and not torch.accelerator.is_available())
-    if not on_cpu or options.devices == "auto":
+    if not on_cpu(options) or options.devices == "auto":
         return
     most = max(MOST_PROCESSES, os.cpu_count() or 1)
     try:
