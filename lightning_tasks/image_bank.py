@@ -108,7 +108,7 @@ class ImageBank:
             added.append(torch.lerp(kept, x[:count], share))
         images = _to_bytes(torch.cat(added))[-self.size :]
         answers = answer(_from_bytes(images).to(x.dtype)).float()
-        if not len(self._images):
+        if not self._filled:
             self._images = images.new_empty((self.size, *images.shape[1:]))
             self._answers = answers.new_empty((self.size, answers.shape[1]))
             self._difficulty = answers.new_empty(self.size)

@@ -299,6 +299,15 @@ def cifar_root(tmp_path, monkeypatch):
     return tmp_path / "root"
 
 
+@pytest.fixture(scope="session")
+def children():
+    """Forked children that run commands; for tests of the campaign."""
+    from children import Children
+
+    with Children() as running:
+        yield running
+
+
 def pytest_terminal_summary(terminalreporter):
     """Count what was tried in the campaign, by kind."""
     counts = {}

@@ -106,6 +106,13 @@ class TestBank:
         bank.add(numbered(*range(30, 37)), answer, noise())
         assert self.contents(bank) == list(range(32, 37))
 
+    def test_an_empty_one_is_taken_up_again(self):
+        """As that of a run which was stopped while the generator warmed up."""
+        again = ImageBank(5)
+        again.load_state_dict(ImageBank(5).state_dict(), torch.device("cpu"))
+        again.add(numbered(1, 2), answer, noise())
+        assert self.contents(again) == [1, 2]
+
     def test_the_student_rates_what_it_has_seen(self, teacher_ckpt):
         """After its only step: by the mean absolute difference of both answers then."""
         task, data = make_task(teacher_ckpt, bank=ImageBank(64), student_steps=1)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from children import Children
 
 TABLES = sorted((Path(__file__).parent / "bad_input").glob("*.yaml"))
 LONGEST = 500
@@ -22,12 +21,6 @@ def cases():
         for name, group in yaml.safe_load(table.read_text()).items():
             for number, (given, expected) in enumerate((group.get("cases") or group["contents"]).items(), 1):
                 yield pytest.param(group, given, expected, id=f"{table.stem}-{name}-{number}")
-
-
-@pytest.fixture(scope="session")
-def children():
-    with Children() as running:
-        yield running
 
 
 def command(group, given):
