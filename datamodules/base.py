@@ -1,5 +1,6 @@
 """What any data need: a lock on the download, one seed, loaders that make a run repeat itself."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,6 +11,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from datamodules.tensors import BalancedSampler, StepDataset
+from datamodules.verified import require_official
 from runs.seed import run_seed
 
 MOST = 2**31 - 1
@@ -77,8 +79,12 @@ class BaseDataModule(pl.LightningDataModule):
         raise NotImplementedError
 
     def download(self) -> None:
-        """Fetch and verify what `make_parts` reads."""
+        """Fetch what `make_parts` reads, unless it is there."""
         raise NotImplementedError
+
+    def checksums(self) -> Mapping[Path, str]:
+        """Give the MD5 of each official file, in hexadecimal digits; without any nothing is verified."""
+        return {}
 
     def make_parts(self) -> None:
         """Read the data and set the three parts; `train_set` stays None where training needs no data."""
@@ -88,17 +94,18 @@ class BaseDataModule(pl.LightningDataModule):
         """Have the data on disk, and refuse a split that cannot be made, before a run starts.
 
         Raises:
-            OSError: If they are neither there nor to be had, or the files are damaged.
-            ValueError: If the options ask for more samples than there are.
+            OSError: If they are neither there nor to be had.
+            ValueError: If a file is not the official one, or the options ask for more samples than there are.
         """
         self.fetch()
         self._make_parts_once()
 
     def fetch(self) -> None:
-        """Have the data on disk, one process at a time.
+        """Have the data on disk, verified, one process at a time.
 
         Raises:
-            OSError: If they are neither there nor to be had, or the files are damaged.
+            OSError: If they are neither there nor to be had.
+            ValueError: If a file is not the official one.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -113,6 +120,7 @@ class BaseDataModule(pl.LightningDataModule):
                     f" ({type(error).__name__}: {error}). Remove damaged files, put the official files there or point"
                     " data.root at them; configs/*_digits.yaml run without any download"
                 ) from error
+            require_official(self.root, self.checksums())
 
     def setup(self, stage: str) -> None:
         """Split the data, equally for all stages, and choose the seed of the training order."""

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import torch
 from torchvision import datasets
-from torchvision.datasets.utils import check_integrity
 
 from datamodules.class_groups import ClassGroup, group_of_each, require_names
 from datamodules.images import ImageDataModule
@@ -27,14 +26,22 @@ class CIFAR10DataModule(ImageDataModule):
     mean: tuple[float, ...] = (0.4914, 0.4822, 0.4465)
     std: tuple[float, ...] = (0.2470, 0.2435, 0.2616)
     image_shape = (3, 32, 32)
+    label_key: ClassVar[str] = "labels"
     dataset: ClassVar[type[datasets.CIFAR10]] = datasets.CIFAR10
 
+    @property
+    def folder(self) -> Path:
+        """Folder of the unpacked files."""
+        return self.root / self.dataset.base_folder
+
     def download(self) -> None:
-        """Fetch the archive from the official address and verify the checksum of each file.
+        """Fetch the archive from the official address unless its files are there.
 
         Raises:
             OSError: If that fails; names what is there instead of the official files.
         """
+        if all(path.is_file() for path in self.checksums()):
+            return
         try:
             self.dataset(str(self.root), download=True)
         except Exception as error:
@@ -45,28 +52,28 @@ class CIFAR10DataModule(ImageDataModule):
                 ) from error
             raise
 
+    def checksums(self) -> dict[Path, str]:
+        """Give the MD5 of each official file."""
+        meta = self.dataset.meta["filename"], self.dataset.meta["md5"]
+        return {self.folder / name: md5 for name, md5 in (*self.dataset.train_list, *self.dataset.test_list, meta)}
+
     def _others(self) -> list[Path]:
         """List what seems to be this set in another packaging."""
         official = self.dataset.base_folder, self.dataset.filename
         of_this_set = re.compile(rf"cifar[-_ ]?{self.num_classes}(?!\d)", re.IGNORECASE)
         alike = [path for path in sorted(self.root.iterdir()) if of_this_set.match(path.name)]
-        changed = [
-            path
-            for name, md5 in (*self.dataset.train_list, *self.dataset.test_list)
-            if (path := self.root / self.dataset.base_folder / name).is_file() and not check_integrity(str(path), md5)
-        ]
-        return changed + [path for path in alike if path.name not in official and path.suffix != ".pth"]
+        return [path for path in alike if path.name not in official and path.suffix != ".pth"]
 
     def load(self) -> tuple[TensorImages, TensorImages | None]:
         """Read both official parts and the names of the classes."""
-        train, test = (self.dataset(str(self.root), train=train) for train in (True, False))
-        self.class_names = list(train.classes)
-        return self._tensors(train), self._tensors(test)
+        meta = _unpickle(self.folder / self.dataset.meta["filename"])
+        self.class_names = list(meta[self.dataset.meta["key"]])
+        return self._read(self.dataset.train_list), self._read(self.dataset.test_list)
 
-    @staticmethod
-    def _tensors(part: datasets.CIFAR10) -> TensorImages:
-        images = torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous()
-        return TensorImages(images, torch.tensor(part.targets))
+    def _read(self, files: list[list[str]]) -> TensorImages:
+        contents = [_unpickle(self.folder / name) for name, _ in files]
+        images = torch.cat([torch.from_numpy(each["data"]).view(-1, *self.image_shape) for each in contents])
+        return TensorImages(images, torch.tensor([label for each in contents for label in each[self.label_key]]))
 
 
 class CIFAR100DataModule(CIFAR10DataModule):
@@ -87,6 +94,7 @@ class CIFAR100DataModule(CIFAR10DataModule):
     num_classes = 100
     mean = (0.5071, 0.4865, 0.4409)
     std = (0.2673, 0.2564, 0.2762)
+    label_key = "fine_labels"
     dataset = datasets.CIFAR100
 
     def __init__(self, groups: list[ClassGroup] | None = None, **options: Any) -> None:
@@ -103,10 +111,9 @@ class CIFAR100DataModule(CIFAR10DataModule):
 
     def load(self) -> tuple[TensorImages, TensorImages | None]:
         """Read both official parts, the names of the classes, and the superclass and the group of each."""
-        parts = super().load()  # verifies the checksums of the files that are read again here
-        folder = self.root / self.dataset.base_folder
-        names = _unpickle(folder / self.dataset.meta["filename"])["coarse_label_names"]
-        content = _unpickle(folder / self.dataset.train_list[0][0])
+        parts = super().load()
+        names = _unpickle(self.folder / self.dataset.meta["filename"])["coarse_label_names"]
+        content = _unpickle(self.folder / self.dataset.test_list[0][0])  # has all classes too, and is a fifth as long
         superclasses = dict(zip(content["fine_labels"], content["coarse_labels"], strict=True))
         self.class_levels = {"superclass": [names[superclasses[label]] for label in range(self.num_classes)]}
         if self.groups is not None:
@@ -116,5 +123,6 @@ class CIFAR100DataModule(CIFAR10DataModule):
 
 
 def _unpickle(path: Path) -> dict:
+    """Read an official file, which has been verified: a pickle of another could do anything."""
     with open(path, "rb") as file:
         return pickle.load(file, encoding="latin1")

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from datamodules.augment import BatchRandomCrop, BatchRandomFlip, Mixing, ProgressiveResize
 from datamodules.base import BaseDataModule
 from datamodules.image_files import ImageFiles, find_images, workers_for
+from datamodules.leaks import require_apart
 from datamodules.preprocessing import preprocessing_of as find_preprocessing
 from datamodules.splits import RATIOS, per_class_subset, stratified_split
 from datamodules.tensors import Batch, ResizedImages, TensorImages
@@ -147,16 +148,18 @@ class ImageDataModule(BaseDataModule):
     def make_parts(self) -> None:
         """Take the test part, then the validation part, then the per-class subsets."""
         train, test = self.load()
+        official_val = self.load_val()
         if self.split == "official":
             if test is None:
                 raise ValueError(
                     f"{self.dataset_name} has no official split; data.split must be one of {sorted(RATIOS)}"
                 )
+            require_apart({"training": train, "validation": official_val, "test": test})
         else:
             if test is not None:
                 train = TensorImages(torch.cat([train.images, test.images]), torch.cat([train.labels, test.labels]))
             train, test = self._divide(train, RATIOS[self.split], "data.split")
-        self.val_set = self.load_val()
+        self.val_set = official_val
         if self.val_set is None:
             train, self.val_set = self._divide(train, 1 - self.val_fraction, "data.val_fraction")
         if self.steps_per_epoch is None:

@@ -165,8 +165,9 @@ def image_folder(folder, parts, classes, size=(32, 32)):
 
 
 def files(folder):
-    """What is in a folder: path and content of each file."""
-    return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file() and path.suffix != ".lock"}
+    """What is in a folder: path and content of each file, but for locks and what is remembered of the data."""
+    found = (path for path in Path(folder).rglob("*") if path.is_file())
+    return {path: path.read_bytes() for path in found if path.suffix != ".lock" and path.name != ".verified.json"}
 
 
 def refusal(folder, *words, status=1, **env):
@@ -251,7 +252,7 @@ def mnist_root(tmp_path, monkeypatch):
         header = np.array([0x801, count], dtype=">i4").tobytes()
         (raw / f"{part}-labels-idx1-ubyte").write_bytes(header + labels.tobytes())
     monkeypatch.setattr(
-        MNISTDataModule, "checksums", {file.name: md5(file.read_bytes()).hexdigest() for file in raw.iterdir()}
+        MNISTDataModule, "official", {file.name: md5(file.read_bytes()).hexdigest() for file in raw.iterdir()}
     )
     return tmp_path / "root"
 
@@ -268,7 +269,8 @@ def superclasses():
 def cifar_root(tmp_path, monkeypatch):
     """Small sets in the official formats of CIFAR-10 and CIFAR-100, beside `mnist_root`: 2 test images of each class.
 
-    Pixels are 90 * channel + 2 * row + column % 2, so that channels, rows and columns cannot be taken for each other.
+    Pixels are 90 * channel + 2 * row + column % 2, so that channels, rows and columns cannot be taken for each other;
+    the last two of red make each image another.
     The superclass of class n is the (7 n mod 20)-th of the real ones.
     """
     import pickle
@@ -286,7 +288,10 @@ def cifar_root(tmp_path, monkeypatch):
         base.mkdir(parents=True)
         for name, count in (("train", 8 if classes == 10 else 4), ("test", 2)):
             labels = list(range(classes)) * count
-            content = {"data": np.tile(image, (len(labels), 1)), f"{kind}labels": labels}
+            images = np.tile(image, (len(labels), 1))
+            numbers = np.arange(len(labels), dtype=">u2") + (30_000 if name == "test" else 0)
+            images[:, 1022:1024] = numbers.view(np.uint8).reshape(-1, 2)
+            content = {"data": images, f"{kind}labels": labels}
             if kind:
                 content["coarse_labels"] = [7 * label % 20 for label in labels]
             (base / name).write_bytes(pickle.dumps(content))

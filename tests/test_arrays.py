@@ -50,7 +50,7 @@ def test_forms_of_the_same_images(tmp_path, images):
 
 def test_floats_are_rounded(tmp_path):
     images = np.full((6, 2, 2), 0.6 / 255)
-    assert made(tmp_path, parts(x_train=images, x_test=images[:3]), val_fraction=0.5).load()[0].images.unique() == 1
+    assert made(tmp_path, parts(x_train=images, x_test=3 * images[:3]), val_fraction=0.5).load()[0].images.unique() == 1
 
 
 def test_names_of_medmnist_with_a_validation_part_and_grey_images(tmp_path):
@@ -76,7 +76,7 @@ def test_a_folder_of_one_part_is_split_by_ratio(tmp_path):
 def test_a_run(tmp_path):
     rng = np.random.default_rng(0)
     arrays = {"x_train": rng.integers(0, 256, (40, 8, 8, 3), np.uint8), "y_train": np.arange(40) % 2}
-    np.savez(tmp_path / "noise.npz", x_test=arrays["x_train"], y_test=arrays["y_train"], **arrays)
+    np.savez(tmp_path / "noise.npz", x_test=255 - arrays["x_train"], y_test=arrays["y_train"], **arrays)
     run_cli("fit", "--model=ClassificationTask", "--model.network=MLP", "--data=ImageArraysDataModule",
             f"--data.path={tmp_path / 'noise.npz'}", *TINY_TRAINER, "--trainer.max_epochs=1",
             "--experiment=noise")  # fmt: skip

@@ -229,16 +229,11 @@ def cifar_archive(folder, monkeypatch, module, fetched=None):
 
 def test_cifar_in_another_packaging_is_named_where_the_download_fails(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.CIFAR10, "url", "http://127.0.0.1:9/nothing")
-    batch = tmp_path / "cifar-10-batches-py" / "data_batch_1"
-    batch.parent.mkdir()
     with pytest.raises(OSError, match=r"the download failed \(URLError: [^;]*\)\. Remove"):
         CIFAR10DataModule(root=str(tmp_path)).prepare_data()
     for name in ("CIFAR10.npz", "cifar100.npz", "cifar10_resnet20.pth"):
         (tmp_path / name).touch()
-    batch.write_bytes(b"changed")
-    with pytest.raises(
-        OSError, match=r"what is there, \S*data_batch_1 and \S*/CIFAR10\.npz, are not the official"
-    ) as error:
+    with pytest.raises(OSError, match=r"what is there, \S*/CIFAR10\.npz, are not the official") as error:
         CIFAR10DataModule(root=str(tmp_path)).prepare_data()
     assert "ImageArraysDataModule .npz and .npy" in str(error.value)
 

@@ -80,13 +80,13 @@ class TestData:
         folder.mkdir(parents=True)
         for name in ("train", "test", "meta"):
             (folder / name).write_bytes(pickle.dumps({"data": [], "fine_labels": []}))
-        assert "CIFAR100: no usable data" in refused(tmp_path, *CIFAR, **OFFLINE)
+        assert "cifar-100-python/train is not the official file" in refused(tmp_path, *CIFAR, **OFFLINE)
 
     def test_truncated_file(self, tmp_path, mnist_root):
         file = mnist_root / "MNIST/raw/t10k-images-idx3-ubyte"
         file.write_bytes(file.read_bytes()[:-10])
         words = ["--data=MNISTDataModule", f"--data.root={mnist_root}", *TINY_TEACHER, *TINY_TRAINER]
-        assert "MNIST: no usable data" in refused(tmp_path, "fit", *words, **OFFLINE)
+        assert "t10k-images-idx3-ubyte is not the official file" in refused(tmp_path, "fit", *words, **OFFLINE)
 
     def test_split_that_leaves_a_class_empty(self, tmp_path):
         line = refused(tmp_path, *TEACHER, "--data.val_fraction=0.001")

@@ -1,5 +1,8 @@
 """The official files of MNIST: their format, what is verified of them, and how a missing one is fetched."""
 
+import gzip
+from hashlib import md5
+
 import pytest
 import torch
 
@@ -24,13 +27,13 @@ class TestContentOfMNIST:
         content = bytearray(file.read_bytes())
         content[1000] ^= 1
         file.write_bytes(content)
-        with pytest.raises(OSError, match="train-images-idx3-ubyte is not the official file"):
+        with pytest.raises(ValueError, match="train-images-idx3-ubyte is not the official file"):
             MNISTDataModule(root=str(mnist_root), val_fraction=0.2).prepare_data()
 
     def test_test_images_in_the_place_of_training_images_are_noticed(self, mnist_root):
         raw = mnist_root / "MNIST/raw"
         (raw / "train-images-idx3-ubyte").write_bytes((raw / "t10k-images-idx3-ubyte").read_bytes())
-        with pytest.raises(OSError, match="is not the official file"):
+        with pytest.raises(ValueError, match="is not the official file"):
             MNISTDataModule(root=str(mnist_root), val_fraction=0.2).prepare_data()
 
     def test_processed_files_of_old_torchvision_are_not_read(self, mnist_root):
@@ -54,10 +57,35 @@ class TestContentOfMNIST:
 def test_a_missing_file_of_mnist_is_fetched(mnist_root, monkeypatch):
     """One of four is enough; with all four there is no fetching."""
     fetched = []
-    monkeypatch.setattr(MNISTDataModule.dataset, "download", lambda self: fetched.append(self.root))
-    MNISTDataModule(root=str(mnist_root)).download()
+    labels = mnist_root / "MNIST/raw/t10k-labels-idx1-ubyte"
+    content = labels.read_bytes()
+
+    def fetch(self):
+        fetched.append(self.root)
+        labels.write_bytes(content)
+
+    monkeypatch.setattr(MNISTDataModule.dataset, "download", fetch)
+    MNISTDataModule(root=str(mnist_root)).fetch()
     assert not fetched
-    (mnist_root / "MNIST/raw/t10k-labels-idx1-ubyte").unlink()
-    with pytest.raises(ValueError, match="t10k-labels-idx1-ubyte is not the official file"):
-        MNISTDataModule(root=str(mnist_root)).download()
+    labels.unlink()
+    MNISTDataModule(root=str(mnist_root)).fetch()
     assert fetched == [str(mnist_root)]
+
+
+def test_a_set_without_known_checksums_is_compared_with_its_archive(mnist_root, monkeypatch):
+    """FashionMNIST's, and not with an archive that is not official itself."""
+    (mnist_root / "MNIST").rename(mnist_root / "FashionMNIST")
+    data = FashionMNISTDataModule(root=str(mnist_root), val_fraction=0.2)
+    with pytest.warns(UserWarning, match="cannot be verified without"):
+        assert data.checksums() == {}
+    file = data.raw / "t10k-labels-idx1-ubyte"
+    archive = data.raw / f"{file.name}.gz"
+    archive.write_bytes(gzip.compress(file.read_bytes()))
+    resources = [(name, md5(archive.read_bytes()).hexdigest()) for name, _ in FashionMNISTDataModule.dataset.resources]
+    monkeypatch.setattr(FashionMNISTDataModule.dataset, "resources", resources)
+    with pytest.warns(UserWarning, match="cannot be verified without"):
+        assert data.checksums() == {file: md5(file.read_bytes()).hexdigest()}
+    data.fetch()
+    file.write_bytes(file.read_bytes()[:-1] + b"\7")
+    with pytest.raises(ValueError, match="t10k-labels-idx1-ubyte is not the official file"):
+        data.fetch()

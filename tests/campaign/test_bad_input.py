@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import files
 
 TABLES = sorted((Path(__file__).parent / "bad_input").glob("*.yaml"))
 LONGEST = 500
@@ -41,14 +42,10 @@ def lay_out(folder, group, given, teacher_ckpt):
         (folder / group["file"]).write_bytes(given.encode("latin-1" if group.get("latin1") else "utf-8"))
 
 
-def contents(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
-
-
 @pytest.mark.parametrize(("group", "given", "expected"), list(cases()))
 def test_refused_in_one_line(group, given, expected, children, teacher_ckpt, tmp_path):
     lay_out(tmp_path, group, given, teacher_ckpt)
-    before = contents(tmp_path)
+    before = files(tmp_path)
     done = children.run(command(group, given), tmp_path, group.get("program", "cli"))
     assert done.status in (1, 2), done
     lines = [line for line in done.err.splitlines() if line.startswith("error: ")]
@@ -58,7 +55,7 @@ def test_refused_in_one_line(group, given, expected, children, teacher_ckpt, tmp
     assert len(lines[0]) <= LONGEST
     assert "Traceback" not in done.err + done.out
     assert "(python -X dev" not in lines[0]
-    assert contents(tmp_path) == before
+    assert files(tmp_path) == before
 
 
 def test_there_are_as_many_as_promised():

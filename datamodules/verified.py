@@ -1,0 +1,52 @@
+"""Which files have been found to be the official ones, remembered until their size or time changes."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+MEMORY = ".verified.json"
+
+
+def require_official(root: Path, checksums: Mapping[Path, str]) -> None:
+    """Refuse files that are not the official ones.
+
+    What has been verified is remembered in `.verified.json` of the root, by size and time of the last change, so that
+    a gigabyte is not read twice; where nothing can be written, it is verified each time.
+
+    Args:
+        root: Folder of the data sets.
+        checksums: MD5 of each file, in hexadecimal digits.
+
+    Raises:
+        ValueError: If the content of a file is another; names it.
+    """
+    known = _read(root / MEMORY)
+    found = {str(path.relative_to(root)): _verified(path, md5, known, root) for path, md5 in checksums.items()}
+    if any(known.get(name) != entry for name, entry in found.items()):
+        with contextlib.suppress(OSError):  # a folder that is read-only
+            partial = root / f"{MEMORY}.partial"
+            partial.write_text(json.dumps(known | found, indent=1))
+            os.replace(partial, root / MEMORY)
+
+
+def _verified(path: Path, md5: str, known: Mapping[str, list], root: Path) -> list:
+    state = path.stat()
+    entry = [state.st_size, state.st_mtime_ns, md5]
+    if known.get(str(path.relative_to(root))) != entry:
+        with open(path, "rb") as file:
+            if hashlib.file_digest(file, "md5").hexdigest() != md5:
+                raise ValueError(
+                    f"{path} is not the official file (its MD5 is not {md5}); remove it to have it fetched"
+                )
+    return entry
+
+
+def _read(path: Path) -> dict[str, list]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
