@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterable
@@ -53,7 +54,7 @@ def lock_run(run: Path) -> FileLock:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise ValueError(f"{run}: another process trains this run") from None
+        raise ValueError(f"{os.path.relpath(run)}: another process trains this run") from None
     return lock
 
 

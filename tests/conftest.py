@@ -313,6 +313,14 @@ def children():
         yield running
 
 
+@pytest.fixture(scope="session")
+def systems(children, teacher_ckpt, tmp_path_factory):
+    """Short runs of every kind; for tests of the campaign."""
+    from systems import Systems
+
+    return Systems(children, teacher_ckpt, tmp_path_factory.mktemp("systems"))
+
+
 def pytest_terminal_summary(terminalreporter):
     """Count what was tried in the campaign, by kind."""
     counts = {}
