@@ -18,7 +18,7 @@ from parsing import task_parser
 from results import cards as run_cards
 from results import error_kinds
 from results.compare import comparison, find_cards
-from results.tables import benchmark_table, fill, results_table, systems_table
+from results.tables import benchmark_table, campaign_table, fill, results_table, systems_table
 from runs.identity import config_hash, read_command
 from sweeps import report
 from sweeps.plan import read as read_sweep
@@ -28,7 +28,9 @@ ROOT = HERE.parent
 
 
 def section(name: str, cards: list[run_cards.Card]) -> str:
-    """Make the content of a section of a page from its name: "systems", "benchmarks", "results A, B", "sweep NAME".
+    """Make the content of a section of a page.
+
+    Its name is "systems", "benchmarks", "campaign", "results A, B" or "sweep NAME".
 
     Raises:
         ValueError: If there is no such section.
@@ -38,6 +40,8 @@ def section(name: str, cards: list[run_cards.Card]) -> str:
         return systems_table(yaml.safe_load((HERE / "systems.yaml").read_text()), cards)
     if kind == "benchmarks":
         return benchmark_table(HERE / "benchmarks.csv")
+    if kind == "campaign":
+        return campaign_table(HERE / "campaign.csv")
     if kind == "results":
         wanted = what.split(", ")
         return results_table([card for each in wanted for card in cards if card["experiment"] == each])

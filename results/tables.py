@@ -105,6 +105,16 @@ def benchmark_table(path: Path) -> str:
     return "\n".join([*lines, "", f"All are {'; '.join(sorted(notes))}."])
 
 
+def campaign_table(path: Path) -> str:
+    """Write what the campaign of tests/campaign tried, and how often it went well."""
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    lines = ["| | tried | passed | failed |", "|---|---|---|---|"]
+    lines += [f"| {row['what']} | {row['tried']} | {row['passed']} | {row['failed']} |" for row in rows]
+    skipped = sum(int(row["skipped"]) for row in rows)
+    return "\n".join([*lines, "", f"Of commit {rows[0]['commit'][:10]}; {skipped} were left out."])
+
+
 def fill(text: str, content: Callable[[str], str]) -> str:
     """Replace what stands between the markers of each section of a page.
 

@@ -1,4 +1,6 @@
+import ast
 import contextlib
+import csv
 import io
 import json
 import os
@@ -321,17 +323,35 @@ def systems(children, teacher_ckpt, tmp_path_factory):
     return Systems(children, teacher_ckpt, tmp_path_factory.mktemp("systems"))
 
 
-def pytest_terminal_summary(terminalreporter):
-    """Count what was tried in the campaign, by kind."""
+def pytest_addoption(parser):
+    parser.addoption(
+        "--campaign", type=Path, metavar="FILE", help="write what the campaign tried as CSV, for the README"
+    )
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Count what was tried in the campaign, by file."""
     counts = {}
-    for outcome in ("passed", "failed", "error"):
+    for outcome in ("passed", "failed", "error", "skipped"):
         for report in terminalreporter.stats.get(outcome, []):
-            if "campaign/test_" in report.nodeid and (report.when == "call" or outcome == "error"):
-                kind = report.nodeid.split("campaign/test_")[1].split(".py")[0].replace("_", " ")
-                counts.setdefault(kind, {"passed": 0, "failed": 0})["passed" if outcome == "passed" else "failed"] += 1
-    if counts:
-        terminalreporter.section("campaign")
-        terminalreporter.write_line(f"{'':24}{'tried':>8}{'passed':>8}{'failed':>8}")
-        for kind, each in sorted(counts.items()):
-            tried = each["passed"] + each["failed"]
-            terminalreporter.write_line(f"{kind:24}{tried:8}{each['passed']:8}{each['failed']:8}")
+            if "campaign/test_" in report.nodeid and (report.when == "call" or outcome in ("error", "skipped")):
+                kind = report.nodeid.split("campaign/test_")[1].split(".py")[0]
+                each = counts.setdefault(kind, {"tried": 0, "passed": 0, "failed": 0, "skipped": 0})
+                each["failed" if outcome == "error" else outcome] += 1
+                each["tried"] += outcome != "skipped"
+    if not counts:
+        return
+    terminalreporter.section("campaign")
+    terminalreporter.write_line(f"{'':24}{'tried':>8}{'passed':>8}{'failed':>8}")
+    for kind, each in sorted(counts.items()):
+        numbers = "".join(f"{each[name]:8}" for name in ("tried", "passed", "failed"))
+        terminalreporter.write_line(f"{kind.replace('_', ' '):24}{numbers}")
+    if path := config.option.campaign:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+        with open(path, "w", newline="") as file:
+            writer = csv.DictWriter(file, ["what", *next(iter(counts.values())), "commit"], lineterminator="\n")
+            writer.writeheader()
+            for kind, each in sorted(counts.items()):
+                module = ast.parse((ROOT / f"tests/campaign/test_{kind}.py").read_text())
+                what = ast.get_docstring(module).splitlines()[0]
+                writer.writerow({"what": what, **each, "commit": head.stdout.strip()})

@@ -15,7 +15,7 @@ from parsing import task_parser
 from results.__main__ import main, section
 from results.cards import collect, group_key, is_current, key, read, read_all, without_paths, write_csv
 from results.compare import comparison, find_cards
-from results.tables import benchmark_table, fill, overrides, results_table, systems_table
+from results.tables import benchmark_table, campaign_table, fill, overrides, results_table, systems_table
 from runs.identity import config_hash, read_command
 
 CONFIG = "configs/mnist_mlp.yaml"
@@ -214,6 +214,19 @@ def test_sections_are_filled_and_nothing_else():
         fill(text.replace("end of", "END OF"), str)
     with pytest.raises(ValueError, match="no section 'y'"):
         section("y", [])
+
+
+def test_campaign_table(tmp_path):
+    path = tmp_path / "campaign.csv"
+    lines = [
+        "what,tried,passed,failed,skipped,commit",
+        '"Killed, resumed.",5,4,1,2,0123456789abcdef',
+        "B.,7,7,0,3,0123456789abcdef",
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    table = campaign_table(path)
+    assert "| Killed, resumed. | 5 | 4 | 1 |\n| B. | 7 | 7 | 0 |\n" in table
+    assert "Of commit 0123456789; 5 were left out." in table
 
 
 def test_benchmark_table(tmp_path):
