@@ -37,8 +37,14 @@ class BatchRandomCrop(nn.Module):
         self.padding = padding
 
     def forward(self, x: Tensor) -> Tensor:
-        """Crop images (B, C, H, W), any dtype, to the same shape."""
+        """Crop images (B, C, H, W), any dtype, to the same shape.
+
+        Raises:
+            ValueError: If nothing of some images would be left.
+        """
         batch, _, height, width = x.shape
+        if self.padding >= min(height, width):
+            raise ValueError(f"padding must be less than the {min(height, width)} pixels of a side, got {self.padding}")
         padded = F.pad(x, (self.padding,) * 4)
         offsets = torch.randint(0, 2 * self.padding + 1, (2, batch, 1), device=x.device)
         if _in_numpy(x):  # ten times as fast as advanced indices

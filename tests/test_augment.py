@@ -143,6 +143,11 @@ class TestAugment:
         with pytest.raises(ValueError, match="must be"):
             make()
 
+    def test_a_crop_that_may_leave_nothing_is_refused(self):
+        BatchRandomCrop(2)(torch.zeros(1, 1, 3, 4))
+        with pytest.raises(ValueError, match="less than the 3 pixels of a side, got 3"):
+            BatchRandomCrop(3)(torch.zeros(1, 1, 3, 4))
+
 
 class TestProgressiveResize:
     @pytest.mark.parametrize(

@@ -50,6 +50,14 @@ def test_no_log_every_n_steps_logs_at_the_end_of_the_epoch():
     assert "val/acc" in run_card("teacher")["metrics"]
 
 
+@pytest.mark.parametrize(("epochs", "said"), [(3, ["the last 1 epochs"]), (4, [])])
+def test_epochs_that_no_validation_judges_are_said(epochs, said, recwarn):
+    run_cli(*TEACHER, f"--trainer.max_epochs={epochs}", "--trainer.check_val_every_n_epoch=2")
+    messages = [str(each.message) for each in recwarn if "no multiple" in str(each.message)]
+    assert len(messages) == len(said)
+    assert all(part in message for part, message in zip(said, messages, strict=True))
+
+
 @pytest.mark.parametrize("config", ["dfad_digits", "teacher_digits"])
 def test_the_debug_piece_debugs_every_task(config, teacher_ckpt, monkeypatch):
     """A card, of a part of the data, in seconds; no teacher of the right size is at hand, so the config gets ours."""
