@@ -4,7 +4,6 @@ Trains a teacher, distils a student from it without data, and says what came of 
 interrupted one goes on where it was.
 """
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli import main
+from runs.cards import load_card
 from runs.folders import CARD, newest_version
 
 ROOT = Path(__file__).parent
@@ -21,7 +21,7 @@ LOGS = ROOT / "logs"
 
 def finished(experiment: str) -> Path | None:
     """Find the newest run of an experiment that has a run card."""
-    return newest_version(LOGS / experiment, lambda run: (run / CARD).is_file())
+    return newest_version(LOGS / experiment, lambda run: load_card(run / CARD) is not None)
 
 
 def train(experiment: str, *words: str) -> Path:
@@ -36,8 +36,10 @@ def train(experiment: str, *words: str) -> Path:
 
 
 def read(run: Path) -> dict[str, Any]:
-    """Read the card of a run."""
-    return json.loads((run / CARD).read_text())
+    """Read the card of a finished run."""
+    card = load_card(run / CARD)
+    assert card is not None
+    return card
 
 
 def quickstart() -> None:

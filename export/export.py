@@ -23,6 +23,7 @@ from export.loading import FACTS, ONNX, load
 from lightning_tasks import DFADTask, ImageTask
 from lightning_tasks.networks import count_parameters
 from parsing import task_parser
+from runs.cards import load_card
 from runs.checkpoints import find_checkpoint, read_task_checkpoint
 from runs.folders import CARD, LAST
 
@@ -105,8 +106,8 @@ def _network(path: Path, averaged: bool) -> tuple[ImageTask, nn.Module]:
 
 
 def _command(run: Path | None) -> str:
-    card = run / CARD if run else None
-    return json.loads(card.read_text())["command"] if card and card.is_file() else "unknown"
+    card = load_card(run / CARD) if run else None
+    return card["command"] if card else "unknown"
 
 
 def _config(run: Path | None) -> Namespace | None:

@@ -11,7 +11,8 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from runs.folders import CARD
+from runs.cards import load_card
+from runs.folders import CARD, require_experiment
 from runs.identity import config_hash, read_card, read_command
 
 COLUMNS = (
@@ -33,6 +34,12 @@ COLUMNS = (
     "command",
 )
 
+NEEDED = {"experiment", "seed", "date", "device", "commit", "config_hash", "command", "configuration"} | {
+    "metrics",
+    "parameters",
+    "seconds",
+}
+
 Card = dict[str, Any]
 
 
@@ -51,12 +58,22 @@ def used(card: Card) -> list[str]:
     return [card[name] for name in ("teacher_sha256", "recogniser_sha256") if name in card]
 
 
-def read(path: Path, parser: ArgumentParser) -> Card:
-    """Read a card, with the hash that its configuration has today.
+def read(path: Path, parser: ArgumentParser) -> Card | None:
+    """Read a card, with the hash that its configuration has today; None, and a line, if it is no card.
 
     An option that is newer than the card has its default; a card with an option that is no more keeps its old hash.
     """
-    card = json.loads(path.read_text())
+    card = load_card(path)
+    if card is None:
+        return None
+    try:
+        require_experiment(str(card.get("experiment", "")))
+    except ValueError as error:
+        print(f"passed over: {path}: {error}")
+        return None
+    if lacking := sorted(NEEDED - card.keys()):
+        print(f"passed over: {path} is no run card: it has no {', '.join(lacking)}")
+        return None
     return card | {"config_hash": _hash_today(json.dumps(card["configuration"]), parser) or card["config_hash"]}
 
 
@@ -70,14 +87,16 @@ def _hash_today(configuration: str, parser: ArgumentParser) -> str | None:
 
 def read_all(runs: Path, parser: ArgumentParser) -> list[Card]:
     """Read all cards of a folder, by experiment, configuration, device, teacher and seed."""
-    return sorted((read(path, parser) for path in runs.rglob("*.json")), key=key)
+    return sorted(filter(None, (read(path, parser) for path in runs.rglob("*.json"))), key=key)
 
 
 def collect(logs: Path, runs: Path, parser: ArgumentParser) -> None:
     """Copy the cards of whole runs of committed code; the newest of those with one key replaces the others."""
-    known = {key(card): (path, card) for path in runs.rglob("*.json") for card in [read(path, parser)]}
+    known = {key(card): (path, card) for path in runs.rglob("*.json") if (card := read(path, parser))}
     for path in sorted(logs.rglob(CARD)):
         card = read(path, parser)
+        if card is None:
+            continue
         if "partial" in card:
             print(f"left out, since it is of a part of the data: {path} ({card['partial']})")
             continue

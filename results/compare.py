@@ -40,7 +40,10 @@ def find_cards(places: Iterable[Path], parser: ArgumentParser) -> dict[str, Card
             raise ValueError(f"--compare: no finished run at {place}: it has no {CARD}")
         for path in paths:
             name = path.parent if path.name == CARD else path
-            found[str(name)] = read(path, parser)
+            if card := read(path, parser):
+                found[str(name)] = card
+            elif path == place:
+                raise ValueError(f"--compare: {place} is no run card")
     return found
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-import json
 import os
 import re
 import sys
@@ -15,6 +14,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from runs.cards import load_card
 from runs.folders import BEST, CARD, LAST, newest_version, run_folder
 from runs.weights import read_checkpoint
 
@@ -138,9 +138,9 @@ def find_checkpoint(path: str, option: str) -> Path:
 
 
 def _is_finished(run: Path, accept_partial: bool) -> bool:
-    if not ((run / BEST).is_file() and (run / CARD).is_file()):
+    if not (run / BEST).is_file() or (card := load_card(run / CARD)) is None:
         return False
-    return accept_partial or not json.loads((run / CARD).read_text()).get("partial")
+    return accept_partial or not card.get("partial")
 
 
 def read_task_checkpoint(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentParser
 
+from runs.cards import load_card
 from runs.checkpoints import file_hash, find_checkpoint
 from runs.folders import CARD, LAST, versions
 from runs.identity import Configuration, differences, read_run, teacher
@@ -61,7 +62,7 @@ def _run_to_go_on_with(runs: list[tuple[Path, Configuration]], ours: Configurati
         return None
     for run, differing in found.items():
         if not differing:
-            if (run / CARD).is_file():
+            if load_card(run / CARD) is not None:
                 print(f"ckpt_path: {run} is finished, and its run card stands")
                 sys.exit()
             print(f"ckpt_path: {run / LAST}")

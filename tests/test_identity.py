@@ -119,6 +119,14 @@ class TestLast:
         assert f"ckpt_path: {RUN}/checkpoints/last.ckpt\n" in capsys.readouterr().out
         assert run_card("teacher")["epochs"] == 1
 
+    def test_a_damaged_card_is_written_anew(self, capsys):
+        run_cli("fit", *WORDS)
+        before = run_card("teacher")["metrics"]
+        (RUN / "run.json").write_text("{half")
+        run_cli("fit", *WORDS, "--ckpt_path=last")
+        assert f"passed over: {RUN}/run.json is no run card" in capsys.readouterr().err
+        assert run_card("teacher")["metrics"] == before
+
     def test_a_finished_card_stands(self, capsys):
         run_cli("fit", *WORDS)
         card = (RUN / "run.json").read_bytes()

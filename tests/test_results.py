@@ -64,6 +64,34 @@ def put(folder, *cards):
     return folder
 
 
+def test_damaged_cards_are_named_and_passed_over(tmp_path, card, capsys):
+    logs = put(tmp_path / "logs", card(1), card(2), card(3), card(4), card(5), card(6), card(7))
+    paths = [logs / f"any/version_{index}/run.json" for index in range(7)]
+    paths[1].write_text(paths[1].read_text()[:100])
+    paths[2].write_bytes(b"")
+    paths[3].write_bytes(b"\xff\xfe")
+    paths[4].write_text("[1, 2]")
+    for place, name in ((paths[5], "metrics"), (paths[6], "experiment")):
+        content = json.loads(place.read_text())
+        if name == "metrics":
+            del content["metrics"]
+        else:
+            content["experiment"] = "../../elsewhere"
+        place.write_text(json.dumps(content))
+    collect(logs, tmp_path / "runs", task_parser())
+    shutil.copy(paths[1], tmp_path / "runs/damaged.json")
+    assert [each["seed"] for each in read_all(tmp_path / "runs", task_parser())] == [1]
+    said = capsys.readouterr()
+    lines = [line for line in (said.out + said.err).splitlines() if line.startswith("passed over: ")]
+    assert len(lines) == 7
+    assert all(any(str(path) in line for line in lines) for path in paths[1:])
+    assert any("it has no metrics" in line for line in lines)
+    assert any("'../../elsewhere' cannot name a folder" in line for line in lines)
+    assert not list(tmp_path.parent.glob("elsewhere*"))
+    with pytest.raises(ValueError, match=r"--compare: \S*run.json is no run card"):
+        find_cards([paths[2]], task_parser())
+
+
 def test_only_whole_runs_of_one_commit_are_collected(tmp_path, card, capsys):
     cards = [
         card(1),

@@ -73,6 +73,11 @@ class TestPlaces:
     def test_the_newest_whole_finished_run(self, runs):
         assert find_checkpoint(str(runs), "x").read_text() == "1"
 
+    def test_a_damaged_card_finishes_no_run(self, runs, capsys):
+        (runs / "version_1/run.json").write_text("{")
+        assert find_checkpoint(str(runs), "x").read_text() == "0"
+        assert "passed over: logs/t/version_1/run.json is no run card" in capsys.readouterr().err
+
     def test_a_partial_run_only_if_there_is_no_other(self, runs):
         for version in (0, 1):
             shutil.rmtree(runs / f"version_{version}")
