@@ -41,6 +41,7 @@ from runs.quiet import silence_harmless_messages
 from runs.resume import last_run
 from runs.seed import require_seed
 from runs.signals import leave_to_the_run
+from runs.slurm import slurm_plugins
 from runs.trainer_options import require_trainer
 from runs.unique_keys import require_unique_keys_in_configs
 
@@ -158,6 +159,7 @@ class TaskCLI(LightningCLI):
         callbacks = standard_callbacks(config.trainer, self.subcommand, config.pictures, self.model)
         callbacks += [self.run_card, self.best, LastCheckpoint()]
         plugins = [*(config.trainer.plugins or []), AtomicCheckpointIO()]
+        plugins += slurm_plugins(plugins)
         kwargs["precision"] = usable_precision(config.trainer)
         kwargs["profiler"] = config.trainer.profiler or NoProfiler()
         kwargs["enable_model_summary"] = any(isinstance(each, ModelSummary) for each in callbacks)  # else it is ours

@@ -21,6 +21,7 @@ from cli import main
 from parsing import task_parser
 from runs.identity import config_hash, read_command
 from sweeps import __main__ as command
+from sweeps import runner
 from sweeps.plan import read
 
 SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
@@ -35,12 +36,18 @@ def calls(monkeypatch):
         def __init__(self, words, **_):
             self.words = words[2:]
 
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
         def wait(self):
             seen.append(self.words)
             main(self.words)
             return 0
 
-    monkeypatch.setattr(command, "subprocess", SimpleNamespace(Popen=Process, STDOUT=None))
+    monkeypatch.setattr(runner, "subprocess", SimpleNamespace(Popen=Process, PIPE=None, STDOUT=None))
     return seen
 
 
@@ -207,3 +214,10 @@ def test_a_cell_that_is_no_command_is_refused_before_any_run(sweep_file, calls, 
 def test_missing_file_is_one_line(monkeypatch):
     with pytest.raises(SystemExit, match=r"error: .*none.yaml"):
         run(monkeypatch, "none.yaml")
+
+
+def test_a_cluster_needs_an_extra(sweep_file, calls, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(SystemExit, match=r"error: --scheduler needs Dask: pip install 'lightning-tasks\[cluster\]'"):
+        run(monkeypatch, sweep_file, "--scheduler", "tcp://127.0.0.1:8786")
+    assert not calls
