@@ -1,7 +1,6 @@
 """One run of a sweep after another, in processes of their own; on this machine or, pickled, on another."""
 
 import fcntl
-import json
 import socket
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from parsing import task_parser
+from runs.cards import load_card
 from runs.folders import CARD, LAST, versions
 from runs.identity import config_hash, read_command, read_run
 from sweeps.plan import Cell, Sweep
@@ -102,7 +102,8 @@ class Runner:
     def _look(self, cell: Cell, seed: int) -> tuple[Card | None, bool]:
         """Find the newest run of this cell and seed: its card, or else whether there is one to go on with."""
         for run in versions(self.folder / self.logs / self.sweep.experiment(cell)):
-            if not ((run / CARD).is_file() or (run / LAST).is_file()):
+            card = load_card(run / CARD)
+            if card is None and not (run / LAST).is_file():
                 continue
             try:
                 with _parsing:
@@ -110,10 +111,8 @@ class Runner:
             except (ValueError, OSError):  # what cannot be read is no run of this cell
                 continue
             if their_seed == seed and config_hash(theirs) == self.hashes[cell.folder]:
-                if not (run / CARD).is_file():
-                    return None, True
                 # The hash of today: a new option with a default may have changed it since.
-                return json.loads((run / CARD).read_text()) | {"config_hash": config_hash(theirs)}, False
+                return card and card | {"config_hash": config_hash(theirs)}, card is None
         return None, False
 
     def stop(self) -> None:
