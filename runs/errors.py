@@ -114,9 +114,13 @@ def one_line(command: Callable[[], object]) -> None:
 
 
 def _stopped(by: str, status: int) -> NoReturn:
-    go_on = "; the same command with --ckpt_path last goes on from the last epoch" if "fit" in sys.argv[1:] else ""
-    print(f"stopped by {by}{go_on}", file=sys.stderr)
+    print(f"stopped by {by}{how_to_go_on()}", file=sys.stderr)
     sys.exit(status)
+
+
+def how_to_go_on() -> str:
+    """Say how to go on with a run that was stopped, if this process trains one."""
+    return "; the same command with --ckpt_path last goes on from the last epoch" if "fit" in sys.argv[1:] else ""
 
 
 def require_text(paths: list[Path]) -> None:
@@ -134,6 +138,14 @@ def require_text(paths: list[Path]) -> None:
             ) from None
 
 
+# What gloo, NCCL and the store of torch.distributed say if a process at the other end of a connection is not there.
+LOST = re.compile(
+    r"(?=.*(?:gloo|NCCL|SocketImpl|TCPStore)).*?"
+    r"(connection (?:was likely )?(?:closed|reset)(?: by peer)?|broken pipe|timed out waiting|remote process exited)",
+    re.IGNORECASE,
+)
+
+
 def describe(error: BaseException) -> str:
     """Say in one line what went wrong; the kind of error too where it is not one that this project raises."""
     while error.__cause__ is not None and str(error).startswith("Does not validate"):  # jsonargparse's wrapping
@@ -144,6 +156,8 @@ def describe(error: BaseException) -> str:
         return f"data: {lacks[2]} does not go with this task, which must know of its data: {keys}"
     if "can't allocate memory" in text or isinstance(error, (MemoryError, OutOfMemoryError)):
         return f"not enough memory; make batches, images or networks smaller ({text[:200]})"
+    if lost := LOST.search(text):
+        return f"another process of this run has ended ({lost[1]}){how_to_go_on()}"
     if isinstance(error, (ValueError, OSError, FloatingPointError, ImportError, MisconfigurationException)):
         return text
     return f"{type(error).__name__}: {text[:500]} (python -X dev shows where)"

@@ -9,6 +9,8 @@ import pytest
 import torch
 from conftest import ROOT, TINY_BY_HAND, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_cli
 
+from runs.errors import describe
+
 pytestmark = pytest.mark.ddp
 
 # Writes what each rank saw to <rank>.json.
@@ -147,3 +149,22 @@ def test_lightnings_own_sampler_from_python_leaves_the_figures_alone():
         metrics, tested = json.loads(Path(f"{rank}.json").read_text())
         assert metrics["test/acc"] == pytest.approx(0.1)
         assert tested == 10
+
+
+@pytest.mark.parametrize(
+    ("said", "lost"),
+    [
+        ("[gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:20: Connection reset by peer", "Connection reset by"),
+        ("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:43289", "Connection closed by peer"),
+        ("[gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 1800000ms for recv", "Timed out waiting"),
+        ("recvValue failed on SocketImpl(fd=3): Connection was likely closed. Did it crash?", "Connection was likely"),
+        ("NCCL error: remote process exited or there was a network error", "remote process exited"),
+        ("TCPStore: the server socket has failed to listen on port 29500: EADDRINUSE", None),
+        ("a server of images: Connection reset by peer", None),
+    ],
+)
+def test_an_error_says_that_another_process_has_ended(said, lost, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["cli.py", "fit"])
+    line = describe(RuntimeError(said))
+    assert line.startswith(f"another process of this run has ended ({lost}" if lost else "RuntimeError: ")
+    assert line.endswith("--ckpt_path last goes on from the last epoch") == bool(lost)
