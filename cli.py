@@ -123,7 +123,7 @@ class TaskCLI(LightningCLI):
             if ours and self.goes_on_with and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
                 lock_run(self.goes_on_with).release()  # held from SaveRunConfig.setup on; here nothing is written yet
         if subcommand and config.ckpt_path:
-            read_task_checkpoint(Path(config.ckpt_path))
+            read_task_checkpoint(Path(config.ckpt_path), config.model.as_dict())
         elif subcommand not in (None, "fit"):
             raise ValueError(f"ckpt_path: {subcommand} needs a checkpoint, or last, for the newest run")
 

@@ -55,7 +55,7 @@ def export(source: str, folder: Path | None, averaged: bool, licence: str, comma
     path = find_checkpoint(source, "ckpt")
     run = path.parent.parent if path.parent.name == LAST.parent.name else None
     config = _config(run)  # first, since it imports the classes that a user's run names
-    task, network = _network(path, averaged)
+    task, network = _network(path, averaged, config)
     if folder is None:
         if run is None or config is None:
             raise ValueError(f"--out: {path} is not in a run's folder; say where to write")
@@ -86,9 +86,10 @@ def export(source: str, folder: Path | None, averaged: bool, licence: str, comma
     return folder, facts
 
 
-def _network(path: Path, averaged: bool) -> tuple[ImageTask, nn.Module]:
+def _network(path: Path, averaged: bool, config: Namespace | None) -> tuple[ImageTask, nn.Module]:
     """Build the task of a checkpoint, and choose its classifier or student."""
-    kind = read_task_checkpoint(path).get("hyper_parameters", {}).get("_class_path", "")
+    trusted = config.model.as_dict() if config else None
+    kind = read_task_checkpoint(path, trusted).get("hyper_parameters", {}).get("_class_path", "")
     task_class = getattr(lightning_tasks, kind.rpartition(".")[2], None)
     if not (isinstance(task_class, type) and issubclass(task_class, ImageTask)):
         raise ValueError(
