@@ -24,7 +24,8 @@ from lightning_tasks import DFADTask, ImageTask
 from lightning_tasks.networks import count_parameters
 from parsing import task_parser
 from runs.checkpoints import find_checkpoint, read_task_checkpoint
-from runs.folders import CARD, LAST
+from runs.folders import CARD, LAST, read_card_file
+from runs.identity import CONFIG, read_config
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 CALIBRATION_IMAGES = 512
@@ -107,14 +108,14 @@ def _network(path: Path, averaged: bool, config: Namespace | None) -> tuple[Imag
 
 def _command(run: Path | None) -> str:
     card = run / CARD if run else None
-    return json.loads(card.read_text())["command"] if card and card.is_file() else "unknown"
+    return read_card_file(card)["command"] if card and card.is_file() else "unknown"
 
 
 def _config(run: Path | None) -> Namespace | None:
     """Read the options of a run, if it has left some."""
-    if run is None or not (run / "config.yaml").is_file():
+    if run is None or not (run / CONFIG).is_file():
         return None
-    return task_parser().parse_args(["fit", f"--config={run / 'config.yaml'}"]).fit
+    return read_config(task_parser(), run)
 
 
 def _data(config: Namespace | None) -> ImageDataModule | None:

@@ -1,6 +1,5 @@
 """Run cards: from the logs into `results/runs`, and back as they read today."""
 
-import csv
 import functools
 import json
 import re
@@ -11,8 +10,9 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from runs.folders import CARD
+from runs.folders import CARD, read_card_file
 from runs.identity import config_hash, read_card, read_command
+from runs.whole_files import write_table, write_whole
 
 COLUMNS = (
     "experiment",
@@ -33,6 +33,7 @@ COLUMNS = (
     "command",
 )
 
+NEEDED = {"configuration": dict, "config_hash": str, "metrics": dict, "command": str}
 Card = dict[str, Any]
 
 
@@ -55,8 +56,13 @@ def read(path: Path, parser: ArgumentParser) -> Card:
     """Read a card, with the hash that its configuration has today.
 
     An option that is newer than the card has its default; a card with an option that is no more keeps its old hash.
+
+    Raises:
+        ValueError: If it is none.
     """
-    card = json.loads(path.read_text())
+    card = read_card_file(path)
+    if not all(isinstance(card.get(name), kind) for name, kind in NEEDED.items()):
+        raise ValueError(f"{path} is no run card: it needs {', '.join(NEEDED)}")
     return card | {"config_hash": _hash_today(json.dumps(card["configuration"]), parser) or card["config_hash"]}
 
 
@@ -93,8 +99,7 @@ def collect(logs: Path, runs: Path, parser: ArgumentParser) -> None:
         others = "".join(f"-{sha[:8]}" for sha in used(card))
         name = f"{card['experiment']}-{card['config_hash']}-{card['seed']}-{device}{others}.json"
         target = runs / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(without_paths(card), indent=2) + "\n")
+        write_whole(target, json.dumps(without_paths(card), indent=2) + "\n")
         known[key(card)] = target, card
 
 
@@ -132,14 +137,13 @@ def write_csv(cards: list[Card], path: Path) -> None:
     """Write one row a run: the columns above, then every metric and every parameter count that any run has."""
     metrics = sorted({name for card in cards for name in card["metrics"]})
     networks = sorted({name for card in cards for name in card["parameters"]})
-    with open(path, "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*COLUMNS, *metrics, *(f"parameters_{name}" for name in networks)])
-        for card in cards:
-            writer.writerow(
-                [
-                    *(card.get(name, "") for name in COLUMNS),
-                    *(f"{card['metrics'][name]:.4f}" if name in card["metrics"] else "" for name in metrics),
-                    *(card["parameters"].get(name, "") for name in networks),
-                ]
-            )
+    rows: list[list[Any]] = [[*COLUMNS, *metrics, *(f"parameters_{name}" for name in networks)]]
+    for card in cards:
+        rows.append(
+            [
+                *(card.get(name, "") for name in COLUMNS),
+                *(f"{card['metrics'][name]:.4f}" if name in card["metrics"] else "" for name in metrics),
+                *(card["parameters"].get(name, "") for name in networks),
+            ]
+        )
+    write_table(path, rows)

@@ -1,24 +1,21 @@
 """Checkpoints as files: written whole or not at all, found by folder, read without running what is in them."""
 
-import contextlib
 import hashlib
-import importlib.util
-import json
 import os
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from runs.folders import BEST, CARD, LAST, newest_version, run_folder
+from runs.folders import BEST, CARD, LAST, newest_version, read_card_file, run_folder
+from runs.names import DOTTED, texts, would_be_imported
 from runs.weights import read_checkpoint
+from runs.whole_files import whole_file
 
 BUILDER = ("_instantiator", "pytorch_lightning.cli.instantiate_module")  # as Lightning writes it into each checkpoint
 # Where a class or function is from that may be called as a checkpoint says: it computes.
@@ -39,15 +36,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write plain data to `path`, replacing a file that is there in one step."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.partial")
-        with open(partial, "wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        """Write plain data to `path`, replacing a file that is there in one step.
+
+        Raises:
+            OSError: If it cannot be written; the former file stays.
+        """
+        with whole_file(Path(path)) as file:
+            torch.save(checkpoint, file)  # type: ignore[arg-type]
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -152,7 +147,7 @@ def find_checkpoint(path: str, option: str) -> Path:
 def _is_finished(run: Path, accept_partial: bool) -> bool:
     if not ((run / BEST).is_file() and (run / CARD).is_file()):
         return False
-    return accept_partial or not json.loads((run / CARD).read_text()).get("partial")
+    return accept_partial or not read_card_file(run / CARD).get("partial")
 
 
 def read_task_checkpoint(path: Path, trusted: Any = None) -> dict[str, Any]:
@@ -175,15 +170,15 @@ def read_task_checkpoint(path: Path, trusted: Any = None) -> dict[str, Any]:
     checkpoint = read_checkpoint(path, "ckpt_path")
     if "pytorch-lightning_version" not in checkpoint:
         raise ValueError(f"ckpt_path: {path} holds weights only, not the state of a task")
-    named = {value for _, value in _strings(trusted)}
-    for option, value in _strings(checkpoint.get("hyper_parameters", {})):
+    named = {value for _, value in texts(trusted)}
+    for option, value in texts(checkpoint.get("hyper_parameters", {})):
         if option.endswith(("_ckpt", ".init_args.path")) or (option, value) == BUILDER:
             continue  # a checkpoint and a NetworkFile are not parsed
         if os.path.isfile(value):
             raise ValueError(
                 f"ckpt_path: {path} names the file {value} ({option}), which is not read from a checkpoint"
             )
-        if value not in named and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value) and not _is_harmless(value):
+        if value not in named and re.fullmatch(DOTTED, value) and not _is_harmless(value):
             raise ValueError(
                 f"ckpt_path: {path} names {value} ({option}), which is no part of this project and not known to be"
                 " harmless; name it in a config if you trust it"
@@ -195,33 +190,10 @@ def _is_harmless(name: str) -> bool:
     """Say whether a dotted name may be called as a checkpoint says, or is nothing that can be imported."""
     module, _, attribute = name.rpartition(".")
     if module not in sys.modules:
-        return not _could_be_imported(module)
+        return not would_be_imported(name)
     found = getattr(sys.modules[module], attribute, None)
     origin = f"{getattr(found, '__module__', module)}.{getattr(found, '__qualname__', attribute)}"
     return found is None or origin.startswith(HARMLESS)
-
-
-def _could_be_imported(module: str) -> bool:
-    """Say whether the first part of a name is a module, without importing it."""
-    try:
-        return importlib.util.find_spec(module.partition(".")[0]) is not None
-    except ValueError:  # of a module without a spec, as __main__
-        return True
-
-
-def _strings(node: Any, option: str = "") -> Iterator[tuple[str, str]]:
-    """Go through all texts of options, and through what the parser takes out of a text."""
-    if isinstance(node, str):
-        yield option, node
-        with contextlib.suppress(yaml.YAMLError):
-            if not isinstance(inner := yaml.safe_load(node), str):
-                yield from _strings(inner, option)
-    elif isinstance(node, dict):
-        for key, value in node.items():
-            yield from _strings(value, f"{option}.{key}".lstrip("."))
-    elif isinstance(node, (list, tuple)):
-        for value in node:
-            yield from _strings(value, option)
 
 
 def file_hash(path: Path) -> str:

@@ -11,6 +11,8 @@ from pytorch_lightning.cli import LightningArgumentParser
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from torch import OutOfMemoryError, distributed
 
+from runs.whole_files import NO_ROOM, reason
+
 
 class OneLineErrorParser(LightningArgumentParser):
     """Parser that says what is wrong in one line, without the pages of usage before it.
@@ -144,6 +146,8 @@ def describe(error: BaseException) -> str:
         return f"data: {lacks[2]} does not go with this task, which must know of its data: {keys}"
     if "can't allocate memory" in text or isinstance(error, (MemoryError, OutOfMemoryError)):
         return f"not enough memory; make batches, images or networks smaller ({text[:200]})"
+    if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is not None:
+        return f"{error.filename}: {reason(error, None, Path(error.filename))}"
     if isinstance(error, (ValueError, OSError, FloatingPointError, ImportError, MisconfigurationException)):
         return text
     return f"{type(error).__name__}: {text[:500]} (python -X dev shows where)"

@@ -2,10 +2,12 @@
 
 import contextlib
 import itertools
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from pytorch_lightning import Trainer
@@ -27,6 +29,21 @@ BEFORE_THE_START = (
 def run_folder(trainer: Trainer) -> Path:
     """Return the folder of a run's files; to be called on all ranks, since they agree on it by a broadcast."""
     return Path(trainer.log_dir or trainer.default_root_dir)
+
+
+def read_card_file(path: Path) -> dict[str, Any]:
+    """Read a run card as it was written.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        card = json.loads(path.read_text())
+    except ValueError as error:  # no JSON, or no text
+        raise ValueError(f"{path} is no run card: {error}") from None
+    if not isinstance(card, dict):
+        raise ValueError(f"{path} is no run card, but a {type(card).__name__}")
+    return card
 
 
 def require_experiment(name: str) -> None:

@@ -6,7 +6,6 @@ checkpoint. Words after -- are given to every run, as `-- --data.root /data`.
 """
 
 import argparse
-import json
 import os
 import signal
 import subprocess
@@ -20,7 +19,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from parsing import task_parser
-from runs.folders import CARD, LAST, versions
+from runs.folders import CARD, LAST, read_card_file, versions
 from runs.identity import config_hash, read_command, read_run
 from sweeps import report
 from sweeps.plan import Cell, Sweep, read
@@ -99,7 +98,7 @@ class Runner:
                 if not (run / CARD).is_file():
                     return None, True
                 # The hash of today: a new option with a default may have changed it since.
-                return json.loads((run / CARD).read_text()) | {"config_hash": config_hash(theirs)}, False
+                return read_card_file(run / CARD) | {"config_hash": config_hash(theirs)}, False
         return None, False
 
     def stop(self) -> None:

@@ -1,7 +1,9 @@
 """Commands in forked children of a process that has imported everything, so that hundreds of them take minutes."""
 
+import ctypes
 import json
 import os
+import resource
 import runpy
 import signal
 import subprocess
@@ -41,9 +43,13 @@ class Children:
         self._process.stdin.close()
         self._process.wait()
 
-    def run(self, words, cwd, program="cli", timeout=60):
-        """Run `python -m program words` in a folder."""
+    def run(self, words, cwd, program="cli", timeout=60, file_size=None, is_root=True):
+        """Run `python -m program words` in a folder.
+
+        No file may become longer than `file_size` bytes; without `is_root` the modes of files and folders are followed.
+        """
         request = {"words": [str(word) for word in words], "cwd": str(cwd), "program": program, "timeout": timeout}
+        request |= {"file_size": file_size, "is_root": is_root}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         return Finished(**json.loads(self._process.stdout.readline()))
@@ -70,7 +76,17 @@ def _serve():
         print(json.dumps({"status": status, "out": texts[0], "err": texts[1]}), flush=True)
 
 
+def _limit(request):
+    if request["file_size"] is not None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write fails instead
+        resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_size"],) * 2)
+    if not request["is_root"] and os.geteuid() == 0:
+        version, none = ctypes.c_uint32 * 2, (ctypes.c_uint32 * 6)()
+        assert ctypes.CDLL(None).capset(version(0x20080522), none) == 0
+
+
 def _run(request):
+    _limit(request)
     os.chdir(request["cwd"])
     sys.argv = [f"{request['program']}.py", *request["words"]]
     try:
@@ -79,6 +95,7 @@ def _run(request):
 
             cli.command()
         else:
+            sys.path.insert(0, request["cwd"])  # as `python -m` does
             runpy.run_module(request["program"], run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as stop:
