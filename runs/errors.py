@@ -2,6 +2,7 @@
 
 import re
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -94,6 +95,7 @@ def one_line(command: Callable[[], object]) -> None:
     Args:
         command: Runs the command line of the process.
     """
+    threading.excepthook = _unless_raised_again
     try:
         require_text(config_files())
         command()
@@ -113,6 +115,12 @@ def one_line(command: Callable[[], object]) -> None:
         if sys.flags.dev_mode:
             raise
         sys.exit(f"error: {describe(error)}")
+
+
+def _unless_raised_again(raised: threading.ExceptHookArgs) -> None:
+    """Leave out a full disk: TensorBoard's thread has what calls it next raise that too."""
+    if sys.flags.dev_mode or getattr(raised.exc_value, "errno", None) not in NO_ROOM:
+        threading.__excepthook__(raised)
 
 
 def _stopped(by: str, status: int) -> NoReturn:

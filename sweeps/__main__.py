@@ -19,6 +19,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from parsing import task_parser
+from runs.errors import one_line
 from runs.folders import CARD, LAST, read_card_file, versions
 from runs.identity import config_hash, read_command, read_run
 from sweeps import report
@@ -175,4 +176,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    one_line(lambda: sys.exit(main()))
