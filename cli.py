@@ -44,6 +44,7 @@ from runs.signals import leave_to_the_run
 from runs.slurm import slurm_plugins
 from runs.trainer_options import require_trainer
 from runs.unique_keys import require_unique_keys_in_configs
+from runs.whole_files import NO_ROOM, write_whole
 
 # ABCMeta: a type in Lightning's ModelPruning options, of which jsonargparse 4.53 cannot list the subclasses.
 set_parsing_settings(add_print_completion_argument=True, subclasses_disabled=[ABCMeta])
@@ -73,7 +74,7 @@ class SaveRunConfig(SaveConfigCallback):
             folder.mkdir(parents=True, exist_ok=True)
             if stage == "fit":
                 self.lock = lock_run(folder)
-            self.parser.save(self.config, folder / self.config_filename, skip_none=False, overwrite=True)
+            write_whole(folder / self.config_filename, self.parser.dump(self.config, skip_none=False))
         self.already_saved = True
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -82,8 +83,13 @@ class SaveRunConfig(SaveConfigCallback):
             self.lock.release()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave no folder of a run that ended before its first step, as with an option that is refused late."""
+        """Leave no folder of a run that ended before its first step, as with an option that is refused late.
+
+        An error of writing that does not say where gets the run's folder.
+        """
         self.teardown(trainer, pl_module, "fit")
+        if isinstance(exception, OSError) and exception.errno in NO_ROOM and exception.filename is None:
+            exception.filename = os.path.relpath(run_folder(trainer))  # whoever wrote, as a logger, it was there
         if trainer.is_global_zero and trainer.global_step == 0:
             logs = Path(self.config.trainer.default_root_dir or "logs")
             remove_if_not_begun(run_folder(trainer), logs, trainer.loggers)
@@ -124,7 +130,7 @@ class TaskCLI(LightningCLI):
             if ours and self.goes_on_with and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
                 lock_run(self.goes_on_with).release()  # held from SaveRunConfig.setup on; here nothing is written yet
         if subcommand and config.ckpt_path:
-            read_task_checkpoint(Path(config.ckpt_path))
+            read_task_checkpoint(Path(config.ckpt_path), config.model.as_dict())
         elif subcommand not in (None, "fit"):
             raise ValueError(f"ckpt_path: {subcommand} needs a checkpoint, or last, for the newest run")
 

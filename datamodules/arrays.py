@@ -92,7 +92,10 @@ class ImageArraysDataModule(ImageDataModule):
                 return {name: np.load(files[name]) for name in sorted(known & set(files))}
             content = np.load(self.path)
             if isinstance(content, Mapping):
-                return {name: content[name] for name in content if name in known}
+                arrays = {name: content[name] for name in content if name in known}
+                if others := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+                    raise ValueError(f"{others[0]} is no array")
+                return arrays
         except FileNotFoundError:
             raise FileNotFoundError(f"data.path: there is no {self.path}") from None
         except (ValueError, EOFError, BadZipFile, OSError) as error:

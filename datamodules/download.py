@@ -9,6 +9,8 @@ from email.message import Message
 from http import HTTPStatus
 from pathlib import Path
 
+from runs.whole_files import NO_ROOM, reason
+
 TIMEOUT = 30  # seconds without an answer
 BLOCK = 2**20  # bytes
 
@@ -22,8 +24,8 @@ def fetch_file(address: str, path: Path, md5: str | None = None) -> None:
         md5: Of its content, in hexadecimal digits; what the server says if not given.
 
     Raises:
-        OSError: If the network fails or the content is not what it should be. What has come is kept, unless it is
-            wrong.
+        OSError: If the network fails, there is no room, or the content is not what it should be. What has come is kept,
+            unless it is wrong.
     """
     part = path.with_name(f"{path.name}.part")
     have = part.stat().st_size if part.exists() else 0
@@ -31,9 +33,16 @@ def fetch_file(address: str, path: Path, md5: str | None = None) -> None:
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
             goes_on = answer.status == HTTPStatus.PARTIAL_CONTENT
-            with open(part, "ab" if goes_on else "wb") as file:
-                while block := answer.read(BLOCK):
-                    file.write(block)
+            try:
+                with open(part, "ab" if goes_on else "wb", buffering=0) as file:
+                    while block := answer.read(BLOCK):
+                        while block:
+                            block = block[file.write(block) :]
+            except OSError as error:
+                if error.errno not in NO_ROOM:
+                    raise
+                length = int(answer.headers["Content-Length"] or 0) or None
+                raise OSError(f"{part}: {reason(error, length, part.parent)}; the next start goes on") from error
             _verify(part, answer.headers, goes_on, address, md5)
     except urllib.error.HTTPError as error:
         if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:

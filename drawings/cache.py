@@ -1,6 +1,7 @@
 """Drawings of a file, parsed once and kept as arrays beside it."""
 
 import hashlib
+import io
 import json
 import os
 import zipfile
@@ -13,6 +14,7 @@ from filelock import FileLock
 from drawings.collection import ARRAYS, BadLines, Collection
 from drawings.ndjson import parse
 from drawings.npz import read_npz
+from runs.whole_files import whole_file
 
 FORMAT = 1  # to be raised whenever other arrays are made of the same file
 
@@ -48,11 +50,11 @@ def _make(
     make: Callable[[Path, str], tuple[Collection, BadLines]], path: Path, word: str, cache: Path, fingerprint: str
 ) -> tuple[Collection, BadLines]:
     drawings, bad = make(path, word)
-    partial = cache.with_name(f"{cache.name}.partial")
-    with open(partial, "wb") as file:
-        notes = json.dumps([fingerprint, bad.lines, bad.found])
-        np.savez(file, notes=np.array(notes), **{name: getattr(drawings, name) for name in ARRAYS})
-    os.replace(partial, cache)
+    notes = json.dumps([fingerprint, bad.lines, bad.found])
+    content = io.BytesIO()
+    np.savez(content, notes=np.array(notes), **{name: getattr(drawings, name) for name in ARRAYS})
+    with whole_file(cache) as file:
+        file.write(content.getbuffer())
     return drawings, bad
 
 

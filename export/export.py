@@ -26,6 +26,7 @@ from parsing import task_parser
 from runs.cards import load_card
 from runs.checkpoints import find_checkpoint, read_task_checkpoint
 from runs.folders import CARD, LAST
+from runs.identity import CONFIG, read_config
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 CALIBRATION_IMAGES = 512
@@ -56,7 +57,7 @@ def export(source: str, folder: Path | None, averaged: bool, licence: str, comma
     path = find_checkpoint(source, "ckpt")
     run = path.parent.parent if path.parent.name == LAST.parent.name else None
     config = _config(run)  # first, since it imports the classes that a user's run names
-    task, network = _network(path, averaged)
+    task, network = _network(path, averaged, config)
     if folder is None:
         if run is None or config is None:
             raise ValueError(f"--out: {path} is not in a run's folder; say where to write")
@@ -87,9 +88,10 @@ def export(source: str, folder: Path | None, averaged: bool, licence: str, comma
     return folder, facts
 
 
-def _network(path: Path, averaged: bool) -> tuple[ImageTask, nn.Module]:
+def _network(path: Path, averaged: bool, config: Namespace | None) -> tuple[ImageTask, nn.Module]:
     """Build the task of a checkpoint, and choose its classifier or student."""
-    kind = read_task_checkpoint(path).get("hyper_parameters", {}).get("_class_path", "")
+    trusted = config.model.as_dict() if config else None
+    kind = read_task_checkpoint(path, trusted).get("hyper_parameters", {}).get("_class_path", "")
     task_class = getattr(lightning_tasks, kind.rpartition(".")[2], None)
     if not (isinstance(task_class, type) and issubclass(task_class, ImageTask)):
         raise ValueError(
@@ -112,9 +114,9 @@ def _command(run: Path | None) -> str:
 
 def _config(run: Path | None) -> Namespace | None:
     """Read the options of a run, if it has left some."""
-    if run is None or not (run / "config.yaml").is_file():
+    if run is None or not (run / CONFIG).is_file():
         return None
-    return task_parser().parse_args(["fit", f"--config={run / 'config.yaml'}"]).fit
+    return read_config(task_parser(), run)
 
 
 def _data(config: Namespace | None) -> ImageDataModule | None:

@@ -1,6 +1,7 @@
 """Training the last layers of a network whose weights are there already."""
 
 from collections.abc import Mapping
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -115,10 +116,12 @@ def _read(source: str) -> tuple[Mapping[str, Tensor], str]:
         return read_checkpoint(path, "network_ckpt")["state_dict"], file_hash(path)
     try:
         entry = get_weight(source)
-        return entry.get_state_dict(progress=True, check_hash=True), entry.url.rpartition("-")[2].partition(".")[0]
-    except (OSError, RuntimeError) as error:  # no network, or a file with another hash
+        weights = entry.get_state_dict(progress=True, check_hash=True, weights_only=True)
+        return weights, entry.url.rpartition("-")[2].partition(".")[0]
+    except (OSError, RuntimeError, UnpicklingError) as error:  # no network, another hash, or a file that is not theirs
+        reason = str(error).partition("\n")[0]
         raise OSError(
-            f"network_ckpt: {source} is not in {torch.hub.get_dir()} and cannot be fetched ({error}); name a file"
+            f"network_ckpt: {source} is not in {torch.hub.get_dir()} and cannot be fetched ({reason}); name a file"
         ) from error
 
 

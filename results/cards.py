@@ -1,6 +1,5 @@
 """Run cards: from the logs into `results/runs`, and back as they read today."""
 
-import csv
 import functools
 import json
 import re
@@ -14,6 +13,7 @@ from jsonargparse import ArgumentParser
 from runs.cards import load_card
 from runs.folders import CARD, require_experiment
 from runs.identity import config_hash, read_card, read_command
+from runs.whole_files import write_table, write_whole
 
 COLUMNS = (
     "experiment",
@@ -34,12 +34,19 @@ COLUMNS = (
     "command",
 )
 
-NEEDED = {"experiment", "seed", "date", "device", "commit", "config_hash", "command", "configuration"} | {
-    "metrics",
-    "parameters",
-    "seconds",
+NEEDED: dict[str, Any] = {
+    "experiment": str,
+    "seed": int,
+    "date": str,
+    "device": str,
+    "commit": str,
+    "config_hash": str,
+    "command": str,
+    "seconds": (int, float),
+    "configuration": dict,
+    "metrics": dict,
+    "parameters": dict,
 }
-
 Card = dict[str, Any]
 
 
@@ -71,7 +78,7 @@ def read(path: Path, parser: ArgumentParser) -> Card | None:
     except ValueError as error:
         print(f"passed over: {path}: {error}")
         return None
-    if lacking := sorted(NEEDED - card.keys()):
+    if lacking := [name for name, kind in NEEDED.items() if not isinstance(card.get(name), kind)]:
         print(f"passed over: {path} is no run card: it has no {', '.join(lacking)}")
         return None
     return card | {"config_hash": _hash_today(json.dumps(card["configuration"]), parser) or card["config_hash"]}
@@ -112,8 +119,7 @@ def collect(logs: Path, runs: Path, parser: ArgumentParser) -> None:
         others = "".join(f"-{sha[:8]}" for sha in used(card))
         name = f"{card['experiment']}-{card['config_hash']}-{card['seed']}-{device}{others}.json"
         target = runs / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(without_paths(card), indent=2) + "\n")
+        write_whole(target, json.dumps(without_paths(card), indent=2) + "\n")
         known[key(card)] = target, card
 
 
@@ -151,14 +157,13 @@ def write_csv(cards: list[Card], path: Path) -> None:
     """Write one row a run: the columns above, then every metric and every parameter count that any run has."""
     metrics = sorted({name for card in cards for name in card["metrics"]})
     networks = sorted({name for card in cards for name in card["parameters"]})
-    with open(path, "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*COLUMNS, *metrics, *(f"parameters_{name}" for name in networks)])
-        for card in cards:
-            writer.writerow(
-                [
-                    *(card.get(name, "") for name in COLUMNS),
-                    *(f"{card['metrics'][name]:.4f}" if name in card["metrics"] else "" for name in metrics),
-                    *(card["parameters"].get(name, "") for name in networks),
-                ]
-            )
+    rows: list[list[Any]] = [[*COLUMNS, *metrics, *(f"parameters_{name}" for name in networks)]]
+    for card in cards:
+        rows.append(
+            [
+                *(card.get(name, "") for name in COLUMNS),
+                *(f"{card['metrics'][name]:.4f}" if name in card["metrics"] else "" for name in metrics),
+                *(card["parameters"].get(name, "") for name in networks),
+            ]
+        )
+    write_table(path, rows)

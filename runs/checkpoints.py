@@ -1,11 +1,9 @@
 """Checkpoints as files: written whole or not at all, found by folder, read without running what is in them."""
 
 import hashlib
-import importlib.util
 import os
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,19 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from runs.cards import load_card
 from runs.folders import BEST, CARD, LAST, newest_version, run_folder
+from runs.names import DOTTED, texts, would_be_imported
 from runs.weights import read_checkpoint
+from runs.whole_files import whole_file
+
+BUILDER = ("_instantiator", "pytorch_lightning.cli.instantiate_module")  # as Lightning writes it into each checkpoint
+# Where a class or function is from that may be called as a checkpoint says: it computes.
+HARMLESS = (
+    "lightning_tasks.",
+    "torch.nn.modules.",
+    "torch.optim.",
+    "torchvision.models.",
+    "pytorch_lightning.cli.ReduceLROnPlateau",
+)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -27,15 +37,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write plain data to `path`, replacing a file that is there in one step."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.partial")
-        with open(partial, "wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        """Write plain data to `path`, replacing a file that is there in one step.
+
+        Raises:
+            OSError: If it cannot be written; the former file stays.
+        """
+        with whole_file(Path(path)) as file:
+            torch.save(checkpoint, file)  # type: ignore[arg-type]
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -143,57 +151,50 @@ def _is_finished(run: Path, accept_partial: bool) -> bool:
     return accept_partial or not card.get("partial")
 
 
-def read_task_checkpoint(path: Path) -> dict[str, Any]:
+def read_task_checkpoint(path: Path, trusted: Any = None) -> dict[str, Any]:
     """Read the checkpoint that --ckpt_path names, before any of its options is parsed.
 
-    Parsing an option that names a class imports, and so runs, its module. So it may only name modules that are loaded:
-    those of this project, and what a config of the command line has named. A file that an option names is parsed too,
-    so it may name none but checkpoints.
+    An option that names a class has its module imported, and the class called with what else the checkpoint says. So it
+    may name what is known to be HARMLESS, and what the user has named too. A file that an option names is parsed, so it
+    may name none but checkpoints and networks.
+
+    Args:
+        path: The checkpoint.
+        trusted: Options that the user has given, as plain data.
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If it is damaged, not of a task, or names another module or a file.
+        ValueError: If it is damaged, not of a task, or names anything else.
     """
     if not path.is_file():
         raise FileNotFoundError(f"ckpt_path: no checkpoint at {path}")
     checkpoint = read_checkpoint(path, "ckpt_path")
     if "pytorch-lightning_version" not in checkpoint:
         raise ValueError(f"ckpt_path: {path} holds weights only, not the state of a task")
-    for option, value in _strings(checkpoint.get("hyper_parameters", {})):
-        if option.endswith(("_ckpt", ".init_args.path")):  # the latter of a NetworkFile; neither is parsed
-            continue
+    named = {value for _, value in texts(trusted)}
+    for option, value in texts(checkpoint.get("hyper_parameters", {})):
+        if option.endswith(("_ckpt", ".init_args.path")) or (option, value) == BUILDER:
+            continue  # a checkpoint and a NetworkFile are not parsed
         if os.path.isfile(value):
             raise ValueError(
                 f"ckpt_path: {path} names the file {value} ({option}), which is not read from a checkpoint"
             )
-        if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value):
-            continue
-        module = value.rpartition(".")[0]
-        if module not in sys.modules and _could_be_imported(module):
+        if value not in named and re.fullmatch(DOTTED, value) and not _is_harmless(value):
             raise ValueError(
-                f"ckpt_path: {path} names {value} ({option}), which is no part of this project and was not imported;"
-                " name it in a config if you trust it"
+                f"ckpt_path: {path} names {value} ({option}), which is no part of this project and not known to be"
+                " harmless; name it in a config if you trust it"
             )
     return checkpoint
 
 
-def _could_be_imported(module: str) -> bool:
-    """Say whether the first part of a name is a module, without importing it."""
-    try:
-        return importlib.util.find_spec(module.partition(".")[0]) is not None
-    except ValueError:  # of a module without a spec, as __main__
-        return True
-
-
-def _strings(node: Any, option: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(node, str):
-        yield option, node
-    elif isinstance(node, dict):
-        for key, value in node.items():
-            yield from _strings(value, f"{option}.{key}".lstrip("."))
-    elif isinstance(node, (list, tuple)):
-        for value in node:
-            yield from _strings(value, option)
+def _is_harmless(name: str) -> bool:
+    """Say whether a dotted name may be called as a checkpoint says, or is nothing that can be imported."""
+    module, _, attribute = name.rpartition(".")
+    if module not in sys.modules:
+        return not would_be_imported(name)
+    found = getattr(sys.modules[module], attribute, None)
+    origin = f"{getattr(found, '__module__', module)}.{getattr(found, '__qualname__', attribute)}"
+    return found is None or origin.startswith(HARMLESS)
 
 
 def file_hash(path: Path) -> str:

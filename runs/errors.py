@@ -2,6 +2,7 @@
 
 import re
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +11,8 @@ from typing import ClassVar, NoReturn
 from pytorch_lightning.cli import LightningArgumentParser
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from torch import OutOfMemoryError, distributed
+
+from runs.whole_files import NO_ROOM, reason
 
 
 class OneLineErrorParser(LightningArgumentParser):
@@ -92,6 +95,7 @@ def one_line(command: Callable[[], object]) -> None:
     Args:
         command: Runs the command line of the process.
     """
+    threading.excepthook = _unless_raised_again
     try:
         require_text(config_files())
         command()
@@ -111,6 +115,12 @@ def one_line(command: Callable[[], object]) -> None:
         if sys.flags.dev_mode:
             raise
         sys.exit(f"error: {describe(error)}")
+
+
+def _unless_raised_again(raised: threading.ExceptHookArgs) -> None:
+    """Leave out a full disk: TensorBoard's thread has what calls it next raise that too."""
+    if sys.flags.dev_mode or getattr(raised.exc_value, "errno", None) not in NO_ROOM:
+        threading.__excepthook__(raised)
 
 
 def _stopped(by: str, status: int) -> NoReturn:
@@ -158,6 +168,8 @@ def describe(error: BaseException) -> str:
         return f"not enough memory; make batches, images or networks smaller ({text[:200]})"
     if lost := LOST.search(text):
         return f"another process of this run has ended ({lost[1]}){how_to_go_on()}"
+    if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is not None:
+        return f"{error.filename}: {reason(error, None, Path(error.filename))}"
     if isinstance(error, (ValueError, OSError, FloatingPointError, ImportError, MisconfigurationException)):
         return text
     return f"{type(error).__name__}: {text[:500]} (python -X dev shows where)"

@@ -72,7 +72,8 @@ def remove_if_not_begun(run: Path, logs: Path, loggers: Iterable[Logger]) -> Non
         return
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.experiment.close()  # else it would go on writing
+            with contextlib.suppress(OSError):  # of a full disk, said before
+                logger.experiment.close()  # else it would go on writing
     shutil.rmtree(run, ignore_errors=True)
     for folder in itertools.takewhile(lambda each: each != logs, run.parents):
         with contextlib.suppress(OSError):  # one that is not empty

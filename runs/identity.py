@@ -10,8 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import ArgumentParser, Namespace
 
+from runs.names import require_loaded
+
+CONFIG = "config.yaml"
 Configuration = dict[str, Any]
 
 # Options that only watch, say where files lie, or choose hardware that computes the same.
@@ -89,13 +93,29 @@ def read_command(parser: ArgumentParser, words: list[str]) -> Configuration:
     return configuration(_refusing(parser.parse_args, words).fit)
 
 
-def read_run(parser: ArgumentParser, run: Path) -> tuple[Any, Configuration]:
-    """Read seed and configuration of a run from its folder; an option that is newer than the run has its default.
+def read_config(parser: ArgumentParser, run: Path) -> Namespace:
+    """Read the options of a run from its folder, as if the command line named them.
 
     Raises:
         ValueError: If there is no config in the folder, or it is not valid today.
     """
-    config = _refusing(parser.parse_args, ["fit", f"--config={run / 'config.yaml'}"]).fit
+    path = run / CONFIG
+    try:
+        return _refusing(parser.parse_args, ["fit", f"--config={path}"]).fit
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def read_run(parser: ArgumentParser, run: Path) -> tuple[Any, Configuration]:
+    """Read seed and configuration of a run from its folder; an option that is newer than the run has its default.
+
+    Raises:
+        ValueError: If there is no config in the folder, it is not valid today, or names a module that is not loaded.
+        OSError: If it cannot be read.
+    """
+    with contextlib.suppress(yaml.YAMLError):  # which the parser says
+        require_loaded(yaml.safe_load((run / CONFIG).read_text()), str(run / CONFIG))
+    config = read_config(parser, run)
     return config.seed_everything, configuration(config)
 
 
@@ -103,8 +123,9 @@ def read_card(parser: ArgumentParser, card: dict[str, Any]) -> Configuration:
     """Read the configuration of a run card; an option that is newer than the card has its default.
 
     Raises:
-        ValueError: If it is not valid today.
+        ValueError: If it is not valid today, or names a module that is not loaded.
     """
+    require_loaded(card["configuration"], "the card")
     config = {"subcommand": "fit", "fit": copy.deepcopy(card["configuration"])}  # the parser changes what it is given
     return configuration(_refusing(parser.parse_object, config).fit)
 

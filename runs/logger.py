@@ -1,5 +1,6 @@
 """Loggers: TensorBoard as this project uses it, and any other in the same folder."""
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -23,6 +24,11 @@ class ExperimentLogger(TensorBoardLogger):
         if self._version is None:
             self._version = claim_version(Path(self.root_dir))
         return self._version
+
+    def finalize(self, status: str) -> None:
+        """Write what waits; after an error, which is to be shown, another one of writing is left out."""
+        with contextlib.suppress(OSError) if status == "failed" else contextlib.nullcontext():
+            super().finalize(status)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log values; those that come with the number of finished epochs, as Lightning gives it, at their epoch."""

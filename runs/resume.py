@@ -40,7 +40,9 @@ def last_run(experiment: Path, seed: Any, ours: Configuration | None, parser: Ar
     if ours is not None:
         return _run_to_go_on_with(runs, ours)
     if not runs:
-        raise FileNotFoundError("ckpt_path: no run of this experiment and seed has left a last checkpoint")
+        raise FileNotFoundError(
+            f"ckpt_path: no run of this experiment and seed has left a last checkpoint that can be read in {experiment}"
+        )
     print(f"ckpt_path: {runs[0][0] / LAST}")
     return runs[0][0]
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from runs.errors import describe
+from runs.errors import describe, one_line
 from sweeps import report
 from sweeps.cluster import Place, connect
 from sweeps.plan import read
@@ -117,4 +117,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    one_line(lambda: sys.exit(main()))

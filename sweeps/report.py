@@ -1,6 +1,5 @@
 """A sweep as CSV and Markdown, beside its pictures."""
 
-import csv
 import itertools
 import math
 import statistics
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runs.figures import is_share, shown, with_unit
+from runs.whole_files import save_picture, write_table, write_whole
 from sweeps.pictures import Row, draw, draw_over_time
 from sweeps.plan import Sweep
 
@@ -67,17 +67,14 @@ def _seconds(value: float | None) -> str:
 
 def write(sweep: Sweep, table: list[Row], folder: Path) -> None:
     """Write `<name>.csv`, `<name>.md`, `<name>.png` and, if the sweep asks, `<name>_over_time.png`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / f"{sweep.name}.csv", "w", newline="") as file:
-        names = [name for name in table[0] if name not in ("values", "over_time")]
-        writer = csv.DictWriter(file, fieldnames=names, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        for row in table:
-            writer.writerow({key: f"{value:.4g}" if isinstance(value, float) else value for key, value in row.items()})
-    (folder / f"{sweep.name}.md").write_text(markdown(sweep, table) + "\n")
-    draw(sweep, table).savefig(folder / f"{sweep.name}.png", dpi=110, bbox_inches="tight")
+    names = [name for name in table[0] if name not in ("values", "over_time")]
+    values = ([row.get(name, "") for name in names] for row in table)
+    rows = [[f"{value:.4g}" if isinstance(value, float) else value for value in row] for row in values]
+    write_table(folder / f"{sweep.name}.csv", [names, *rows])
+    write_whole(folder / f"{sweep.name}.md", markdown(sweep, table) + "\n")
+    save_picture(draw(sweep, table), folder / f"{sweep.name}.png", dpi=110)
     if sweep.over_time:
-        draw_over_time(sweep, table).savefig(folder / f"{sweep.name}_over_time.png", dpi=110, bbox_inches="tight")
+        save_picture(draw_over_time(sweep, table), folder / f"{sweep.name}_over_time.png", dpi=110)
 
 
 def markdown(sweep: Sweep, table: list[Row]) -> str:

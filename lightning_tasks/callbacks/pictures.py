@@ -8,6 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from runs.folders import run_folder
+from runs.whole_files import save_picture
 
 
 class Picture(Callback):
@@ -83,9 +84,8 @@ def save_figure(trainer: Trainer, figure: Figure, name: str, epoch: int | None =
     folder = run_folder(trainer) / "figures"
     if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
         return
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / (f"{name}.png" if epoch is None else f"{name}_{epoch:04d}.png")
-    figure.savefig(path, dpi=120, bbox_inches="tight")
+    save_picture(figure, path, dpi=120)
     step = trainer.current_epoch if epoch is None else epoch
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):

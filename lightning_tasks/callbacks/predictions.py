@@ -1,6 +1,5 @@
 """Predictions as a table on disk, and as a picture of the surest and the least sure."""
 
-import csv
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 from lightning_tasks.callbacks.answers import draw_bands
 from lightning_tasks.callbacks.pictures import save_figure
 from runs.folders import run_folder
+from runs.whole_files import write_table
 
 TOP = 5  # classes of each file
 SHOWN = 16  # images of each band of the picture
@@ -51,18 +51,17 @@ class PredictionWriter(BasePredictionWriter):
             return
         names = getattr(pl_module, "level_names", {})
         files: list[Path] = getattr(data, "predict_files", [])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "w", newline="") as file:
-            writer = csv.writer(file)
-            count = itertools.count()
-            for number, (said, labels) in enumerate(predictions):
-                columns = _columns(said, TOP if files else 1)
-                if not number:
-                    heads = [head for level in columns for head in _heads(level)]
-                    writer.writerow([*(["file"] if files else ["index", "label"]), *heads])
-                for row, (label, index) in enumerate(zip(labels.tolist(), count, strict=False)):
-                    what = [files[index]] if files else [index, data.class_names[label]]
-                    writer.writerow([*what, *_cells(columns, row, names, data.class_names, label)])
+        rows: list[list[Any]] = []
+        count = itertools.count()
+        for said, labels in predictions:
+            columns = _columns(said, TOP if files else 1)
+            if not rows:
+                heads = [head for level in columns for head in _heads(level)]
+                rows.append([*(["file"] if files else ["index", "label"]), *heads])
+            for row, (label, index) in enumerate(zip(labels.tolist(), count, strict=False)):
+                what = [files[index]] if files else [index, data.class_names[label]]
+                rows.append([*what, *_cells(columns, row, names, data.class_names, label)])
+        write_table(path, rows, line_end="\r\n")
         print(f"predictions: {path}")
         if files:
             self._draw(trainer, files, predictions)

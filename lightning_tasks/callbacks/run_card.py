@@ -1,7 +1,6 @@
 """The run card: what a run was and what came of it, as data."""
 
 import json
-import os
 import platform
 import resource
 import subprocess
@@ -18,6 +17,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from lightning_tasks.networks import ImageNetwork, count_multiply_adds, count_parameters, undisturbed
 from runs.folders import CARD, run_folder
 from runs.identity import Configuration, config_hash
+from runs.whole_files import write_whole
 
 if TYPE_CHECKING:
     from lightning_tasks import BaseTask
@@ -130,9 +130,7 @@ class RunCard(Callback):
             **({"partial": limits} if (limits := limits_of(trainer)) else {}),
             "configuration": self.configuration,
         }
-        partial = path.with_name(f"{CARD}.partial")
-        partial.write_text(json.dumps(card, indent=2) + "\n")
-        os.replace(partial, path)
+        write_whole(path, json.dumps(card, indent=2) + "\n")
         return path
 
     def _chosen(self, tested: Path | None) -> dict[str, Any] | None:

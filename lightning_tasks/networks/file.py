@@ -1,14 +1,17 @@
 """Whole networks in one file, weights and all."""
 
+import os
 import warnings
 from pathlib import Path
 from typing import Self
+from unittest import mock
 
 import torch
 from torch import nn
 from torch.export.passes import move_to_device_pass
 
 from lightning_tasks.networks.base import ImageShape
+from lightning_tasks.networks.harmless import require_harmless
 from lightning_tasks.networks.own import OwnNetwork
 
 
@@ -18,7 +21,7 @@ class NetworkFile(OwnNetwork):
     It comes with its weights, so `teacher_ckpt` is null for it. Gradients pass through all three. A graph of
     torch.export computes as it did when it was written, in evaluation mode as a rule; ONNX, which needs the package
     onnx2torch, becomes a module again, in which Dropout and BatchNorm have their modes. A graph of torch.export that
-    makes tensors on the way does so on the CPU.
+    makes tensors on the way does so on the CPU. A file that would do more than compute is refused before it is read.
 
     Args:
         num_classes: See ImageNetwork.
@@ -47,10 +50,12 @@ def _load(path: Path) -> nn.Module:
     if not path.is_file():
         raise FileNotFoundError(f"path: no file {path} with a network")
     try:
-        if path.suffix == ".pt2":
-            return move_to_device_pass(torch.export.load(path), "cpu").module()
         if path.suffix == ".onnx":
             return _from_onnx(path)
+        require_harmless(path)
+        if path.suffix == ".pt2":
+            with mock.patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD="1"):  # it asks for more than weights
+                return move_to_device_pass(torch.export.load(path), "cpu").module()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, and people have such files
             return torch.jit.load(path, map_location="cpu")

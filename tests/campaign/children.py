@@ -1,8 +1,10 @@
 """Commands in forked children of a process that has imported everything, so that hundreds of them take minutes."""
 
+import ctypes
 import io
 import json
 import os
+import resource
 import runpy
 import signal
 import subprocess
@@ -44,14 +46,22 @@ class Children:
         self._process.stdin.close()
         self._process.wait()
 
-    def run(self, words, cwd, program="cli", timeout=60, dies_at=None):
+    def run(self, words, cwd, program="cli", timeout=60, dies_at=None, file_size=None, is_root=True):
         """Run `python -m program words` in a folder; kill it and its children after `timeout` seconds.
 
-        `dies_at` is a place, "torch.save" or "os.replace", and the number of the call there at which it kills
-        itself: with half of a checkpoint written, or between a file and its name.
+        Args:
+            words: Of the command line.
+            cwd: The folder.
+            program: A module.
+            timeout: In seconds.
+            dies_at: A place, "torch.save" or "os.replace", and the number of the call there at which it kills itself:
+                with half of a checkpoint written, or between a file and its name.
+            file_size: No file may become longer, in bytes.
+            is_root: Else the modes of files and folders are followed.
         """
         request = {"words": [str(word) for word in words], "cwd": str(cwd), "program": program, "timeout": timeout}
-        self._process.stdin.write(json.dumps(request | {"dies_at": dies_at}) + "\n")
+        request |= {"dies_at": dies_at, "file_size": file_size, "is_root": is_root}
+        self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         return Finished(**json.loads(self._process.stdout.readline()))
 
@@ -77,7 +87,17 @@ def _serve():
         print(json.dumps({"status": status, "out": texts[0], "err": texts[1]}), flush=True)
 
 
+def _limit(request):
+    if request["file_size"] is not None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write fails instead
+        resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_size"],) * 2)
+    if not request["is_root"] and os.geteuid() == 0:
+        version, none = ctypes.c_uint32 * 2, (ctypes.c_uint32 * 6)()
+        assert ctypes.CDLL(None).capset(version(0x20080522), none) == 0
+
+
 def _run(request):
+    _limit(request)
     os.chdir(request["cwd"])
     if request["dies_at"]:
         _die_at(*request["dies_at"])
@@ -88,6 +108,7 @@ def _run(request):
 
             cli.command()
         else:
+            sys.path.insert(0, request["cwd"])  # as `python -m` does
             runpy.run_module(request["program"], run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as stop:

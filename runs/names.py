@@ -1,0 +1,61 @@
+"""Dotted names in options that somebody else has written: what they would import."""
+
+import contextlib
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+DOTTED = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+"
+
+
+def texts(node: Any, option: str = "") -> Iterator[tuple[str, str]]:
+    """Go through all texts of options, and through what the parser takes out of a text; option and text of each."""
+    if isinstance(node, str):
+        yield option, node
+        with contextlib.suppress(yaml.YAMLError):
+            if not isinstance(inner := yaml.safe_load(node), str):
+                yield from texts(inner, option)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            yield from texts(value, f"{option}.{key}".lstrip("."))
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from texts(value, option)
+
+
+def dotted(node: Any) -> Iterator[tuple[str, str]]:
+    """Go through those that may name something of a module."""
+    return (each for each in texts(node) if re.fullmatch(DOTTED, each[1]))
+
+
+def would_be_imported(name: str) -> bool:
+    """Say whether its module is one that is not loaded yet, without importing it."""
+    module = name.rpartition(".")[0]
+    if module in sys.modules:
+        return False
+    try:
+        return importlib.util.find_spec(module.partition(".")[0]) is not None
+    except ValueError:  # of a module without a spec, as __main__
+        return True
+
+
+def require_loaded(options: Any, where: str) -> None:
+    """Refuse options that name a module which neither this project nor the command line has imported.
+
+    Args:
+        options: As plain data.
+        where: They stand, for the error.
+
+    Raises:
+        ValueError: If one does.
+    """
+    for option, name in dotted(options):
+        if would_be_imported(name):
+            raise ValueError(
+                f"{where} names {name} ({option}), which is no part of this project and was not imported; name it in a"
+                " config if you trust it"
+            )
