@@ -55,7 +55,7 @@ PLACES = {
     "in the first epoch": (STEP, 2),
     "in the third epoch": (STEP, 2 * 2 + 1),
     "in validation": ("lightning_tasks.dfad.DFADTask, 'validation_step'", 7),
-    "while a checkpoint is written": ("torch, 'save'", 6),
+    "while a checkpoint is written": ("torch, 'save'", 5),
     "between a checkpoint and its name": ("os, 'replace'", 5),
     "after the last epoch": ("RunCard, 'on_fit_end'", 1),
 }
