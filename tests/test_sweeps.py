@@ -1,11 +1,13 @@
 """Sweeps: what they consist of, that nothing is run twice, and the table."""
 
 import csv
+import fcntl
 import json
 import math
 import os
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -138,6 +140,19 @@ def test_one_process_at_a_time(sweep_file, calls, monkeypatch):
     with FileLock("logs/table/.lock"), pytest.raises(SystemExit, match="another process is running this sweep"):
         run(monkeypatch, sweep_file)
     assert not calls
+
+
+def test_a_run_whose_starter_has_died_is_waited_for(sweep_file, calls, monkeypatch):
+    axes = {"rule": {"slow": {"model.rule.learning_rate": 0.01}}}
+    sweep_file.write_text(yaml.safe_dump({"config": "tiny.yaml", "axes": axes, "columns": []}))
+    log = Path("logs/table/slow/seed_1.log")
+    log.parent.mkdir(parents=True)
+    output = open(log, "w")  # noqa: SIM115
+    fcntl.flock(output, fcntl.LOCK_EX)
+    before = []
+    threading.Timer(3, lambda: (before.append(len(calls)), output.close())).start()
+    assert run(monkeypatch, sweep_file, "--seeds", 1) == 0
+    assert (before, len(calls)) == ([0], 1)
 
 
 def test_stopped_by_a_signal_it_ends_its_runs_and_goes_on_later(sweep_file):
