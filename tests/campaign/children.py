@@ -46,21 +46,22 @@ class Children:
         self._process.stdin.close()
         self._process.wait()
 
-    def run(self, words, cwd, program="cli", timeout=60, dies_at=None, file_size=None, is_root=True):
-        """Run `python -m program words` in a folder; kill it and its children after `timeout` seconds.
+    def run(self, words, cwd, program="cli", timeout=60, alone=False, dies_at=None, file_size=None, is_root=True):
+        """Run `python -m program words` in a folder.
 
         Args:
             words: Of the command line.
             cwd: The folder.
             program: A module.
-            timeout: In seconds.
+            timeout: After which it is killed, in seconds.
+            alone: Whether the processes that it has started are left when it is killed.
             dies_at: A place, "torch.save" or "os.replace", and the number of the call there at which it kills itself:
                 with half of a checkpoint written, or between a file and its name.
             file_size: No file may become longer, in bytes.
             is_root: Else the modes of files and folders are followed.
         """
         request = {"words": [str(word) for word in words], "cwd": str(cwd), "program": program, "timeout": timeout}
-        request |= {"dies_at": dies_at, "file_size": file_size, "is_root": is_root}
+        request |= {"alone": alone, "dies_at": dies_at, "file_size": file_size, "is_root": is_root}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         return Finished(**json.loads(self._process.stdout.readline()))
@@ -79,7 +80,7 @@ def _serve():
                 os.dup2(out.fileno(), 1)
                 os.dup2(err.fileno(), 2)
                 os._exit(_run(request))
-            status = _wait(child, request["timeout"])
+            status = _wait(child, request["timeout"], request["alone"])
             texts = []
             for file in (out, err):
                 file.seek(0)
@@ -145,14 +146,14 @@ def _die_at(place, times):
     setattr(owner, name, deadly)
 
 
-def _wait(child, timeout):
+def _wait(child, timeout, alone):
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.005)
-    os.killpg(child, signal.SIGKILL)
+    (os.kill if alone else os.killpg)(child, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 

@@ -53,6 +53,16 @@ def words(name):
     return ["fit", *shlex.split(SYSTEMS[name]), *LIMITS]
 
 
+def write_sweep(folder):
+    """A sweep of two short runs."""
+    (folder / "tiny.yaml").write_text("experiment: x\n")
+    given = dict(word.removeprefix("--").split("=", 1) for word in shlex.split(SYSTEMS["by hand"]))
+    options = {name: yaml.safe_load(value) for name, value in given.items()} | {"trainer.max_epochs": 2}
+    axes = {"rate": {"slow": {"model.rule.learning_rate": 0.01}, "fast": {"model.rule.learning_rate": 0.1}}}
+    sweep = {"config": "tiny.yaml", "seeds": [1], "options": options, "axes": axes}
+    (folder / "table.yaml").write_text(yaml.safe_dump(sweep, sort_keys=False))
+
+
 def finished_run(folder):
     (card,) = (folder / "logs/x").glob("version_*/run.json")
     return card.parent

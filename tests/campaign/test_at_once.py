@@ -1,14 +1,12 @@
 """Two processes at once: each ends as if it were alone, or says in one line that the other is there."""
 
 import random
-import shlex
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import yaml
 from children import Children
-from systems import SYSTEMS, assert_same_run, finished_run, words
+from systems import assert_same_run, finished_run, words, write_sweep
 
 pytestmark = pytest.mark.slow
 
@@ -66,16 +64,6 @@ def test_two_conversions_of_one_set(name, children, other, systems, tmp_path):
     for run in (folder / "logs/x").iterdir():
         assert_same_run(run, whole)
     assert not list(folder.rglob("*.partial*"))
-
-
-def write_sweep(folder):
-    """A sweep of two short runs."""
-    (folder / "tiny.yaml").write_text("experiment: x\n")
-    given = dict(word.removeprefix("--").split("=", 1) for word in shlex.split(SYSTEMS["by hand"]))
-    options = {name: yaml.safe_load(value) for name, value in given.items()} | {"trainer.max_epochs": 2}
-    axes = {"rate": {"slow": {"model.rule.learning_rate": 0.01}, "fast": {"model.rule.learning_rate": 0.1}}}
-    sweep = {"config": "tiny.yaml", "seeds": [1], "options": options, "axes": axes}
-    (folder / "table.yaml").write_text(yaml.safe_dump(sweep, sort_keys=False))
 
 
 def test_two_sweeps_of_one_file(children, other, tmp_path):

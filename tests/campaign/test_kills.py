@@ -4,11 +4,13 @@ The runs are data, `systems.yaml`. Each is killed at random moments of its time,
 between a file and its name.
 """
 
+import json
 import random
 import signal
+import time
 
 import pytest
-from systems import SYSTEMS, assert_same_run, finished_run, words
+from systems import SYSTEMS, assert_same_run, differences, finished_run, words, write_sweep
 
 KILLS = 9  # of each system: six at random moments, three at a place
 FAST = {("by hand", 0), ("data-free with all parts", 1), ("sketches", 7)}  # others are slow
@@ -42,3 +44,33 @@ def test_a_killed_run_goes_on(name, number, children, systems, tmp_path):
     assert again.status == 0, again.err
     assert_same_run(finished_run(folder), whole)
     assert not list(finished_run(folder).rglob("*.partial"))
+
+
+@pytest.fixture(scope="module")
+def whole_sweep(children, tmp_path_factory):
+    """Cards of a sweep that was not killed, and its seconds."""
+    folder = tmp_path_factory.mktemp("sweep")
+    write_sweep(folder)
+    start = time.monotonic()
+    done = children.run(["table.yaml"], folder, program="sweeps", timeout=300)
+    assert done.status == 0, done
+    return cards(folder), time.monotonic() - start
+
+
+def cards(folder):
+    found = sorted((folder / "logs/table").glob("*/version_*/run.json"))
+    return {path.parents[1].name: json.loads(path.read_text()) for path in found}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(6))
+def test_a_killed_sweep_goes_on(number, children, whole_sweep, tmp_path):
+    """With the run that it has started, or alone: then that run ends too, and the next sweep goes on with it."""
+    whole, seconds = whole_sweep
+    write_sweep(tmp_path)
+    moment = seconds * (number + random.Random(number).random()) / 8
+    done = children.run(["table.yaml"], tmp_path, program="sweeps", timeout=moment, alone=number % 2 == 1)
+    assert done.status == -signal.SIGKILL, done
+    again = children.run(["table.yaml"], tmp_path, program="sweeps", timeout=300)
+    assert again.status == 0, again
+    assert differences(cards(tmp_path), whole) == []
