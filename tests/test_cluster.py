@@ -27,7 +27,7 @@ def sweep(*words, **options):
 
 
 def wait_for(condition, what):
-    for _ in range(900):
+    for _ in range(3000):
         if found := condition():
             return found
         time.sleep(0.1)
