@@ -110,7 +110,7 @@ def read_run(parser: ArgumentParser, run: Path) -> tuple[Any, Configuration]:
     """Read seed and configuration of a run from its folder; an option that is newer than the run has its default.
 
     Raises:
-        ValueError: If there is no config in the folder, it is not valid today, or names a module that is not loaded.
+        ValueError: If there is no config in the folder, it is not valid today, or names a module that is not installed.
         OSError: If it cannot be read.
     """
     with contextlib.suppress(yaml.YAMLError):  # which the parser says
@@ -123,7 +123,7 @@ def read_card(parser: ArgumentParser, card: dict[str, Any]) -> Configuration:
     """Read the configuration of a run card; an option that is newer than the card has its default.
 
     Raises:
-        ValueError: If it is not valid today, or names a module that is not loaded.
+        ValueError: If it is not valid today, or names a module that is not installed.
     """
     require_loaded(card["configuration"], "the card")
     config = {"subcommand": "fit", "fit": copy.deepcopy(card["configuration"])}  # the parser changes what it is given

@@ -2,13 +2,16 @@
 
 import contextlib
 import importlib.util
+import os
 import re
 import sys
+import sysconfig
 from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
+INSTALLED = tuple(f"{sysconfig.get_path(kind)}{os.sep}" for kind in ("purelib", "platlib"))
 DOTTED = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+"
 
 
@@ -16,8 +19,10 @@ def texts(node: Any, option: str = "") -> Iterator[tuple[str, str]]:
     """Go through all texts of options, and through what the parser takes out of a text; option and text of each."""
     if isinstance(node, str):
         yield option, node
+        if re.fullmatch(r"[\w.]*", node):  # most are, and YAML is slow
+            return
         with contextlib.suppress(yaml.YAMLError):
-            if not isinstance(inner := yaml.safe_load(node), str):
+            if (inner := yaml.safe_load(node)) != node:
                 yield from texts(inner, option)
     elif isinstance(node, dict):
         for key, value in node.items():
@@ -44,7 +49,9 @@ def would_be_imported(name: str) -> bool:
 
 
 def require_loaded(options: Any, where: str) -> None:
-    """Refuse options that name a module which neither this project nor the command line has imported.
+    """Refuse options that name a module which is neither installed nor imported yet, as one of the current folder.
+
+    Nothing that they name is called.
 
     Args:
         options: As plain data.
@@ -54,8 +61,13 @@ def require_loaded(options: Any, where: str) -> None:
         ValueError: If one does.
     """
     for option, name in dotted(options):
-        if would_be_imported(name):
+        if would_be_imported(name) and not _is_installed(name.partition(".")[0]):
             raise ValueError(
-                f"{where} names {name} ({option}), which is no part of this project and was not imported; name it in a"
-                " config if you trust it"
+                f"{where} names {name} ({option}), which is not installed and was not imported; name it in a config if"
+                " you trust it"
             )
+
+
+def _is_installed(package: str) -> bool:
+    spec = importlib.util.find_spec(package)
+    return spec is not None and spec.origin is not None and spec.origin.startswith(INSTALLED)

@@ -124,6 +124,7 @@ CHECKPOINTS = {
     "function": naming({"class_path": "os.mkdir", "init_args": {"path": MARK}}),
     "function in a text": naming(f"{{class_path: os.mkdir, init_args: {{path: {MARK}}}}}"),
     "function in an escaped text": naming(f'{{"class_path": "\\x6fs.mkdir", "init_args": {{"path": "{MARK}"}}}}'),
+    "class of a module here in quotes": naming('"\\x65vil.Network"'),
     "command": naming({"class_path": "subprocess.getoutput", "init_args": {"cmd": f"mkdir {MARK}"}}),
     "module by torch.hub": naming(HUB),
 }
