@@ -112,7 +112,8 @@ def campaign_table(path: Path) -> str:
     lines = ["| | tried | passed | failed |", "|---|---|---|---|"]
     lines += [f"| {row['what']} | {row['tried']} | {row['passed']} | {row['failed']} |" for row in rows]
     skipped = sum(int(row["skipped"]) for row in rows)
-    return "\n".join([*lines, "", f"Of commit {rows[0]['commit'][:10]}; {skipped} were left out."])
+    commits = ", ".join(dict.fromkeys(row["commit"][:10] for row in rows))
+    return "\n".join([*lines, "", f"Of commit {commits}; {skipped} were left out."])
 
 
 def fill(text: str, content: Callable[[str], str]) -> str:

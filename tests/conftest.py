@@ -348,10 +348,12 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.write_line(f"{kind.replace('_', ' '):24}{numbers}")
     if path := config.option.campaign:
         head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+        rows = {row["kind"]: row for row in csv.DictReader(path.read_text().splitlines())} if path.exists() else {}
+        for kind, each in counts.items():  # the others stay, since files may be run one by one
+            module = ast.parse((ROOT / f"tests/campaign/test_{kind}.py").read_text())
+            what = ast.get_docstring(module).splitlines()[0]
+            rows[kind] = {"kind": kind, "what": what, **each, "commit": head.stdout.strip()}
         with open(path, "w", newline="") as file:
-            writer = csv.DictWriter(file, ["what", *next(iter(counts.values())), "commit"], lineterminator="\n")
+            writer = csv.DictWriter(file, list(rows[kind]), lineterminator="\n")
             writer.writeheader()
-            for kind, each in sorted(counts.items()):
-                module = ast.parse((ROOT / f"tests/campaign/test_{kind}.py").read_text())
-                what = ast.get_docstring(module).splitlines()[0]
-                writer.writerow({"what": what, **each, "commit": head.stdout.strip()})
+            writer.writerows(rows[kind] for kind in sorted(rows))

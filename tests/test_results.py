@@ -249,12 +249,12 @@ def test_campaign_table(tmp_path):
     lines = [
         "what,tried,passed,failed,skipped,commit",
         '"Killed, resumed.",5,4,1,2,0123456789abcdef',
-        "B.,7,7,0,3,0123456789abcdef",
+        "B.,7,7,0,3,fedcba9876543210",
     ]
     path.write_text("\n".join(lines) + "\n")
     table = campaign_table(path)
     assert "| Killed, resumed. | 5 | 4 | 1 |\n| B. | 7 | 7 | 0 |\n" in table
-    assert "Of commit 0123456789; 5 were left out." in table
+    assert "Of commit 0123456789, fedcba9876; 5 were left out." in table
 
 
 def test_benchmark_table(tmp_path):
