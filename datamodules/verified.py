@@ -3,9 +3,10 @@
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
+
+from runs.whole_files import write_whole
 
 MEMORY = ".verified.json"
 
@@ -27,9 +28,7 @@ def require_official(root: Path, checksums: Mapping[Path, str]) -> None:
     found = {str(path.relative_to(root)): _verified(path, md5, known, root) for path, md5 in checksums.items()}
     if any(known.get(name) != entry for name, entry in found.items()):
         with contextlib.suppress(OSError):  # a folder that is read-only
-            partial = root / f"{MEMORY}.partial"
-            partial.write_text(json.dumps(known | found, indent=1))
-            os.replace(partial, root / MEMORY)
+            write_whole(root / MEMORY, json.dumps(known | found, indent=1))
 
 
 def _verified(path: Path, md5: str, known: Mapping[str, list], root: Path) -> list:

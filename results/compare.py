@@ -33,17 +33,13 @@ def find_cards(places: Iterable[Path], parser: ArgumentParser) -> dict[str, Card
     Raises:
         ValueError: If a place has none.
     """
-    found = {}
+    found: dict[str, Card] = {}
     for place in places:
         paths = [place] if place.is_file() else sorted(place.rglob(CARD))
-        if not paths:
+        cards = {path: card for path in paths if (card := read(path, parser))}
+        if not cards:
             raise ValueError(f"--compare: no finished run at {place}: it has no {CARD}")
-        for path in paths:
-            name = path.parent if path.name == CARD else path
-            if card := read(path, parser):
-                found[str(name)] = card
-            elif path == place:
-                raise ValueError(f"--compare: {place} is no run card")
+        found |= {str(path.parent if path.name == CARD else path): card for path, card in cards.items()}
     return found
 
 

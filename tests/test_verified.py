@@ -61,7 +61,7 @@ def test_a_memory_that_is_damaged_is_made_anew(content, tmp_path, files):
 
 
 def test_a_root_that_cannot_be_written(tmp_path, files):
-    with mock.patch("pathlib.Path.write_text", side_effect=PermissionError):
+    with mock.patch("os.replace", side_effect=PermissionError):
         assert read_again(tmp_path, files) == ["a", "b"]
         assert read_again(tmp_path, files) == ["a", "b"]
 
