@@ -112,7 +112,7 @@ def campaign_table(path: Path) -> str:
     lines = ["| | tried | passed | failed |", "|---|---|---|---|"]
     lines += [f"| {row['what']} | {row['tried']} | {row['passed']} | {row['failed']} |" for row in rows]
     skipped = sum(int(row["skipped"]) for row in rows)
-    commits = ", ".join(dict.fromkeys(row["commit"][:10] for row in rows))
+    commits = ", ".join(dict.fromkeys(re.sub(r"^(\w{10})\w*", r"\1", row["commit"]) for row in rows))
     return "\n".join([*lines, "", f"Of commit {commits}; {skipped} were left out."])
 
 

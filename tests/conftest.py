@@ -1,6 +1,4 @@
-import ast
 import contextlib
-import csv
 import io
 import json
 import os
@@ -12,6 +10,7 @@ from unittest import mock
 
 import pytest
 import torch
+from campaign_counts import pytest_addoption, pytest_terminal_summary  # noqa: F401  # hooks of pytest
 from hypothesis import settings
 
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
@@ -321,39 +320,3 @@ def systems(children, teacher_ckpt, tmp_path_factory):
     from systems import Systems
 
     return Systems(children, teacher_ckpt, tmp_path_factory.mktemp("systems"))
-
-
-def pytest_addoption(parser):
-    parser.addoption(
-        "--campaign", type=Path, metavar="FILE", help="write what the campaign tried as CSV, for the README"
-    )
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    """Count what was tried in the campaign, by file."""
-    counts = {}
-    for outcome in ("passed", "failed", "error", "skipped"):
-        for report in terminalreporter.stats.get(outcome, []):
-            if "campaign/test_" in report.nodeid and (report.when == "call" or outcome in ("error", "skipped")):
-                kind = report.nodeid.split("campaign/test_")[1].split(".py")[0]
-                each = counts.setdefault(kind, {"tried": 0, "passed": 0, "failed": 0, "skipped": 0})
-                each["failed" if outcome == "error" else outcome] += 1
-                each["tried"] += outcome != "skipped"
-    if not counts:
-        return
-    terminalreporter.section("campaign")
-    terminalreporter.write_line(f"{'':24}{'tried':>8}{'passed':>8}{'failed':>8}")
-    for kind, each in sorted(counts.items()):
-        numbers = "".join(f"{each[name]:8}" for name in ("tried", "passed", "failed"))
-        terminalreporter.write_line(f"{kind.replace('_', ' '):24}{numbers}")
-    if path := config.option.campaign:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
-        rows = {row["kind"]: row for row in csv.DictReader(path.read_text().splitlines())} if path.exists() else {}
-        for kind, each in counts.items():  # the others stay, since files may be run one by one
-            module = ast.parse((ROOT / f"tests/campaign/test_{kind}.py").read_text())
-            what = ast.get_docstring(module).splitlines()[0]
-            rows[kind] = {"kind": kind, "what": what, **each, "commit": head.stdout.strip()}
-        with open(path, "w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[kind]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows[kind] for kind in sorted(rows))
