@@ -149,6 +149,13 @@ class TestFileThatIsTooLong:
         line = refusal(children.run(words, tmp_path, file_size=30_000), tmp_path)
         assert "logs/unnamed/version_0/figures/predictions.png: no room for " in line
 
+    def test_table_of_predictions(self, children, teacher_ckpt, tmp_path):
+        shutil.copytree(teacher_ckpt.parents[3], tmp_path / "logs")
+        words = ["predict", f"--config={RUN}/config.yaml", f"--ckpt_path={LAST}", "--data.test_per_class=null"]
+        line = refusal(children.run([*words, "--trainer.logger=false"], tmp_path, file_size=4_000), tmp_path)
+        assert "/predictions.csv: no room for " in line
+        assert not list(tmp_path.rglob("predictions.csv"))
+
     def test_download(self, children, tmp_path):
         words = [*FIT, "--data=TinyImageNetDataModule", "--data.root=data"]
         words = [word for word in words if "per_class" not in word]
