@@ -30,7 +30,8 @@ def connect(address: str) -> Iterator[Place]:
         from distributed import Client
     except ImportError:
         raise ImportError("--scheduler needs Dask: pip install 'lightning-tasks[cluster]'") from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what is lost is said in one line
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what is lost is said in one line
     try:
         client = Client(address, timeout="10s")
     except (OSError, ValueError) as error:

@@ -42,7 +42,7 @@ def children(process):
 
 @pytest.fixture
 def cluster(tmp_path):
-    """Scheduler's address and two workers, each of one process that runs one run at a time, in another folder."""
+    """Scheduler's address, it, and two workers, each of one process that runs one run at a time, in another folder."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -56,7 +56,7 @@ def cluster(tmp_path):
         for _ in range(2):
             worker = ["distributed.cli.dask_worker", address, "--no-nanny", "--nthreads", "1"]
             processes.append(start(*worker, *words, **options))
-        yield address, processes[1:]
+        yield address, processes[0], processes[1:]
     finally:
         for process in reversed(processes):
             process.kill()
@@ -94,7 +94,7 @@ def test_the_table_is_that_of_one_machine(sweep_file, cluster):
 @pytest.mark.slow
 def test_the_run_of_a_dead_worker_goes_on_elsewhere(sweep_file, cluster):
     """From its last checkpoint; the process of the run does not outlive its worker."""
-    address, workers = cluster
+    address, _, workers = cluster
     change(sweep_file, epochs=150, L2={"off": {}})
     process = sweep("--scheduler", address, "--seeds", "1")
     last = wait_for(lambda: list(Path("logs").rglob("last.ckpt")), "checkpoint")[0]
@@ -125,7 +125,7 @@ def alive(pid):
 
 @pytest.mark.slow
 def test_a_signal_ends_the_runs_of_all_workers(sweep_file, cluster):
-    address, workers = cluster
+    address, _, workers = cluster
     change(sweep_file, epochs=100000)
     process = sweep("--scheduler", address)
     wait_for(lambda: len(list(Path("logs").rglob("last.ckpt"))) == 2, "two checkpoints")
@@ -138,6 +138,21 @@ def test_a_signal_ends_the_runs_of_all_workers(sweep_file, cluster):
     wait_for(lambda: not any(map(alive, runs)), "end of the runs")
     time.sleep(1)
     assert not [child for worker in workers for child in children(worker)]  # nor have others begun
+
+
+@pytest.mark.slow
+def test_a_dead_scheduler_is_one_line(sweep_file, cluster):
+    """And the runs of the workers end."""
+    address, scheduler, workers = cluster
+    change(sweep_file, epochs=100000, L2={"off": {}})
+    process = sweep("--scheduler", address, "--seeds", "1")
+    wait_for(lambda: list(Path("logs").rglob("last.ckpt")), "checkpoint")
+    runs = [child for worker in workers for child in children(worker)]
+    scheduler.kill()
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert err == f"error: the scheduler at {address} has gone; the same command goes on from here\n"
+    wait_for(lambda: not any(map(alive, runs)), "end of the runs")
 
 
 def test_no_scheduler_is_one_line(sweep_file):
