@@ -42,7 +42,7 @@ def _draw_metric(axes: Axes, sweep: Sweep, table: list[Row], metric: str) -> Non
             fmt="o",
             markersize=5,
             color=colormaps["tab10" if len(across) <= 10 else "tab20"](index),
-            label=", ".join(f"{axis} {name}" for axis, name in each.items()) or metric,
+            label=", ".join(f"{axis} {name}" for axis, name in each.items()),
         )
     numbers = {tuple(row[axis] for axis in down): row[f"{metric} reported"] for row in table}
     reported = {names: factor * number for names, number in numbers.items() if number is not None}
@@ -51,7 +51,8 @@ def _draw_metric(axes: Axes, sweep: Sweep, table: list[Row], metric: str) -> Non
     axes.set_yticks(list(places.values()), [", ".join(names) for names in places])
     axes.set_xlabel(with_unit(metric))
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def draw_over_time(sweep: Sweep, table: list[Row]) -> Figure:
