@@ -42,7 +42,7 @@ def children(process):
 
 @pytest.fixture
 def cluster(tmp_path):
-    """Scheduler's address, it, and two workers, each of one process that runs one run at a time, in another folder."""
+    """A scheduler's address, its process, and those of two workers in another folder, each for one run at a time."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
