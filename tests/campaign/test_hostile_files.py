@@ -31,13 +31,17 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
 
 
-@pytest.mark.parametrize(
-    ("program", "words", "file", "make"),
-    [
-        pytest.param(*case[:3], case[4], id=f"{number}-{case[0]}-{case[2]}-{case[3]}")
-        for number, case in enumerate(CASES)
-    ],
-)
+def cases():
+    """Those are slow whose reader and content have both been in earlier ones."""
+    seen = set()
+    for number, (program, words, file, kind, make) in enumerate(CASES):
+        reader = (program, *words)
+        marks = pytest.mark.slow if {reader, make} <= seen else ()
+        seen |= {reader, make}
+        yield pytest.param(program, words, file, make, marks=marks, id=f"{number}-{program}-{file}-{kind}")
+
+
+@pytest.mark.parametrize(("program", "words", "file", "make"), list(cases()))
 def test_nothing_runs(program, words, file, make, children, good, teacher_ckpt, tmp_path):
     shutil.copytree(teacher_ckpt.parents[3], tmp_path / "logs")
     for name in ("evil.py", "hubconf.py"):
