@@ -13,7 +13,7 @@ from jsonargparse import ArgumentParser
 
 from runs.cards import load_card
 from runs.folders import CARD, require_experiment
-from runs.identity import config_hash, read_card, read_command
+from runs.identity import config_hash, option_words, read_card, read_command
 from runs.whole_files import write_table, write_whole
 
 COLUMNS = (
@@ -140,10 +140,17 @@ def without_paths(card: Card) -> Card:
 
 def is_current(card: Card, parser: ArgumentParser) -> bool:
     """Say whether the card's command, with the config files as they are now, would still be the run of the card."""
+    words = option_words(shlex.split(card["command"])[2:])
+    seedless = tuple(word for word in words if not word.startswith("--seed_everything="))
+    return _hash_of_command(seedless, parser) == card["config_hash"]
+
+
+@functools.cache  # as above
+def _hash_of_command(words: tuple[str, ...], parser: ArgumentParser) -> str | None:
     try:
-        return config_hash(read_command(parser, shlex.split(card["command"])[2:])) == card["config_hash"]
+        return config_hash(read_command(parser, list(words)))
     except ValueError:
-        return False
+        return None
 
 
 def by_group(cards: list[Card]) -> list[list[Card]]:
