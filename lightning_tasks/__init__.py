@@ -18,6 +18,7 @@ from lightning_tasks.losses import (
     HintonLoss,
     OneHotLoss,
 )
+from lightning_tasks.meta_generator import MetaGenerator
 from lightning_tasks.multi_task import MultiTask
 from lightning_tasks.networks import (
     CNN,

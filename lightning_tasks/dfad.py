@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_tasks.data_free import DataFreeTask
+from lightning_tasks.generator_objective import GeneratorObjective
 from lightning_tasks.image_bank import ImageBank
-from lightning_tasks.losses import AdversarialL1Loss, FeatureLoss, GeneratorLoss, Invented, SoftTargetLoss
+from lightning_tasks.losses import AdversarialL1Loss, FeatureLoss, GeneratorLoss, SoftTargetLoss
+from lightning_tasks.meta_generator import MetaGenerator
 from lightning_tasks.networks import NetworkCallable, recorded, require_layers
 from lightning_tasks.schedules import require_periods
 from lightning_tasks.stopwatch import Stopwatch
-from lightning_tasks.teacher import Observed
-from lightning_tasks.views import Views, shifted
+from lightning_tasks.views import Views
 from runs.facts import ImageFacts
 
 
@@ -62,6 +63,8 @@ class DFADTask(DataFreeTask):
             method, makes `student_steps` batches a round instead, each of which the teacher answers.
         views: Show the student another view of an image each time, which the teacher answers anew. None, the paper's,
             shows it as it is.
+        meta_generator: Make each batch in `generator_steps` steps from a common start, before the student's turn, see
+            there; it needs a `bank`. None, the paper's, has one generator that moves on.
         l1_weight: Of the absolute difference of logits in the student's loss; 1 in the paper.
         soft_loss: Added to the student's loss, on the same images. None in the paper.
         feature_loss: Added to the student's loss, on the same images, which the teacher then sees once more (once, with
@@ -103,6 +106,7 @@ class DFADTask(DataFreeTask):
         adversarial_where_agreed: bool = False,
         bank: ImageBank | None = None,
         views: Views | None = None,
+        meta_generator: MetaGenerator | None = None,
         l1_weight: float = 1.0,
         soft_loss: SoftTargetLoss | None = None,
         feature_loss: FeatureLoss | None = None,
@@ -138,36 +142,29 @@ class DFADTask(DataFreeTask):
                 raise ValueError(
                     f"{option} must be less than the {min(self.image_shape[1:])} pixels of a side, got {by}"
                 )
-        if not adversarial_weight and not generator_losses:
-            raise ValueError("adversarial_weight: with 0 and no generator_losses the generator learns nothing")
         if warm_up_epochs and not generator_losses:
             raise ValueError("warm_up_epochs: without generator_losses the generator learns nothing in them")
         if not l1_weight and soft_loss is None:
             raise ValueError("l1_weight: with 0 and no soft_loss the student learns nothing")
-        for option, weight in (("adversarial_weight", adversarial_weight), ("l1_weight", l1_weight)):
-            if weight < 0:
-                raise ValueError(f"{option} must not be negative, got {weight}")
+        if l1_weight < 0:
+            raise ValueError(f"l1_weight must not be negative, got {l1_weight}")
         if gradient_clip_norm is not None and gradient_clip_norm <= 0:
             raise ValueError(f"gradient_clip_norm must be positive, got {gradient_clip_norm}")
         if bank is not None and bank.size < self.batch_size:
             raise ValueError(f"bank.size must be at least batch_size, {self.batch_size}, got {bank.size}")
         self.automatic_optimization = False
         self.loss = AdversarialL1Loss()
-        self.generator_losses = nn.ModuleList(generator_losses or ())
-        self.adversarial_weight = adversarial_weight
-        self.adversarial_where_agreed = adversarial_where_agreed
+        self.objective = GeneratorObjective(
+            generator_losses or (), adversarial_weight, adversarial_where_agreed, generator_shift
+        )
+        self.objective.require_layers(self.teacher)
         self.bank = bank
+        if meta_generator is not None and bank is None:
+            raise ValueError("meta_generator: it needs a bank, for its inventions are made once")
+        self.meta_generator = meta_generator
         self.views = views
         self.l1_weight = l1_weight
         self.soft_loss = soft_loss
-        self._observes = any(each.needs_statistics or each.needs_features for each in generator_losses or ())
-        for each in generator_losses or ():
-            if each.needs_statistics and not self.teacher.batchnorms:
-                raise ValueError(
-                    f"generator_losses: the teacher has no BatchNorm layer; leave {type(each).__name__} out"
-                )
-            if each.needs_features and self.teacher.last_linear is None:
-                raise ValueError(f"generator_losses: the teacher has no linear layer; leave {type(each).__name__} out")
         self.feature_loss = feature_loss
         if feature_loss is not None:
             for player, network in (("student", self.student.inner), ("teacher", self.teacher.network.inner)):
@@ -177,7 +174,6 @@ class DFADTask(DataFreeTask):
                     raise ValueError(f"feature_loss: {player}: {error}") from None
             if self.compile_networks:
                 raise ValueError("feature_loss: not with compile, since compiled networks do not show their layers")
-        self.generator_shift = generator_shift
         self.student_steps = student_steps
         self.generator_steps = generator_steps
         self.warm_up_epochs = warm_up_epochs
@@ -225,13 +221,18 @@ class DFADTask(DataFreeTask):
     def training_step(self, batch: int, batch_idx: int) -> None:
         """Play one round: the student's turn, then the generator's."""
         optimizer_student, optimizer_generator = self.optimizers()  # type: ignore[attr-defined]
+        made = None
+        if self.meta_generator is not None:
+            with self._stopwatch.part("generator"):
+                made = self._meta_turn(optimizer_generator, self.meta_generator)
         if not self.warms_up:
             with self._stopwatch.part("inventing"):
-                lessons = self._lessons()
+                lessons = self._lessons(made)
             with self._stopwatch.part("student"):
                 self._student_turn(optimizer_student, lessons)
-        with self._stopwatch.part("generator"):
-            self._generator_turn(optimizer_generator)
+        if self.meta_generator is None:
+            with self._stopwatch.part("generator"):
+                self._generator_turn(optimizer_generator)
 
     @property
     def warms_up(self) -> bool:
@@ -239,14 +240,15 @@ class DFADTask(DataFreeTask):
         return self.current_epoch < self.warm_up_epochs
 
     @torch.no_grad()
-    def _lessons(self) -> list[Lesson]:
-        """Give the batches of a student's turn.
+    def _lessons(self, made: Tensor | None) -> list[Lesson]:
+        """Give the batches of a student's turn; into the bank goes what was made for it, or a new batch.
 
         The generator does not change in this turn, so without a bank all its batches are made first, and the teacher,
         which has no batch statistics in eval mode, sees them in one pass.
         """
         if self.bank is not None:
-            self.count(self.bank.add(self.invent(self.inventor)[0], self.teacher, self._noise))
+            x = self.invent(self.inventor)[0] if made is None else made
+            self.count(self.bank.add(x, self.teacher, self._noise))
             drawn = [self.bank.draw(self.batch_size, self._noise) for _ in range(self.student_steps)]
             return [Lesson(x.to(self.dtype), target, places) for x, target, places in drawn]
         batches = [self.invent(self.inventor)[0] for _ in range(self.student_steps)]
@@ -291,34 +293,34 @@ class DFADTask(DataFreeTask):
         """Move the generator towards images on which the student and the teacher differ."""
         with self.toggled_optimizer(optimizer):  # spares the gradients of the student's weights
             for _ in range(self.generator_steps):
-                x, y = self.invent(self.generator)
-                if self.generator_shift:
-                    mirrored = bool(torch.rand((), generator=self._noise, device=self.device) < 0.5)
-                    x = shifted(x.flip(3) if mirrored else x, self.generator_shift, self._noise)
-                seen = self.teacher.observe(x) if self._observes else Observed(self.teacher(x), [], None)
-                plays = self.adversarial_weight > 0 and not self.warms_up
-                logits_s = self.student(x) if plays else None
-                invented = Invented(x, logits_s, seen.logits, seen.statistics, y, seen.features)
-                loss = -self.adversarial_weight * self._disagreement(invented) if plays else x.new_zeros(())
-                for further in self.generator_losses:
-                    value = further(invented)
-                    self.track(f"loss_{further.name}", value, len(x))
-                    loss = loss + further.weight * value
-                self._step(optimizer, loss)
+                self._step(optimizer, self._judge(*self.invent(self.generator)))
                 self.average_generator()
-                self.track("loss_generator", loss, len(x))
-                if self.warms_up:
-                    self.count(seen.logits)
 
-    def _disagreement(self, invented: Invented) -> Tensor:
-        """Compute the adversarial loss of all images, or of those whose class both networks agree on; 0 of none."""
-        logits_s, logits_t = invented.logits_s, invented.logits_t
-        assert logits_s is not None
-        if self.adversarial_where_agreed:
-            agreed = logits_s.argmax(dim=1) == logits_t.argmax(dim=1)
-            differences = (logits_s.float() - logits_t.float()).abs().mean(dim=1)
-            return (differences * agreed).mean()
-        return self.loss(logits_s, logits_t)
+    def _meta_turn(self, optimizer: LightningOptimizer, meta_generator: MetaGenerator) -> Tensor:
+        """Make a batch in a few steps from the generator, and move the generator towards where they lead."""
+        with self.toggled_optimizer(optimizer):
+            z, y = self._draw_noise(self.batch_size, self._noise)
+            x = meta_generator.invent(
+                self.generator,
+                z.to(self.dtype),
+                self.generator_steps,
+                lambda x: self._judge(x, y),
+                self.manual_backward,
+            )
+            optimizer.step()
+        self.average_generator()
+        return x
+
+    def _judge(self, x: Tensor, y: Tensor | None) -> Tensor:
+        """Give the generator's loss of a batch."""
+        student = None if self.warms_up else self.student
+        loss, parts, logits_t = self.objective(x, y, self.teacher, student, self._noise)
+        for name, value in parts:
+            self.track(f"loss_{name}", value, len(x))
+        self.track("loss_generator", loss, len(x))
+        if self.warms_up:
+            self.count(logits_t)
+        return loss
 
     def _step(self, optimizer: LightningOptimizer, loss: Tensor) -> None:
         optimizer.zero_grad()

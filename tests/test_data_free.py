@@ -47,7 +47,7 @@ class TestConditional:
         pl.seed_everything(3)
         task, data = labelled(teacher_ckpt, generator_losses=[OneHotLoss()], student_steps=1)
         seen = []
-        task.generator_losses[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        task.objective.losses[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
         asked_for = []
         task.generator.register_forward_pre_hook(lambda _, given: asked_for.append(given[0][:, :10].argmax(dim=1)))
         make_trainer(limit_train_batches=1).fit(task, data)

@@ -287,8 +287,8 @@ class TestTask:
         task, data = make_task(teacher_ckpt, generator_losses=losses, adversarial_weight=0.5)
         tracked, disagreements = {}, []
         task.track = lambda name, value, count: tracked.update({name: value.item()})
-        found = task._disagreement
-        task._disagreement = lambda invented: disagreements.append(found(invented)) or disagreements[-1]
+        found = task.objective.disagreement
+        task.objective.disagreement = lambda *logits: disagreements.append(found(*logits)) or disagreements[-1]
         make_trainer(limit_train_batches=1).fit(task, data)
         expected = 2 * tracked["loss_statistics"] + 3 * tracked["loss_one_hot"] - 0.5 * disagreements[-1].item()
         assert tracked["loss_generator"] == pytest.approx(expected, rel=1e-5)
@@ -301,10 +301,10 @@ class TestTask:
         task, _ = make_task(teacher_ckpt, adversarial_where_agreed=True)
         s = torch.tensor([[2.0, 0.0], [0.0, 3.0], [5.0, 0.0], [1.0, 0.0]])
         t = torch.tensor([[4.0, 0.0], [9.0, 0.0], [7.0, 4.0], [1.0, 0.0]])  # the second is another class
-        found = task._disagreement(Invented(s, s, t))
+        found = task.objective.disagreement(s, t)
         assert found.item() == pytest.approx((1 + 0 + 3 + 0) / 4)
-        task.adversarial_where_agreed = False
-        assert task._disagreement(Invented(s, s, t)).item() == pytest.approx((1 + 6 + 3 + 0) / 4)
+        task.objective.where_agreed = False
+        assert task.objective.disagreement(s, t).item() == pytest.approx((1 + 6 + 3 + 0) / 4)
 
     def test_the_student_learns_from_the_bank(self, teacher_ckpt):
         """The teacher answers one batch a round for it; losses as of the images that were drawn."""
