@@ -85,6 +85,24 @@ def test_distillation(teacher_ckpt):
     assert card["metrics"]["test/acc_10pct"] == ranks[1]["metrics"]["test/acc_10pct"]
 
 
+def test_steps_from_a_common_start_are_shared(teacher_ckpt):
+    ranks = run_two(
+        "DFADTask",
+        *TINY_DFAD,
+        *TINY_DATA,
+        *TINY_TRAINER,
+        *TWO,
+        f"--model.teacher_ckpt={teacher_ckpt}",
+        "--model.meta_generator=MetaGenerator",
+        "--model.generator_steps=2",
+        "--model.bank=ImageBank",
+        "--trainer.max_epochs=2",
+    )
+    assert ranks[0]["weights"] == ranks[1]["weights"]
+    assert ranks[0]["metrics"] == ranks[1]["metrics"]
+    assert ranks[0]["seen"] == ranks[1]["seen"] == 2 * 2 * 8  # ranks, rounds, images
+
+
 def test_classifier_shares_an_epoch_and_tests_every_sample_alike():
     words = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2", "--model.ema_decay=0.5"]
     ranks = run_two("ClassificationTask", *words, *TWO)
