@@ -56,6 +56,7 @@ __all__ = [
     "ImageTask",
     "KDTask",
     "LeNet5",
+    "MetaGenerator",
     "MixtureHead",
     "MultiTask",
     "NetworkFile",

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from statistics import mean
 from typing import Any
 
 from matplotlib import colormaps
@@ -56,7 +57,10 @@ def _draw_metric(axes: Axes, sweep: Sweep, table: list[Row], metric: str) -> Non
 
 
 def draw_over_time(sweep: Sweep, table: list[Row]) -> Figure:
-    """Draw a panel for each metric over the minutes of `fit`: a line for each seed, in the colour of its cell."""
+    """Draw a panel for each metric over the minutes of `fit`: a faint line for each seed, and their mean.
+
+    The mean is one of minutes and values at each validation, as far as all seeds of the cell came.
+    """
     figure = Figure(figsize=(3 + 5 * len(sweep.over_time), 4.5), layout="constrained")
     panels = figure.subplots(1, len(sweep.over_time), squeeze=False)[0]
     colours = colormaps["tab10" if len(table) <= 10 else "tab20"]
@@ -65,13 +69,17 @@ def draw_over_time(sweep: Sweep, table: list[Row]) -> Figure:
         for index, row in enumerate(table):
             label = ", ".join(row[axis] for axis in sweep.axes)
             curves = [each for each in row["over_time"] if metric in each]
-            for number, each in enumerate(curves):
-                minutes = [seconds / 60 for seconds in each["seconds"]]
-                values = [factor * value for value in each[metric]]
-                axes.plot(minutes, values, color=colours(index), alpha=0.8, label="" if number else label)
+            drawn = [([t / 60 for t in each["seconds"]], [factor * v for v in each[metric]]) for each in curves]
+            for minutes, values in drawn if len(drawn) > 1 else ():
+                axes.plot(minutes, values, color=colours(index), alpha=0.3, linewidth=0.8)
+            if drawn:
+                minutes, values = ([*map(mean, zip(*each, strict=False))] for each in zip(*drawn, strict=True))
+                axes.plot(minutes, values, color=colours(index), label=label)
         axes.axhline(factor * value, color="grey", linestyle=":", linewidth=1)
         axes.set(xlabel="minutes", ylabel=with_unit(metric), title=sweep.name)
         axes.grid(alpha=0.3)
     if panels[0].lines[1:]:
-        panels[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+        panels[-1].legend(
+            *panels[0].get_legend_handles_labels(), fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5)
+        )
     return figure
