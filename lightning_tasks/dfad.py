@@ -64,7 +64,8 @@ class DFADTask(DataFreeTask):
         views: Show the student another view of an image each time, which the teacher answers anew. None, the paper's,
             shows it as it is.
         meta_generator: Make each batch in `generator_steps` steps from a common start, before the student's turn, see
-            there; it needs a `bank`. None, the paper's, has one generator that moves on.
+            there; it needs a `bank`, and an average of the generator is then only compared on. None, the paper's, has
+            one generator that moves on.
         l1_weight: Of the absolute difference of logits in the student's loss; 1 in the paper.
         soft_loss: Added to the student's loss, on the same images. None in the paper.
         feature_loss: Added to the student's loss, on the same images, which the teacher then sees once more (once, with
@@ -219,7 +220,7 @@ class DFADTask(DataFreeTask):
         self._stopwatch = Stopwatch(self.device)
 
     def training_step(self, batch: int, batch_idx: int) -> None:
-        """Play one round: the student's turn, then the generator's."""
+        """Play one round: the student's turn, then the generator's; that comes first if it makes the batch."""
         optimizer_student, optimizer_generator = self.optimizers()  # type: ignore[attr-defined]
         made = None
         if self.meta_generator is not None:

@@ -282,30 +282,6 @@ class TestTask:
         with pytest.raises(ValueError, match="l1_weight: with 0 and no soft_loss the student learns nothing"):
             make_task(teacher_ckpt, l1_weight=0.0)
 
-    def test_the_generators_loss_has_all_parts(self, teacher_ckpt):
-        losses = [BatchNormStatisticsLoss(2.0), OneHotLoss(3.0)]
-        task, data = make_task(teacher_ckpt, generator_losses=losses, adversarial_weight=0.5)
-        tracked, disagreements = {}, []
-        task.track = lambda name, value, count: tracked.update({name: value.item()})
-        found = task.objective.disagreement
-        task.objective.disagreement = lambda *logits: disagreements.append(found(*logits)) or disagreements[-1]
-        make_trainer(limit_train_batches=1).fit(task, data)
-        expected = 2 * tracked["loss_statistics"] + 3 * tracked["loss_one_hot"] - 0.5 * disagreements[-1].item()
-        assert tracked["loss_generator"] == pytest.approx(expected, rel=1e-5)
-
-    def test_a_negative_weight_of_the_disagreement_is_refused(self, teacher_ckpt):
-        with pytest.raises(ValueError, match=r"adversarial_weight must not be negative, got -0\.5"):
-            make_task(teacher_ckpt, adversarial_weight=-0.5)
-
-    def test_disagreement_where_both_agree(self, teacher_ckpt):
-        task, _ = make_task(teacher_ckpt, adversarial_where_agreed=True)
-        s = torch.tensor([[2.0, 0.0], [0.0, 3.0], [5.0, 0.0], [1.0, 0.0]])
-        t = torch.tensor([[4.0, 0.0], [9.0, 0.0], [7.0, 4.0], [1.0, 0.0]])  # the second is another class
-        found = task.objective.disagreement(s, t)
-        assert found.item() == pytest.approx((1 + 0 + 3 + 0) / 4)
-        task.objective.where_agreed = False
-        assert task.objective.disagreement(s, t).item() == pytest.approx((1 + 6 + 3 + 0) / 4)
-
     def test_the_student_learns_from_the_bank(self, teacher_ckpt):
         """The teacher answers one batch a round for it; losses as of the images that were drawn."""
         pl.seed_everything(1)
