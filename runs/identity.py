@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,13 +142,13 @@ def _refusing(parse: Callable[[Any], Namespace], what: Any) -> Namespace:
 
 def config_hash(config: Configuration) -> str:
     """Hash a configuration: equal for runs that differ in seed, folders and what only watches."""
-    lines = sorted(f"{option}: {json.dumps(value)}" for option, value in _flat(config))
+    lines = sorted(f"{option}: {json.dumps(value)}" for option, value in flat(config))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
 def differences(theirs: Configuration, ours: Configuration) -> dict[str, tuple[Any, Any]]:
     """Compare two configurations: value there and here of each option that differs, None where there is none."""
-    there, here = dict(_flat(theirs)), dict(_flat(ours))
+    there, here = dict(flat(theirs)), dict(flat(ours))
     return {
         option: (there.get(option), here.get(option))
         for option in sorted(there.keys() | here.keys())
@@ -161,14 +161,14 @@ def teacher(config: Configuration) -> str | None:
     return config.get("model", {}).get("init_args", {}).get("teacher_ckpt")
 
 
-def _flat(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Go through all options of a configuration, named as the command line does."""
+def flat(node: Any, path: str = "", left_out: Collection[str] = FILES) -> Iterator[tuple[str, Any]]:
+    """Go through all options of a configuration but some, named as the command line does."""
     if isinstance(node, dict) and node:
         for key, value in node.items():
-            if key not in FILES:
-                yield from _flat(value, path if key == "init_args" else f"{path}.{key}".lstrip("."))
+            if key not in left_out:
+                yield from flat(value, path if key == "init_args" else f"{path}.{key}".lstrip("."), left_out)
     elif isinstance(node, list) and any(isinstance(each, dict) for each in node):
         for index, value in enumerate(node):
-            yield from _flat(value, f"{path}[{index}]")
+            yield from flat(value, f"{path}[{index}]", left_out)
     else:
         yield path.removesuffix(".class_path"), node

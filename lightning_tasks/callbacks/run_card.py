@@ -15,6 +15,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_tasks.networks import ImageNetwork, count_multiply_adds, count_parameters, undisturbed
+from runs.code import CODE
 from runs.folders import CARD, run_folder
 from runs.identity import Configuration, config_hash
 from runs.whole_files import write_whole
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from lightning_tasks import BaseTask
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "jsonargparse", "numpy")
-# Nothing else in the repository can change what a run does; its config is in the card.
-CODE = ("cli.py", "datamodules", "drawings", "lightning_tasks", "runs")
 
 
 class RunCard(Callback):
