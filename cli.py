@@ -21,7 +21,7 @@ from jsonargparse import set_parsing_settings
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelSummary
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
-from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.strategies import DDPStrategy
 
 import datamodules
 import lightning_tasks
@@ -33,11 +33,20 @@ from runs import identity
 from runs.any_class import take_any
 from runs.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint, read_task_checkpoint
 from runs.errors import OneLineErrorParser, one_line
-from runs.folders import LAST, lock_run, remove_if_not_begun, require_experiment, run_folder
+from runs.folders import (
+    LAST,
+    is_first_process,
+    lock_run,
+    own_run_folder,
+    remove_if_not_begun,
+    require_experiment,
+    run_folder,
+)
 from runs.logger import log_card, place_run
 from runs.precision import usable_precision
 from runs.profiler import NoProfiler
 from runs.quiet import silence_harmless_messages
+from runs.ranks import OneRun
 from runs.resume import last_run
 from runs.seed import require_seed
 from runs.signals import leave_to_the_run
@@ -88,11 +97,13 @@ class SaveRunConfig(SaveConfigCallback):
         An error of writing that does not say where gets the run's folder.
         """
         self.teardown(trainer, pl_module, "fit")
+        if not trainer.is_global_zero:
+            return
+        folder = own_run_folder(trainer)
         if isinstance(exception, OSError) and exception.errno in NO_ROOM and exception.filename is None:
-            exception.filename = os.path.relpath(run_folder(trainer))  # whoever wrote, as a logger, it was there
-        if trainer.is_global_zero and trainer.global_step == 0:
-            logs = Path(self.config.trainer.default_root_dir or "logs")
-            remove_if_not_begun(run_folder(trainer), logs, trainer.loggers)
+            exception.filename = os.path.relpath(folder)  # whoever wrote, as a logger, it was there
+        if trainer.global_step == 0:
+            remove_if_not_begun(folder, Path(self.config.trainer.default_root_dir or "logs"), trainer.loggers)
 
 
 class TaskCLI(LightningCLI):
@@ -100,6 +111,7 @@ class TaskCLI(LightningCLI):
 
     trainer: Trainer
     goes_on_with: Path | None = None
+    refusal: ValueError | SystemExit | None = None
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options that every experiment has."""
@@ -125,9 +137,14 @@ class TaskCLI(LightningCLI):
         if subcommand and config.ckpt_path == "last":
             folder = Path(config.trainer.default_root_dir or "logs", config.experiment)
             ours = self.configuration if subcommand == "fit" else None
-            self.goes_on_with = last_run(folder, config.seed_everything, ours, parser)
+            try:
+                self.goes_on_with = last_run(folder, config.seed_everything, ours, parser)
+            except (ValueError, SystemExit) as refusal:
+                if not ours or config.trainer.num_nodes == 1:
+                    raise
+                self.refusal = refusal  # other machines, which may have other folders, are to end too
             config.ckpt_path = str(self.goes_on_with / LAST) if self.goes_on_with else None
-            if ours and self.goes_on_with and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+            if ours and self.goes_on_with and is_first_process():
                 lock_run(self.goes_on_with).release()  # held from SaveRunConfig.setup on; here nothing is written yet
         if subcommand and config.ckpt_path:
             read_task_checkpoint(Path(config.ckpt_path), config.model.as_dict())
@@ -164,6 +181,9 @@ class TaskCLI(LightningCLI):
         self.run_card = RunCard(config.experiment, self.command, self.configuration, self.best.monitor)
         callbacks = standard_callbacks(config.trainer, self.subcommand, config.pictures, self.model)
         callbacks += [self.run_card, self.best, LastCheckpoint()]
+        checkpoint = self.goes_on_with / LAST if self.goes_on_with else config.get("ckpt_path")
+        given = self.config.get(str(self.subcommand), self.config)
+        callbacks.insert(0, OneRun(given, checkpoint and Path(checkpoint), self.refusal))
         plugins = [*(config.trainer.plugins or []), AtomicCheckpointIO()]
         plugins += slurm_plugins(plugins)
         kwargs["precision"] = usable_precision(config.trainer)
@@ -176,7 +196,9 @@ class TaskCLI(LightningCLI):
         if self.trainer.fast_dev_run or not self._get(self.config, "test_after_fit"):  # type: ignore[attr-defined]
             return
         best = self.best.best_model_path
-        self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best or None)
+        # It lies on the first machine, whose weights DDP gives to the others.
+        elsewhere = not best or (isinstance(self.trainer.strategy, DDPStrategy) and not self.trainer.is_global_zero)
+        self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=None if elsewhere else best)
         path = self.run_card.write(self.trainer, Path(best) if best else None)
         if self.trainer.is_global_zero:
             log_card(self.trainer.loggers, path)

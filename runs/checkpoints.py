@@ -103,8 +103,8 @@ class BestCheckpoint(RunCheckpoint):
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch, from 0, that `best.ckpt` was written in; None without one."""
-        if not self.best_model_path:
+        """The epoch, from 0, that `best.ckpt` was written in; None without one, as on another machine."""
+        if not os.path.isfile(self.best_model_path):
             return None
         return torch.load(self.best_model_path, weights_only=True, map_location="cpu", mmap=True)["epoch"]
 

@@ -30,6 +30,21 @@ def run_folder(trainer: Trainer) -> Path:
     return Path(trainer.log_dir or trainer.default_root_dir)
 
 
+def own_run_folder(trainer: Trainer) -> Path:
+    """Return the same on rank zero, without waiting for the others, who may be gone."""
+    loggers = trainer.loggers
+    named = (
+        loggers[0].log_dir if loggers and hasattr(loggers[0], "log_dir") else loggers[0].save_dir if loggers else None
+    )
+    return Path(named or trainer.default_root_dir)
+
+
+def is_first_process() -> bool:
+    """Say whether this process is rank zero, also before Lightning knows that there are other machines."""
+    node = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
+    return rank_zero_only.rank == 0 and node == "0"  # type: ignore[attr-defined]
+
+
 def require_experiment(name: str) -> None:
     """Refuse a name that is no folder below the log folder.
 
@@ -96,7 +111,7 @@ def claim_version(experiment: Path) -> int:
 
     On ranks other than zero nothing is made: they use rank zero's folder, whose name Lightning broadcasts.
     """
-    if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+    if not is_first_process():
         return 0
     newest = newest_version(experiment, Path.is_dir)
     version = 0 if newest is None else int(newest.name.removeprefix("version_")) + 1
