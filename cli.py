@@ -8,6 +8,7 @@ if __name__ == "__main__":
 import os
 import re
 import shlex
+import signal
 import sys
 from abc import ABCMeta
 from pathlib import Path
@@ -32,7 +33,7 @@ from lightning_tasks.networks import FACTS, ImageNetwork
 from runs import identity
 from runs.any_class import take_any
 from runs.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint, read_task_checkpoint
-from runs.errors import OneLineErrorParser, one_line
+from runs.errors import OneLineErrorParser, how_to_go_on, one_line
 from runs.folders import (
     LAST,
     is_first_process,
@@ -46,10 +47,10 @@ from runs.logger import log_card, place_run
 from runs.precision import usable_precision
 from runs.profiler import NoProfiler
 from runs.quiet import silence_harmless_messages
-from runs.ranks import OneRun
+from runs.ranks import OneRun, limit_waits
 from runs.resume import last_run
 from runs.seed import require_seed
-from runs.signals import leave_to_the_run
+from runs.signals import end_in_time, leave_to_the_run
 from runs.slurm import slurm_plugins
 from runs.trainer_options import require_trainer
 from runs.unique_keys import require_unique_keys_in_configs
@@ -162,10 +163,17 @@ class TaskCLI(LightningCLI):
     def before_fit(self) -> None:
         """Hand the last checkpoint to the trainer, and the signals."""
         leave_to_the_run()
+        if self.trainer.num_nodes * self.trainer.num_devices > 1:
+            end_in_time(how_to_go_on(), self.end_other_processes)
         if self.goes_on_with:
             self.config_init[self.subcommand]["ckpt_path"] = str(self.goes_on_with / LAST)
 
     before_validate = before_test = before_predict = before_fit
+
+    def end_other_processes(self) -> None:
+        """End those that Lightning's launcher has started here, and that may stand still."""
+        if launcher := self.trainer.strategy.launcher:
+            launcher.kill(signal.SIGKILL)
 
     def before_instantiate_classes(self) -> None:
         """Choose the run's folder; an evaluation of a run has one of its own."""
@@ -189,7 +197,10 @@ class TaskCLI(LightningCLI):
         kwargs["precision"] = usable_precision(config.trainer)
         kwargs["profiler"] = config.trainer.profiler or NoProfiler()
         kwargs["enable_model_summary"] = any(isinstance(each, ModelSummary) for each in callbacks)  # else it is ours
-        return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **self.place, **kwargs)
+        trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **self.place, **kwargs)
+        if isinstance(config.trainer.strategy, str):
+            limit_waits(trainer.strategy)
+        return trainer
 
     def after_fit(self) -> None:
         """Test the checkpoint that validation chose, once, and write the run card."""

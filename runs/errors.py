@@ -12,6 +12,7 @@ from pytorch_lightning.cli import LightningArgumentParser
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from torch import OutOfMemoryError, distributed
 
+from runs import signals
 from runs.whole_files import NO_ROOM, reason
 
 
@@ -114,6 +115,8 @@ def one_line(command: Callable[[], object]) -> None:
     except Exception as error:
         if sys.flags.dev_mode:
             raise
+        if signals.received and LOST.search(str(error)):  # another one was sent it too, and has ended before
+            _stopped(signals.ENDING[signals.received], 128 + signals.received)
         sys.exit(f"error: {describe(error)}")
 
 
@@ -150,10 +153,17 @@ def require_text(paths: list[Path]) -> None:
 
 # What gloo, NCCL and the store of torch.distributed say if a process at the other end of a connection is not there.
 LOST = re.compile(
-    r"(?=.*(?:gloo|NCCL|SocketImpl|TCPStore)).*?"
-    r"(connection (?:was likely )?(?:closed|reset)(?: by peer)?|broken pipe|timed out waiting|remote process exited)",
-    re.IGNORECASE,
+    r"(?=.*(?:gloo|NCCL|SocketImpl|TCPStore|clients joined|client socket)).*?"
+    r"(connection (?:was likely )?(?:closed|reset)(?: by peer)?|broken pipe|remote process exited"
+    r"|timed out (?:waiting|after \d+ ?\w+ (?:waiting|while trying to connect)))",
+    re.IGNORECASE | re.DOTALL,
 )
+
+
+def no_answer(error: BaseException) -> bool:
+    """Say whether the wait for another process has lasted too long."""
+    lost = LOST.search(str(error))
+    return lost is not None and lost[1].lower().startswith("timed out")
 
 
 def describe(error: BaseException) -> str:
@@ -167,7 +177,8 @@ def describe(error: BaseException) -> str:
     if "can't allocate memory" in text or isinstance(error, (MemoryError, OutOfMemoryError)):
         return f"not enough memory; make batches, images or networks smaller ({text[:200]})"
     if lost := LOST.search(text):
-        return f"another process of this run has ended ({lost[1]}){how_to_go_on()}"
+        has = "does not answer" if no_answer(error) else "has ended"
+        return f"another process of this run {has} ({lost[1]}){how_to_go_on()}"
     if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is not None:
         return f"{error.filename}: {reason(error, None, Path(error.filename))}"
     if isinstance(error, (ValueError, OSError, FloatingPointError, ImportError, MisconfigurationException)):

@@ -4,11 +4,13 @@ import hashlib
 import json
 import math
 import os
+import signal
 import socket
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +22,7 @@ from torch import Tensor, distributed
 
 from runs.checkpoints import file_hash, find_checkpoint
 from runs.code import ROOT, code_hash
+from runs.errors import no_answer
 from runs.folders import BEST, LAST
 from runs.identity import flat
 from runs.names import INSTALLED
@@ -40,6 +43,9 @@ SAMPLES = 64  # of each part of the data
 TOLERANCE = 1e-3  # of their means, since processors round differently
 SHOWN = 3  # differences of a kind, processes of a difference, and samples
 PATIENCE = 2.0  # seconds
+# As PyTorch has it for NCCL; Lightning sets half an hour. What the first process does alone in a run, as pictures and
+# checkpoints, must take less. Downloads and decoding come before, and may take as long as they do.
+LIMIT = timedelta(minutes=10)
 
 # What to do about each kind of difference, causes before effects.
 ADVICE = {
@@ -75,6 +81,16 @@ class Rank(NamedTuple):
 
     def __str__(self) -> str:
         return f"rank {self.number} ({self.host})"
+
+
+def limit_waits(strategy: Any) -> None:
+    """Let a strategy give up waiting for another process after LIMIT.
+
+    Args:
+        strategy: That no config has built, since one that does says its own `timeout`.
+    """
+    if hasattr(strategy, "_timeout"):  # Lightning takes it where a strategy is built, and at no other place
+        strategy._timeout = LIMIT
 
 
 class OneRun(Callback):
@@ -115,6 +131,11 @@ class OneRun(Callback):
             raise ValueError(said)
         if self.refusal is not None:
             raise self.refusal
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """End the processes that Lightning's launcher has started here if one stands still, since it cannot itself."""
+        if no_answer(exception) and trainer.strategy.launcher is not None:
+            trainer.strategy.launcher.kill(signal.SIGKILL)
 
     def _find(self, data: Any) -> dict[str, dict[str, Any]]:
         options = dict(flat(json.loads(json.dumps(self.config.as_dict(), default=str)), left_out=()))
