@@ -46,45 +46,83 @@ class Children:
         self._process.stdin.close()
         self._process.wait()
 
-    def run(self, words, cwd, program="cli", timeout=60, alone=False, dies_at=None, file_size=None, is_root=True):
-        """Run `python -m program words` in a folder.
+    def run(self, words, cwd, timeout=60, alone=False, **options):
+        """Run a command, see `start` and `finish`."""
+        return self.finish(self.start(words, cwd, **options), timeout, alone)
+
+    def start(
+        self,
+        words,
+        cwd,
+        program="cli",
+        dies_at=None,
+        file_size=None,
+        is_root=True,
+        environment=None,
+        settings=None,
+        hidden=None,
+        stops=False,
+    ):
+        """Start `python -m program words` in a folder; returns the number of the process.
 
         Args:
             words: Of the command line.
             cwd: The folder.
             program: A module.
-            timeout: After which it is killed, in seconds.
-            alone: Whether the processes that it has started are left when it is killed.
             dies_at: A place, "torch.save" or "os.replace", and the number of the call there at which it kills itself:
                 with half of a checkpoint written, or between a file and its name.
             file_size: No file may become longer, in bytes.
             is_root: Else the modes of files and folders are followed.
+            environment: Variables that it has besides.
+            settings: Values of constants of the project, by their dotted names.
+            hidden: A folder that it cannot read, as one of another machine.
+            stops: Whether it stands still in its first evaluation.
         """
-        request = {"words": [str(word) for word in words], "cwd": str(cwd), "program": program, "timeout": timeout}
-        request |= {"alone": alone, "dies_at": dies_at, "file_size": file_size, "is_root": is_root}
+        request = {"words": [str(word) for word in words], "cwd": str(cwd), "program": program, "dies_at": dies_at}
+        request |= {"file_size": file_size, "is_root": is_root}
+        request |= {"hidden": hidden and str(hidden), "stops": stops}
+        return self._ask(request | {"environment": environment or {}, "settings": settings or {}})
+
+    def finish(self, child, timeout=60, alone=False):
+        """Wait for a process that was started, and say what came of it.
+
+        Args:
+            child: Its number.
+            timeout: After which it is killed, in seconds.
+            alone: Whether the processes that it has started are left when it is killed.
+        """
+        return Finished(**self._ask({"child": child, "timeout": timeout, "alone": alone}))
+
+    def _ask(self, request):
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        return Finished(**json.loads(self._process.stdout.readline()))
+        return json.loads(self._process.stdout.readline())
 
 
 def _serve():
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     import cli  # noqa: F401  # with all that it imports
 
+    outputs = {}
     for line in sys.stdin:
         request = json.loads(line)
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        if "words" in request:
+            out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115  # closed when it has ended
             child = os.fork()
             if child == 0:
                 os.setsid()
                 os.dup2(out.fileno(), 1)
                 os.dup2(err.fileno(), 2)
                 os._exit(_run(request))
-            status = _wait(child, request["timeout"], request["alone"])
-            texts = []
-            for file in (out, err):
-                file.seek(0)
-                texts.append(file.read().decode(errors="replace"))
+            outputs[child] = out, err
+            print(child, flush=True)
+            continue
+        status = _wait(request["child"], request["timeout"], request["alone"])
+        texts = []
+        for file in outputs.pop(request["child"]):
+            file.seek(0)
+            texts.append(file.read().decode(errors="replace"))
+            file.close()
         print(json.dumps({"status": status, "out": texts[0], "err": texts[1]}), flush=True)
 
 
@@ -100,6 +138,17 @@ def _limit(request):
 def _run(request):
     _limit(request)
     os.chdir(request["cwd"])
+    os.environ |= request["environment"]
+    for name, value in request["settings"].items():
+        module, _, constant = name.rpartition(".")
+        setattr(sys.modules[module], constant, value)
+    if request["stops"]:
+        from cli import RunCard
+
+        stop = lambda *_: os.kill(os.getpid(), signal.SIGSTOP)  # noqa: E731
+        RunCard.on_validation_batch_start = RunCard.on_test_batch_start = stop
+    if request["hidden"]:
+        _hide(request["hidden"])
     if request["dies_at"]:
         _die_at(*request["dies_at"])
     sys.argv = [f"{request['program']}.py", *request["words"]]
@@ -123,6 +172,22 @@ def _run(request):
     sys.stdout.flush()
     sys.stderr.flush()
     return code or 0
+
+
+def _hide(folder):
+    """Let a folder look as if it were not there, to those who ask and to those who open."""
+    stat = os.stat
+
+    def look(event, about):
+        if event in ("open", "os.stat") and str(about[0]).startswith(folder):
+            raise FileNotFoundError(f"hidden: {about[0]}")
+
+    def hidden_stat(path, *args, **options):
+        look("os.stat", [path])
+        return stat(path, *args, **options)
+
+    sys.addaudithook(look)
+    os.stat = hidden_stat
 
 
 def _die_at(place, times):
