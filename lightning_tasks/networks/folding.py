@@ -1,6 +1,11 @@
 """Folding BatchNorm into convolutions, for frozen networks."""
 
+import copy
+from typing import Any
+
 from torch import fx, nn
+
+from lightning_tasks.networks.small_maps import SmallMapConv2d
 
 
 def fold_batchnorm(network: nn.Module) -> fx.GraphModule:
@@ -24,6 +29,20 @@ def fold_batchnorm(network: nn.Module) -> fx.GraphModule:
 
     if any(module.training for module in network.modules()):
         raise ValueError("fold_batchnorm needs a network in eval mode: call network.eval() first")
-    folded = fuse(network)
+    network = copy.deepcopy(network)
+    traced = fx.GraphModule(network, _Tracer().trace(network))
+    small = {name for name, module in traced.named_modules() if isinstance(module, SmallMapConv2d)}
+    for name in small:
+        traced.get_submodule(name).__class__ = nn.Conv2d  # the only class that torch folds
+    folded = fuse(traced, inplace=True, no_trace=True)
+    for name in small:
+        folded.get_submodule(name).__class__ = SmallMapConv2d
     assert isinstance(folded, fx.GraphModule)
     return folded.eval().requires_grad_(False)
+
+
+class _Tracer(fx.Tracer):
+    """Does not look into SmallMapConv2d, which asks for the size of its maps."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> Any:
+        return isinstance(m, SmallMapConv2d) or super().is_leaf_module(m, module_qualified_name)

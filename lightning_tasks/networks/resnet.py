@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lightning_tasks.networks.base import ImageNetwork, ImageShape
 from lightning_tasks.networks.layers import require_probability
+from lightning_tasks.networks.small_maps import SmallMapConv2d
 
 # Basic blocks of each stage. 18 and 34 are in table 1 of the paper, 10 is their one-block-a-stage version for small
 # images; those of three stages, 6 n + 2 layers, are in its section 4.2, on CIFAR.
@@ -31,14 +32,23 @@ class BasicBlock(nn.Module):
         out_channels: Channels of the output.
         stride: Of the first convolution and, where the shape changes, of the 1 x 1 convolution in the shortcut.
         dropout: Probability with which an output of either ReLU is dropped in training.
+        small_maps: Convolve maps of at most 2 x 2 positions as SmallMapConv2d does; else in any case as nn.Conv2d.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, dropout: float = 0.0, small_maps: bool = False
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+
+        def convolution(inputs: int, stride: int) -> nn.Conv2d:
+            if small_maps:
+                return SmallMapConv2d(inputs, out_channels, stride)
+            return nn.Conv2d(inputs, out_channels, 3, stride, padding=1, bias=False)
+
+        self.conv1 = convolution(in_channels, stride)
         self.bn1 = nn.BatchNorm2d(out_channels)
         self.relu1 = nn.ReLU()
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.conv2 = convolution(out_channels, 1)
         self.bn2 = nn.BatchNorm2d(out_channels)
         self.relu2 = nn.ReLU()
         self.downsample = nn.Sequential()
@@ -62,7 +72,8 @@ class ResNet(ImageNetwork):
 
     The `cifar` stem is one 3 x 3 convolution that keeps the size, as public CIFAR code uses under the names ResNet-18
     and ResNet-34. The `imagenet` stem is torchvision's: 7 x 7, stride 2, then max pooling; on 32 x 32 images it throws
-    away 15 of 16 positions before the first block and costs some 15 points of accuracy.
+    away 15 of 16 positions before the first block and costs some 15 points of accuracy. The last maps are then of 2 x 2 and
+    1 x 1 positions, see SmallMapConv2d.
 
     Args:
         num_classes: Number of classes.
@@ -108,7 +119,7 @@ class ResNet(ImageNetwork):
             blocks = nn.Sequential()
             for block in range(num_blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
-                blocks.append(BasicBlock(channels, width * 2**stage, stride, dropout))
+                blocks.append(BasicBlock(channels, width * 2**stage, stride, dropout, stem == "imagenet"))
                 channels = width * 2**stage
             self.add_module(name, blocks)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
