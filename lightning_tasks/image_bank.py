@@ -143,9 +143,9 @@ class ImageBank:
         """Give all that a resumed run needs."""
         kept = slice(self._filled)
         return {
-            "images": self._images[kept].clone(),
-            "answers": self._answers[kept].clone(),
-            "difficulty": self._difficulty[kept].clone(),
+            "images": self._images[kept].to("cpu", copy=True),
+            "answers": self._answers[kept].to("cpu", copy=True),
+            "difficulty": self._difficulty[kept].to("cpu", copy=True),
             "next": self._next,
         }
 

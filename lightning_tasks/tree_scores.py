@@ -97,7 +97,7 @@ def least_severity(p: Tensor, severity: Tensor) -> Tensor:
         Classes (B,).
     """
     with torch.autocast(p.device.type, enabled=False):  # else a product in half precision
-        return (p @ severity).argmin(dim=1)
+        return (p @ severity.to(p.dtype)).argmin(dim=1)
 
 
 def error_scores(confusion: Tensor, ancestors: Tensor, severity: Tensor) -> dict[str, Tensor]:

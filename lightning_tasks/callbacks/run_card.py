@@ -55,7 +55,7 @@ class RunCard(Callback):
             self.parameters = {name: count_parameters(network) for name, network in networks.items()}
             with undisturbed(pl_module):
                 self.multiply_adds = {
-                    name: count_multiply_adds(network, torch.zeros(1, *network.image_shape, device=pl_module.device))[0]
+                    name: count_multiply_adds(network, _blank(network))[0]
                     for name, network in networks.items()
                     if isinstance(network, ImageNetwork)
                 }
@@ -185,6 +185,11 @@ class RunCard(Callback):
         self.seconds = state_dict["seconds"]
         self.validations = list(state_dict["validations"])
         self.commits = [*state_dict["commits"], *self.commits]
+
+
+def _blank(network: ImageNetwork) -> torch.Tensor:
+    """Make a batch of one image where the weights are: in `setup` they are not yet on the task's device."""
+    return torch.zeros(1, *network.image_shape, device=next((each.device for each in network.parameters()), None))
 
 
 def limits_of(trainer: Trainer) -> dict[str, float]:

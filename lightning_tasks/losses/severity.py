@@ -119,4 +119,4 @@ def costs_of(y: Tensor, severity: Tensor) -> Tensor:
     if y.ndim == 1:
         return severity[y]
     with torch.autocast(y.device.type, enabled=False):  # else a product in half precision
-        return y.float() @ severity
+        return y.float() @ severity.float()
