@@ -339,3 +339,15 @@ class TestTask:
                 None,
                 generator_losses=[BatchNormStatisticsLoss()],
             )
+
+
+def test_a_checkpoint_holds_a_copy_in_host_memory_of_the_images_there_are():
+    bank = ImageBank(size=64)
+    bank.add(torch.zeros(2, 3, 4, 4), lambda x: x.mean(dim=(2, 3)), torch.Generator())
+    state = bank.state_dict()
+    assert state["images"].device.type == "cpu"
+    assert state["images"].untyped_storage().nbytes() == 2 * 3 * 4 * 4
+    before = state["images"].clone()
+    bank.add(torch.ones(62, 3, 4, 4), lambda x: x.mean(dim=(2, 3)), torch.Generator())
+    bank.add(torch.ones(2, 3, 4, 4), lambda x: x.mean(dim=(2, 3)), torch.Generator())
+    assert torch.equal(state["images"], before)

@@ -13,6 +13,8 @@ from lightning_tasks.losses import (
     UncertaintyWeighting,
     severity_matrix,
 )
+from lightning_tasks.losses.severity import costs_of
+from lightning_tasks.tree_scores import least_severity
 
 # Five classes: superclasses {0, 3}, {1}, {2, 4}; groups {0, 3, 1} and {2, 4}.
 ANCESTORS = torch.tensor([[0, 1, 2, 0, 2], [0, 0, 1, 0, 1]])
@@ -156,3 +158,11 @@ def test_learned_weights_tend_to_half_the_inverse_of_the_loss():
         weighting(losses).backward()
         optimizer.step()
     assert weighting.weights.tolist() == pytest.approx([1 / 8, 2], rel=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_severities_that_were_cast_with_the_task(dtype):
+    """In true half precision buffers are cast, and probabilities and soft labels stay in float32."""
+    p = torch.eye(5)[[0, 3]]
+    assert least_severity(p, SEVERITY.to(dtype)).tolist() == [0, 3]
+    assert torch.equal(costs_of(p, SEVERITY.to(dtype)), SEVERITY[[0, 3]])
