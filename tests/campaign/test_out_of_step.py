@@ -302,4 +302,8 @@ def test_a_frozen_child_of_lightnings_launcher_ends_too(signalled, machines):
         os.kill(first, signal.SIGTERM)
     assert machines.finish(first, 40) == ((143, [f"stopped by SIGTERM{GO_ON}"]) if signalled else (1, [NO_ANSWER]))
     status = Path(f"/proc/{child}/status")
-    assert not status.is_file() or "State:\tZ" in status.read_text()
+    for _ in range(50):  # its memory takes a moment
+        if not status.is_file() or "State:\tZ" in status.read_text():
+            return
+        time.sleep(0.1)
+    raise AssertionError(status.read_text())
