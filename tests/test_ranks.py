@@ -1,6 +1,5 @@
 """What the processes of a run compare, how long they wait, and how a signal ends one that does not listen."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -173,10 +172,10 @@ def test_signals_of_a_worker_are_its_own():
 
 
 def test_other_signals_count_for_nothing():
-    process = stubborn(0.1, "signal.signal(signal.SIGUSR1, lambda *_: None); os.kill(os.getpid(), signal.SIGUSR1)")
-    time.sleep(0.5)
-    os.kill(process.pid, signal.SIGUSR1)
-    time.sleep(0.5)
+    process = stubborn(0.5, "signal.signal(signal.SIGUSR1, lambda *_: None)")
+    for _ in range(3):
+        process.send_signal(signal.SIGUSR1)
+        time.sleep(0.6)
     assert process.poll() is None
-    process.kill()
-    process.communicate()
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=10) == ("before\n", "stopped by SIGTERM; go on\n")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, image_folder
+from conftest import ROOT, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, image_folder
 
 pytestmark = pytest.mark.ddp
 
@@ -284,3 +284,26 @@ def test_a_signal_to_both_ends_both(machines):
             os.kill(pid, signal.SIGTERM)
         assert [machines.finish(pid, 40) for pid in pids] == [(143, [f"stopped by SIGTERM{GO_ON}"])] * 2
         shutil.rmtree(machines.folders[0] / "logs")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signalled", [True, False])
+def test_a_frozen_child_of_lightnings_launcher_ends_too(signalled, machines):
+    folder = machines.folders[0]
+    (folder / "cli.py").symlink_to(ROOT / "cli.py")  # what the launcher starts
+    limit = ["--trainer.strategy=DDPStrategy", "--trainer.strategy.timeout=0:00:25"]  # with the child's imports
+    words = [*LONG, "--trainer.num_nodes=1", "--trainer.devices=2", *([] if signalled else limit)]
+    (first,) = machines.start(words, ranks=[0])
+    machines.wait_for(LAST)
+    (child,) = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+    os.kill(int(child), signal.SIGSTOP)
+    time.sleep(1.5)
+    if signalled:
+        os.kill(first, signal.SIGTERM)
+    assert machines.finish(first, 40) == ((143, [f"stopped by SIGTERM{GO_ON}"]) if signalled else (1, [NO_ANSWER]))
+    status = Path(f"/proc/{child}/status")
+    for _ in range(50):  # its memory takes a moment
+        if not status.is_file() or "State:\tZ" in status.read_text():
+            return
+        time.sleep(0.1)
+    raise AssertionError(status.read_text())
