@@ -46,9 +46,9 @@ class Children:
         self._process.stdin.close()
         self._process.wait()
 
-    def run(self, words, cwd, timeout=60, alone=False, **options):
+    def run(self, words, cwd, program="cli", timeout=60, alone=False, **options):
         """Run a command, see `start` and `finish`."""
-        return self.finish(self.start(words, cwd, **options), timeout, alone)
+        return self.finish(self.start(words, cwd, program, **options), timeout, alone)
 
     def start(
         self,
