@@ -155,7 +155,8 @@ def require_text(paths: list[Path]) -> None:
 LOST = re.compile(
     r"(?=.*(?:gloo|NCCL|SocketImpl|TCPStore|clients joined|client socket)).*?"
     r"(connection (?:was likely )?(?:closed|reset)(?: by peer)?|broken pipe|remote process exited"
-    r"|timed out (?:waiting|after \d+ ?\w+ (?:waiting|while trying to connect)))",
+    r"|timed out (?:waiting|after \d+ ?\w+ (?:waiting|while trying to connect)))"
+    r"|(application timeout) caused pair closure",  # gloo, of a connection on which another operation has timed out
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -163,7 +164,7 @@ LOST = re.compile(
 def no_answer(error: BaseException) -> bool:
     """Say whether the wait for another process has lasted too long."""
     lost = LOST.search(str(error))
-    return lost is not None and lost[1].lower().startswith("timed out")
+    return lost is not None and (lost[1] or lost[2]).lower().startswith(("timed out", "application timeout"))
 
 
 def describe(error: BaseException) -> str:
@@ -178,7 +179,7 @@ def describe(error: BaseException) -> str:
         return f"not enough memory; make batches, images or networks smaller ({text[:200]})"
     if lost := LOST.search(text):
         has = "does not answer" if no_answer(error) else "has ended"
-        return f"another process of this run {has} ({lost[1]}){how_to_go_on()}"
+        return f"another process of this run {has} ({lost[1] or lost[2]}){how_to_go_on()}"
     if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is not None:
         return f"{error.filename}: {reason(error, None, Path(error.filename))}"
     if isinstance(error, (ValueError, OSError, FloatingPointError, ImportError, MisconfigurationException)):

@@ -228,7 +228,10 @@ def test_the_second_signal_ends_a_process_that_waits(machines):
 
 def test_the_wait_has_an_end(machines):
     waiting = freeze(machines, 1, [*LONG, *LIMIT])
-    assert machines.finish(waiting, 20) == (1, [NO_ANSWER])
+    status, lines = machines.finish(waiting, 20)
+    # gloo has two words for it, by which of its operations has waited longer.
+    assert status == 1
+    assert lines in ([NO_ANSWER], [NO_ANSWER.replace("Timed out waiting", "Application timeout")])
 
 
 @pytest.mark.slow
