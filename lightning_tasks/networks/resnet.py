@@ -72,8 +72,8 @@ class ResNet(ImageNetwork):
 
     The `cifar` stem is one 3 x 3 convolution that keeps the size, as public CIFAR code uses under the names ResNet-18
     and ResNet-34. The `imagenet` stem is torchvision's: 7 x 7, stride 2, then max pooling; on 32 x 32 images it throws
-    away 15 of 16 positions before the first block and costs some 15 points of accuracy. The last maps are
-    then of 2 x 2 and 1 x 1 positions, see SmallMapConv2d.
+    away 15 of 16 positions before the first block and costs some 15 points of accuracy. The last maps are then of
+    2 x 2 and 1 x 1 positions, see SmallMapConv2d.
 
     Args:
         num_classes: Number of classes.

@@ -9,11 +9,9 @@ class SmallMapConv2d(nn.Conv2d):
     """3 x 3 convolution, padded by one, which on maps of at most 2 x 2 positions is a matrix product for each output.
 
     Of the nine taps only those count that meet the map: one on 1 x 1, four for each position of 2 x 2. oneDNN
-    multiplies the others with zeros. A batch of 128 maps,
-    forward and backward in float32 on one core with AVX2 (medians):
-    512 channels, 1 x 1: 111 ms as nn.Conv2d, 9 ms here; 256 channels, 2 x 2: 46 and 16 ms.
-    Greater maps are nn.Conv2d's.
-    Weights and their names are those of nn.Conv2d.
+    multiplies the others with zeros. A batch of 128 maps, forward and backward in float32 on one core with AVX2
+    (medians of 9): 512 channels, 1 x 1: 111 ms as nn.Conv2d, 9 ms here; 256 channels, 2 x 2: 46 and 16 ms. Greater maps
+    are nn.Conv2d's. Weights and their names are those of nn.Conv2d.
 
     Args:
         in_channels: Channels of the input.
