@@ -16,6 +16,7 @@ from lightning_tasks.distillation import DistillationTask
 from lightning_tasks.image_task import accuracy
 from lightning_tasks.losses import BatchNormStatisticsLoss, Invented, same_class_distance
 from lightning_tasks.networks import GeneratorCallable, ImageGenerator, NetworkCallable, undisturbed
+from lightning_tasks.turns import copy_buffers
 from runs.facts import NO_IMAGES, ImageFacts
 
 TEST_SUBSETS = {"10pct": 0.1, "20pct": 0.2}
@@ -204,6 +205,7 @@ class DataFreeTask(DistillationTask):
         super().on_train_batch_end(outputs, batch, batch_idx)
         if not self.trainer.is_last_batch:
             return
+        copy_buffers(self)
         self.fake_class_counts = self.trainer.strategy.reduce(self.fake_class_counts, reduce_op="sum")
         entropy = class_entropy(self.fake_class_counts)
         self.log("train/class_entropy", entropy, on_step=False, on_epoch=True, batch_size=1)

@@ -20,6 +20,7 @@ from lightning_tasks.meta_generator import MetaGenerator
 from lightning_tasks.networks import NetworkCallable, recorded, require_layers
 from lightning_tasks.schedules import require_periods
 from lightning_tasks.stopwatch import Stopwatch
+from lightning_tasks.turns import average_gradients, local_gradients
 from lightning_tasks.views import Views
 from runs.facts import ImageFacts
 
@@ -221,6 +222,10 @@ class DFADTask(DataFreeTask):
 
     def training_step(self, batch: int, batch_idx: int) -> None:
         """Play one round: the student's turn, then the generator's; that comes first if it makes the batch."""
+        with local_gradients(self):
+            self._play()
+
+    def _play(self) -> None:
         optimizer_student, optimizer_generator = self.optimizers()  # type: ignore[attr-defined]
         made = None
         if self.meta_generator is not None:
@@ -266,7 +271,7 @@ class DFADTask(DataFreeTask):
                 soft = self.soft_loss(logits, target, target.argmax(dim=1))
                 self.track("loss_soft", soft, len(target))
                 loss = loss + soft
-            self._step(optimizer, loss)
+            self._step(self.student, optimizer, loss)
             self.track("loss_student", loss, len(target))
             if self.bank is not None and lesson.places is not None:
                 self.bank.rate(lesson.places, (logits.detach().float() - target).abs().mean(dim=1))
@@ -294,7 +299,7 @@ class DFADTask(DataFreeTask):
         """Move the generator towards images on which the student and the teacher differ."""
         with self.toggled_optimizer(optimizer):  # spares the gradients of the student's weights
             for _ in range(self.generator_steps):
-                self._step(optimizer, self._judge(*self.invent(self.generator)))
+                self._step(self.generator, optimizer, self._judge(*self.invent(self.generator)))
                 self.average_generator()
 
     def _meta_turn(self, optimizer: LightningOptimizer, meta_generator: MetaGenerator) -> Tensor:
@@ -307,10 +312,17 @@ class DFADTask(DataFreeTask):
                 self.generator_steps,
                 lambda x: self._judge(x, y),
                 self.manual_backward,
+                self._gradient_scale(),
             )
+            average_gradients(self, self.generator)
             optimizer.step()
         self.average_generator()
         return x
+
+    def _gradient_scale(self) -> Tensor | None:
+        """Give the factor by which float16 keeps gradients from vanishing, without waiting for the device."""
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        return None if scaler is None else scaler.scale(torch.ones((), device=self.device))
 
     def _judge(self, x: Tensor, y: Tensor | None) -> Tensor:
         """Give the generator's loss of a batch."""
@@ -323,9 +335,10 @@ class DFADTask(DataFreeTask):
             self.count(logits_t)
         return loss
 
-    def _step(self, optimizer: LightningOptimizer, loss: Tensor) -> None:
+    def _step(self, player: nn.Module, optimizer: LightningOptimizer, loss: Tensor) -> None:
         optimizer.zero_grad()
         self.manual_backward(loss)
+        average_gradients(self, player)
         optimizer.step()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:

@@ -63,7 +63,6 @@ class DistillationTask(ImageTask):
         if teacher_acc is not None and not 0 <= teacher_acc <= 1:
             raise ValueError(f"teacher_acc must be in [0, 1], got {teacher_acc}")
         self.teacher_acc = teacher_acc
-        self.strict_loading = False  # the teacher is left out of checkpoints
         self.teacher_ckpt = teacher_ckpt
         self.teacher_ema = teacher_ema
         self.student_from_teacher = student_from_teacher
@@ -159,12 +158,6 @@ class DistillationTask(ImageTask):
                 f"teacher_ckpt: the teacher answers {said} right, and {whose} says {expected:.1%}; are the classes,"
                 " their order, data.mean and data.std those that it was trained with?"
             )
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave the teacher out: `teacher_ckpt` is its home."""
-        super().on_save_checkpoint(checkpoint)
-        weights = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {key: weights[key] for key in weights if not key.startswith("teacher.")}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to go on, or to be compared, with another teacher than the one the student learnt from.

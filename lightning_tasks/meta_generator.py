@@ -37,8 +37,13 @@ class MetaGenerator:
         steps: int,
         judge: Callable[[Tensor], Tensor],
         backward: Callable[[Tensor], None],
+        scale: Tensor | None = None,
     ) -> Tensor:
         """Make a batch; the generator is then where it was, and has the gradient of the start.
+
+        In float16 `backward` scales the loss (Micikevicius et al. 2018, "Mixed precision training",
+        https://arxiv.org/abs/1710.03740): the steps take the gradients without that scale, and skip what is infinite or
+        nan; the gradient of the start keeps both, for the scaler, which unscales it and lowers its scale if need be.
 
         Args:
             generator: From noise to images; in training mode.
@@ -46,13 +51,14 @@ class MetaGenerator:
             steps: How many to take.
             judge: Gives the loss of images, a scalar.
             backward: Computes gradients of a loss.
+            scale: By which `backward` multiplies them, a scalar; None for 1.
 
         Returns:
             Of the images (B, C, H, W) of all steps those of the least loss, without a gradient.
         """
         weights = list(generator.parameters())
         start = [each.detach().clone() for each in weights]
-        gradient = [torch.zeros_like(each) for each in start]
+        totals = [torch.zeros_like(each) for each in start]
         z = z.detach().clone().requires_grad_()
         players: list[dict[str, Any]] = [{"params": weights, "lr": self.lr}, {"params": [z], "lr": self.lr_noise}]
         adam = torch.optim.Adam(players, betas=(0.5, 0.999))
@@ -62,16 +68,20 @@ class MetaGenerator:
             loss = judge(x)
             adam.zero_grad()
             backward(loss)
-            for total, each in zip(gradient, weights, strict=True):
-                if each.grad is not None:
-                    total += each.grad
+            found = [(total, each.grad) for total, each in zip(totals, weights, strict=True) if each.grad is not None]
+            torch._foreach_add_(*zip(*found, strict=True))
+            if scale is not None:
+                taken = [each.grad for each in (*weights, z) if each.grad is not None]
+                torch._foreach_div_(taken, scale)
+                for gradient in taken:
+                    gradient.nan_to_num_(0, 0, 0)
             best = (
                 torch.where(loss < least, x, best).detach() if step else x.detach()
             )  # would wait for a GPU as an `if`
             least = torch.minimum(least, loss.detach())
             adam.step()
         with torch.no_grad():
-            for each, former, total in zip(weights, start, gradient, strict=True):
+            for each, former, total in zip(weights, start, totals, strict=True):
                 each.copy_(former)
                 each.grad = total
         return best

@@ -1,9 +1,9 @@
 """A trained network that only answers."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 import torch
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
@@ -36,11 +36,13 @@ class Observed(NamedTuple):
 class FrozenTeacher(nn.Module):
     """A network in eval mode whose weights stay as they were loaded; gradients pass through it to its input.
 
+    It goes with the task to its device and precision, and is otherwise no submodule: no checkpoint saves it, DDP does
+    not broadcast its buffers, and `sync_batchnorm` leaves its layers as they are.
+
     Args:
         network: Its architecture.
 
     Attributes:
-        network: With its BatchNorm layers, for losses that look at their statistics.
         accuracy: On the validation images of the run that has trained it; None where that is not known.
     """
 
@@ -48,13 +50,28 @@ class FrozenTeacher(nn.Module):
 
     def __init__(self, network: ImageNetwork) -> None:
         super().__init__()
-        self.network = network
-        self.fast: nn.Module = network
-        self.requires_grad_(False).eval()
+        self._frozen: list[nn.Module] = [network.requires_grad_(False).eval()]  # in a list, which hides submodules
+        self.eval()
+
+    @property
+    def network(self) -> ImageNetwork:
+        """The network as it was given, with its BatchNorm layers."""
+        return cast("ImageNetwork", self._frozen[0])
+
+    @property
+    def fast(self) -> nn.Module:
+        """What answers: the network, or a copy of it that is faster."""
+        return self._frozen[-1]
 
     def train(self, mode: bool = True) -> Self:
         """Stay in eval mode."""
         return super().train(False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Take the network along to another device or precision."""
+        for each in self._frozen:
+            each._apply(fn, recurse)
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (B, C, H, W) to logits (B, num_classes)."""
@@ -146,7 +163,7 @@ class FrozenTeacher(nn.Module):
             x = torch.randn(2, *self.network.image_shape, generator=torch.Generator().manual_seed(0))
             with torch.no_grad():
                 torch.testing.assert_close(folded(x), self.network(x), rtol=1e-3, atol=1e-3)
-            self.fast = folded
+            self._frozen = [self.network, folded]
         except Exception as error:  # tracing fails in as many ways as there are networks; folding is speed only
             reason = " ".join(str(error).split())[:100]
             rank_zero_info(f"teacher: used as it is, since its BatchNorm cannot be folded ({reason})")

@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import ROOT, TINY_BY_HAND, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_cli
 
+from lightning_tasks import DFADTask
 from runs.errors import describe
 
 pytestmark = pytest.mark.ddp
@@ -36,6 +37,8 @@ def spy_step(self, batch, batch_idx):
     seen["steps"] += 1
     return step(self, batch, batch_idx)
 
+if {same_noise}:
+    lightning_tasks.DFADTask.epoch_seed = lambda self, epoch: self.seed + epoch
 lightning_tasks.DFADTask.invent = spy_invent
 lightning_tasks.{task}.training_step = spy_step
 run = cli.main(sys.argv[1:])
@@ -51,12 +54,12 @@ with open(f"{{run.trainer.global_rank}}.json", "w") as file:
     json.dump(seen, file)
 torch.distributed.destroy_process_group()
 """
-TWO = ["--trainer.devices=2", "--trainer.strategy=ddp_find_unused_parameters_true"]
+TWO = ["--trainer.devices=2"]
 
 
-def run_two(task, *words):
+def run_two(task, *words, same_noise=False):
     script = Path("spy.py")
-    script.write_text(SPY.format(root=str(ROOT), task=task))
+    script.write_text(SPY.format(root=str(ROOT), task=task, same_noise=same_noise))
     done = subprocess.run(
         [sys.executable, str(script), "fit", *words], capture_output=True, text=True, timeout=300, check=False
     )
@@ -104,6 +107,24 @@ def test_steps_from_a_common_start_are_shared(teacher_ckpt):
     assert ranks[0]["seen"] == ranks[1]["seen"] == 2 * 2 * 8  # ranks, rounds, images
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--model.gradient_clip_norm=0.1"],
+        ["--model.meta_generator=MetaGenerator", "--model.generator_steps=2", "--model.bank=ImageBank"],
+    ],
+    ids=["in turns", "from a common start"],
+)
+def test_equal_images_on_two_devices_teach_what_they_teach_on_one(options, teacher_ckpt, monkeypatch):
+    words = [*TINY_DFAD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}", "--trainer.max_epochs=2"]
+    words += ["--model.ema_decay=0.5", "--model.generator_ema_decay=0.5", *options]
+    ranks = run_two("DFADTask", *words, *TWO, "--experiment=two", same_noise=True)
+    monkeypatch.setattr(DFADTask, "epoch_seed", lambda self, epoch: self.seed + epoch)
+    alone = run_cli("fit", *words, "--experiment=one").trainer.lightning_module
+    weights = {name: each.double().sum().item() for name, each in alone.named_parameters()}
+    assert ranks[0]["weights"] == ranks[1]["weights"] == weights
+
+
 def test_classifier_shares_an_epoch_and_tests_every_sample_alike():
     words = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2", "--model.ema_decay=0.5"]
     ranks = run_two("ClassificationTask", *words, *TWO)
@@ -118,20 +139,29 @@ def test_classifier_shares_an_epoch_and_tests_every_sample_alike():
         assert torch.tensor(ranks[0]["metrics"][name]) == alone[name]
 
 
-def test_validation_judges_the_weights_and_statistics_that_are_saved():
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [("ClassificationTask", TINY_TEACHER), ("DFADTask", TINY_DFAD)],
+    ids=["classifier", "data-free"],
+)
+def test_validation_judges_the_weights_and_statistics_that_are_saved(task, options, teacher_ckpt):
     """Each rank has seen other images, so its BatchNorm layers know other means; the checkpoint has those of rank 0."""
-    words = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2", "--model.ema_decay=0.5"]
-    run_two("ClassificationTask", *words, *TWO)
-    card = json.loads(Path("logs/teacher/version_0/run.json").read_text())["metrics"]
-    again = run_cli("validate", *words, "--ckpt_path=last").trainer.callback_metrics
-    for name in ("val/loss", "val/loss_ema"):
+    words = [*options, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2", "--model.ema_decay=0.5"]
+    if task == "DFADTask":
+        words += [f"--model.teacher_ckpt={teacher_ckpt}", "--model.generator_ema_decay=0.5"]
+    run_two(task, *words, *TWO, "--experiment=two")
+    card = json.loads(Path("logs/two/version_0/run.json").read_text())["metrics"]
+    again = run_cli("validate", *words, "--experiment=two", "--ckpt_path=last").trainer.callback_metrics
+    names = {name for name in again if name.startswith("val/")}
+    assert {"val/loss", "val/loss_ema"} <= names
+    for name in names:
         assert card[f"{name}_last"] == pytest.approx(again[name].item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("update_every", ["mini-batch", "epoch"])
 def test_network_by_hand_averages_its_gradients(update_every):
     words = [*TINY_DATA, *TINY_BY_HAND, *TINY_TRAINER, "--trainer.max_epochs=2", f"--model.update_every={update_every}"]
-    ranks = run_two("ByHandTask", *words, "--trainer.devices=2", "--trainer.strategy=ddp", "--experiment=two")
+    ranks = run_two("ByHandTask", *words, *TWO, "--experiment=two")
     assert ranks[0]["steps"] == ranks[1]["steps"] == 2 * 2  # 100 images, 25 a batch, 2 ranks
     assert ranks[0]["weights"] == ranks[1]["weights"]
     # The two batches of 25 are every other image of the 50 that one device would have taken.

@@ -107,8 +107,8 @@ def test_player_moves_only_in_its_own_turn(teacher_ckpt):
     assert [moved("student", i) for i in range(6)] == [True] * 5 + [False]
     assert [moved("generator", i) for i in range(6)] == [False] * 5 + [True]
     assert not any(moved("teacher", i) for i in range(6))
-    assert not any(module.training for module in task.teacher.modules())
-    assert all(not p.requires_grad for p in task.teacher.parameters())
+    assert not any(module.training for module in task.teacher.network.modules())
+    assert all(not p.requires_grad for p in task.teacher.network.parameters())
     assert all(p.requires_grad for p in task.student.parameters())
 
 

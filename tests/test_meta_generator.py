@@ -6,6 +6,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from conftest import TINY_DATA, TINY_DFAD, TINY_TRAINER, make_trainer, run_card, run_cli
+from pytorch_lightning.plugins import MixedPrecision
 from test_dfad import Recorder, make_task
 from torch import nn
 
@@ -51,6 +52,57 @@ def test_steps_equal_those_of_a_copy(lr):
         assert torch.equal(value, start[name])
     for each, expected in zip(generator.parameters(), total, strict=True):
         torch.testing.assert_close(each.grad, expected)
+
+
+def test_steps_of_a_scaled_loss_equal_those_without():
+    """A factor of float16 that is a power of two changes no bit of the steps; the scaler takes it off the rest."""
+    torch.manual_seed(1)
+    generator = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    z, factor = torch.randn(5, 3), torch.tensor(65536.0)
+
+    def invent(backward, scale=None):
+        made = MetaGenerator(0.02).invent(generator, z, 3, lambda x: x.square().mean(), backward, scale)
+        return made, [each.grad.clone() for each in generator.parameters()]
+
+    made, gradients = invent(torch.Tensor.backward)
+    scaled_made, scaled_gradients = invent(lambda loss: (loss * factor).backward(), factor)
+    assert torch.equal(made, scaled_made)
+    for each, scaled in zip(gradients, scaled_gradients, strict=True):
+        assert torch.equal(each * factor, scaled)
+
+
+def test_a_gradient_that_has_overflowed_moves_no_step_and_is_left_for_the_scaler():
+    torch.manual_seed(1)
+    generator = nn.Linear(3, 2, bias=False)
+    z, seen = torch.randn(5, 3), []
+
+    def judge(x):
+        seen.append(generator.weight.detach().clone())
+        return x.square().mean()
+
+    def backward(loss):
+        loss.backward()
+        generator.weight.grad[0, 0] = torch.inf
+
+    MetaGenerator(0.02).invent(generator, z, 2, judge, backward, torch.tensor(1.0))
+    assert torch.equal(seen[0][0, 0], seen[1][0, 0])
+    assert (seen[0] != seen[1]).sum() == 5  # the other weights move
+    assert generator.weight.grad.isinf().sum() == 1
+
+
+@pytest.mark.parametrize("meta", [False, True], ids=["in turns", "from a common start"])
+def test_float16_with_a_scaler_trains(teacher_ckpt, meta):
+    """The scaler of a GPU, on the CPU; its first factor of 2 ** 16 is too large for the generator."""
+    pl.seed_everything(1)
+    task, data = meta_task(teacher_ckpt) if meta else make_task(teacher_ckpt, generator_losses=[OneHotLoss()])
+    before = copy.deepcopy({name: network.state_dict() for name, network in task.networks.items()})
+    scaler = torch.amp.GradScaler("cpu")
+    plugin = MixedPrecision("16-mixed", "cpu", scaler)
+    make_trainer(max_epochs=4, limit_val_batches=0, precision=None, plugins=plugin).fit(task, data)
+    for name in ("student", "generator"):
+        after = task.networks[name].state_dict()
+        assert all(each.isfinite().all() for each in after.values())
+        assert any(not torch.equal(each, before[name][key]) for key, each in after.items() if "weight" in key)
 
 
 def meta_task(teacher_ckpt, **options):

@@ -23,7 +23,7 @@ def test_it_runs_and_distils(monkeypatch, capsys):
     assert "my network: " in said
     assert "20% of the parameters" in said
     assert names["task"].trainer.current_epoch == names["EPOCHS"] == 1
-    assert not any(parameter.grad is not None for parameter in names["task"].teacher.parameters())
+    assert not any(parameter.grad is not None for parameter in names["task"].teacher.network.parameters())
     assert all(axis.get_title().startswith("taken for ") for axis in names["axes"].flat)
     weights = [parameter for parameter in names["my_network"].parameters() if parameter.requires_grad]
     assert len(weights) == 14  # the user's own network is as it was

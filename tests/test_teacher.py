@@ -1,16 +1,19 @@
 """The frozen teacher: where it comes from, what is said of it, and that it only answers."""
 
+import functools
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from conftest import TINY_DATA, TINY_DFAD, TINY_TRAINER, refusal, refused, run_card, run_cli
 from torch import nn
 
 from lightning_tasks import ResNet
-from lightning_tasks.networks import ImageNetwork, count_parameters
+from lightning_tasks.networks import ImageNetwork, NetworkFile, build_network, count_parameters
 from lightning_tasks.teacher import FrozenTeacher
 from runs.checkpoints import file_hash, find_checkpoint
 
@@ -259,3 +262,57 @@ class TestTeacherAccuracy:
         torch.save(checkpoint, tmp_path / "a.ckpt")
         line = refusal(tmp_path, *self.WORDS, "--model.teacher_ckpt=a.ckpt")
         assert "and its checkpoint says" in line
+
+
+class Normalised(nn.Module):
+    """A user's network: weights under a parametrization."""
+
+    def __init__(self, num_classes, image_shape):
+        super().__init__()
+        self.conv = nn.utils.parametrizations.weight_norm(nn.Conv2d(image_shape[0], 4, 3))
+        self.bn = nn.BatchNorm2d(4)
+        self.fc = nn.Linear(4, num_classes)
+
+    def forward(self, x):
+        return self.fc(self.bn(self.conv(x)).relu().mean(dim=(2, 3)))
+
+
+def scripted(path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, and people have such files
+        torch.jit.script(torchvision.models.resnet18(num_classes=10).eval()).save(path)
+    return functools.partial(NetworkFile, path=path)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        lambda: functools.partial(ResNet, depth=10, width=4),
+        lambda: Normalised,
+        lambda: functools.partial(torchvision.models.resnet18, num_classes=10),
+        lambda: scripted("net.pt"),
+    ],
+    ids=["ResNet", "weight norm", "torchvision", "TorchScript"],
+)
+def test_what_answers_goes_along_to_another_precision(network, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(1)
+    teacher = FrozenTeacher(build_network(network(), 10, (3, 32, 32)))
+    teacher._fold()
+    x = torch.randn(4, 3, 32, 32)
+    expected = teacher.network(x)
+    task = nn.Sequential(teacher).to(torch.float64)
+    found = task(x.double())
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found.float(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_it_is_no_part_of_what_learns():
+    task = nn.Sequential(nn.BatchNorm2d(1), teacher())
+    converted = nn.SyncBatchNorm.convert_sync_batchnorm(task)
+    assert isinstance(converted[0], nn.SyncBatchNorm)
+    assert len(converted[1].batchnorms) == 12
+    assert all(type(each) is nn.BatchNorm2d for each in converted[1].batchnorms)
+    assert not [name for name in converted.state_dict() if name.startswith("1.")]
+    assert not list(converted[1].buffers())
+    assert not any(each.training for each in converted.train()[1].network.modules())

@@ -1,9 +1,10 @@
 """Folding BatchNorm into convolutions, for frozen networks."""
 
 import copy
+from operator import attrgetter
 from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from lightning_tasks.networks.small_maps import SmallMapConv2d
 
@@ -22,7 +23,8 @@ def fold_batchnorm(network: nn.Module) -> fx.GraphModule:
         pass through it to its input.
 
     Raises:
-        ValueError: If the network is in training mode, where BatchNorm is not a constant function.
+        ValueError: If the network is in training mode, where BatchNorm is not a constant function, or has a part that
+            torch.fx takes for an opaque value, as TorchScript: its weights would not move with the copy.
     """
     # Here, since it imports torch.ao: start-up time, and types that the config schema of jsonargparse cannot express.
     from torch.fx.experimental.optimization import fuse
@@ -31,6 +33,9 @@ def fold_batchnorm(network: nn.Module) -> fx.GraphModule:
         raise ValueError("fold_batchnorm needs a network in eval mode: call network.eval() first")
     network = copy.deepcopy(network)
     traced = fx.GraphModule(network, _Tracer().trace(network))
+    for node in traced.graph.find_nodes(op="get_attr"):
+        if not isinstance(attrgetter(node.target)(traced), Tensor):
+            raise ValueError(f"torch.fx cannot look into {node.target}")
     small = {name for name, module in traced.named_modules() if isinstance(module, SmallMapConv2d)}
     for name in small:
         traced.get_submodule(name).__class__ = nn.Conv2d  # the only class that torch folds

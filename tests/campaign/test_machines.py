@@ -44,12 +44,7 @@ LINE = "error: another process of this run has ended ("
 TASKS = {
     "classifier": [*TINY_TEACHER, *TINY_DATA, "--trainer.strategy=ddp", "--experiment=run"],
     "by hand": [*TINY_DATA, *TINY_BY_HAND, "--trainer.strategy=ddp", "--experiment=run"],
-    "distillation": [
-        *TINY_DFAD,
-        *TINY_DATA,
-        "--trainer.strategy=ddp_find_unused_parameters_true",
-        "--experiment=run",
-    ],
+    "distillation": [*TINY_DFAD, *TINY_DATA, "--trainer.strategy=ddp", "--experiment=run"],
 }
 COMMON = [*TINY_TRAINER, "--trainer.max_epochs=3", "--pictures=false"]
 LAST = Path("logs/run/version_0/checkpoints/last.ckpt")

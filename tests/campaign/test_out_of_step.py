@@ -20,7 +20,6 @@ TEACHER = ["fit", *TINY_TEACHER, *TINY_DATA, *COMMON]
 SHORT = [*TEACHER, "--trainer.max_epochs=2"]
 LONG = [*TEACHER, "--trainer.max_epochs=100000"]
 DFAD = ["fit", *TINY_DFAD, *TINY_DATA, *COMMON, "--trainer.max_epochs=1"]
-DFAD[DFAD.index("--trainer.strategy=ddp")] += "_find_unused_parameters_true"
 LAST = "logs/teacher/version_0/checkpoints/last.ckpt"
 SOON = 40  # seconds, with the start of both
 GO_ON = "; the same command with --ckpt_path last goes on from the last epoch"
