@@ -194,7 +194,9 @@ class Mixing(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Mix images (B, C, H, W), and their soft labels (B, num_classes) by the same shares."""
-        share = Beta(x.new_tensor(self.alpha), x.new_tensor(self.alpha)).sample((len(x),))
+        # Filled on the device and not looked at: the host would wait for each.
+        alpha = x.new_full((), self.alpha)
+        share = Beta(alpha, alpha, validate_args=False).sample((len(x),))
         share = torch.where(torch.rand(len(x), device=x.device) < self.p, share, 1)
         partner = torch.randperm(len(x), device=x.device)
         x, share = self.mix(x, x[partner], share)

@@ -185,8 +185,9 @@ class BaseDataModule(pl.LightningDataModule):
         sampler: DistributedSampler = DistributedSampler(data, num_replicas=1, rank=0, shuffle=False)
         return self._loader(data, self.eval_batch_size, sampler, num_workers=num_workers)
 
-    @staticmethod
-    def _loader(data: Dataset, batch_size: int, sampler: DistributedSampler, **options: Any) -> DataLoader:
+    def _loader(self, data: Dataset, batch_size: int, sampler: DistributedSampler, **options: Any) -> DataLoader:
+        # Of the run, which may have been sent to the CPU of a machine with a GPU.
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return DataLoader(
             data,
             batch_size=batch_size,
@@ -195,7 +196,7 @@ class BaseDataModule(pl.LightningDataModule):
             collate_fn=_identity,  # a batch comes whole from __getitems__
             # Without one it draws from the global generator whenever it starts, and a resumed run would differ.
             generator=torch.Generator(),
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=on_gpu,
             persistent_workers=options.get("num_workers", 0) > 0,
         )
 

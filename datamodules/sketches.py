@@ -97,7 +97,7 @@ def _pad(steps: Tensor, starts: Tensor, counts: Tensor, words: Tensor, max_lengt
     drawn = column < counts[:, None]
     rows = (starts[:, None] + column).clamp(max=len(steps) - 1)
     padded = torch.where(drawn[..., None], steps[rows], steps.new_tensor([0.0, 0.0, Pen.END]))
-    return SketchBatch(padded[..., :2], padded[..., 2].long(), lengths, words)
+    return SketchBatch.of(padded[..., :2], padded[..., 2].long(), lengths, words)
 
 
 def drop_points(steps: Tensor, starts: Tensor, counts: Tensor, probability: float) -> tuple[Tensor, Tensor, Tensor]:

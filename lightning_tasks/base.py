@@ -148,6 +148,24 @@ class BaseTask(pl.LightningModule):
         """The epoch whose random numbers are drawn in this one; a task that repeats epochs says which."""
         return self.current_epoch
 
+    def on_train_start(self) -> None:
+        """Refuse optimizers that would divide by 0 in float16: a division is kept from it by an `eps`, often of 1e-8.
+
+        Raises:
+            ValueError: If an `eps` is 0 in the precision of its parameters.
+        """
+        for optimizer in self.trainer.optimizers:
+            for group in optimizer.param_groups:
+                eps = group.get("eps")
+                numbers = [each for each in (eps if isinstance(eps, (tuple, list)) else [eps]) if each is not None]
+                half = any(each.dtype == torch.float16 for each in group["params"])
+                if half and any(torch.tensor(each, dtype=torch.float16) == 0 for each in numbers):
+                    raise ValueError(
+                        f"trainer.precision {self.trainer.precision}: {type(optimizer).__name__}'s eps of {eps} is 0 in"
+                        " float16, and weights would become nan; give the optimizer an eps of 1e-4, or take 16-mixed or"
+                        " bf16-true"
+                    )
+
     def on_train_epoch_start(self) -> None:
         """Seed everything random inside the epoch (dropout, augmentation) and start the means anew."""
         torch.manual_seed(self.epoch_seed(self.data_epoch))
@@ -181,18 +199,25 @@ class BaseTask(pl.LightningModule):
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if not last and (every == 0 or (batch_idx + 1) % every):
             return  # reading a value waits for the device, so not at every batch
-        for name, total in self._loss_sums.items():
-            sums = torch.stack([total, total.new_tensor(self._loss_counts[name])])
+        if self._loss_sums:
+            totals = torch.stack([*self._loss_sums.values()])
+            sums = torch.stack([totals, totals.new_tensor([*self._loss_counts.values()])])
             if last:
                 sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
-            mean = (sums[0] / sums[1]).item()
-            if not math.isfinite(mean):
-                raise FloatingPointError(f"train/{name} became {mean} {self._diverged()}")
-            self.log(name, mean, prog_bar=True, logger=False)
-            if last:
-                self.log(f"train/{name}", mean, on_step=False, on_epoch=True, batch_size=1)
-        if last and not all(each.isfinite().all() for each in self.parameters() if each.requires_grad):
+            for name, mean in zip(self._loss_sums, (sums[0] / sums[1]).tolist(), strict=True):  # all in one wait
+                if not math.isfinite(mean):
+                    raise FloatingPointError(f"train/{name} became {mean} {self._diverged()}")
+                self.log(name, mean, prog_bar=True, logger=False)
+                if last:
+                    self.log(f"train/{name}", mean, on_step=False, on_epoch=True, batch_size=1)
+        if last and not _all_finite([each for each in self.parameters() if each.requires_grad]):
             raise FloatingPointError(f"a weight became infinite or nan {self._diverged()}")
+
+    def log(self, name: str, value: Any, *args: Any, **options: Any) -> None:
+        """Log a value; one to be reduced over devices goes to the task's, since NCCL takes no tensor of the CPU."""
+        if options.get("sync_dist") and isinstance(value, Tensor):
+            value = value.to(self.device)
+        super().log(name, value, *args, **options)
 
     def _diverged(self) -> str:
         callbacks = self.trainer.checkpoint_callbacks
@@ -201,6 +226,11 @@ class BaseTask(pl.LightningModule):
         return (
             f"in epoch {self.current_epoch}: training diverged; lower the learning rate or clip the gradients; {good}"
         )
+
+
+def _all_finite(tensors: list[Tensor]) -> bool:
+    """Say whether all numbers are finite; the host waits for the device once."""
+    return not tensors or bool(torch.stack([each.isfinite().all() for each in tensors]).all())
 
 
 def _is_plain(value: Any) -> bool:

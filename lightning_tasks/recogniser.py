@@ -1,7 +1,7 @@
 """A trained classifier that says which word a drawing shows."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -46,13 +46,21 @@ class Recogniser:
         layers = cut_into_layers(teacher.network)
         self.start, self.end = nn.Sequential(*layers[:-1]), layers[-1]
         self.facts: dict[str, Any] = {name.replace("teacher", "recogniser"): value for name, value in loaded.items()}
+        self.device = torch.device("cpu")
+
+    def to(self, device: torch.device) -> Self:
+        """Move to where it is to compute."""
+        self.start.to(device)
+        self.end.to(device)
+        self.device = device
+        return self
 
     @torch.no_grad()
     def features(self, sketches: Sequence[np.ndarray]) -> Tensor:
         """Give what the last layer but one makes of steps (N, 3) of each drawing. Shape (B, D)."""
         images = torch.from_numpy(render_all([to_drawing(each) for each in sketches], self.size))
         x = (images[:, None].float() / 255 - self.mean) / self.std
-        return torch.cat([self.start(each).flatten(1) for each in x.split(500)])
+        return torch.cat([self.start(each.to(self.device)).flatten(1) for each in x.split(500)])
 
     @torch.no_grad()
     def answer(self, features: Tensor) -> Tensor:

@@ -194,13 +194,13 @@ class SketchTask(BaseTask):
         self, batch: SketchBatch, z: Tensor, whole: Memory, modes: Iterable[str]
     ) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
         """Give for some modes the scores of the real offsets, the logits of the pen at real steps, and its states."""
-        mask = batch.mask
-        drawn = mask & (batch.pens != Pen.END)  # the offset of an END means nothing
+        offsets = batch.offsets.flatten(0, 1).index_select(0, batch.drawn)
+        pens = batch.pens.flatten().index_select(0, batch.real)
         for mode in modes:
             memory = whole if mode == "reconstruct" else self.network.word_memory(batch.words)
             described, logits = self.network.decode(batch, z, memory)
-            scores = self.network.offset.score(described[drawn], batch.offsets[drawn])
-            yield mode, scores, logits[mask], batch.pens[mask]
+            scores = self.network.offset.score(described.flatten(0, 1).index_select(0, batch.drawn), offsets)
+            yield mode, scores, logits.flatten(0, 1).index_select(0, batch.real), pens
 
     # Evaluation
 
@@ -275,7 +275,7 @@ class SketchTask(BaseTask):
         scores |= novelty(sketches, real_steps, [train.steps(index) for index in range(len(train))])
         if self.recogniser is None:
             return scores
-        judge = self.recogniser
+        judge = self.recogniser.to(self.device)
         cut = [each[: self.max_length] for each in real_steps]
         features = judge.features(sketches)
         features_real = judge.features(real_steps)
@@ -286,7 +286,8 @@ class SketchTask(BaseTask):
             "_redrawn": (judge.answer(judge.features(cut)), real.words),
             "_reconstructed": (judge.answer(judge.features(self._redrawn)), torch.cat(self._redrawn_words)),
         }
-        return scores | {f"recognised{name}": (seen == asked).float().mean() for name, (seen, asked) in answers.items()}
+        right = {name: seen.cpu() == asked for name, (seen, asked) in answers.items()}
+        return scores | {f"recognised{name}": each.float().mean() for name, each in right.items()}
 
     # Drawing
 
@@ -313,7 +314,7 @@ class SketchTask(BaseTask):
         """Redraw drawings, from their mean latent vectors and with attention to them; see `generate`."""
         with undisturbed(self):
             generator = torch.Generator(self.device).manual_seed(seed)
-            batch = SketchBatch(*(each.to(self.device) for each in batch))
+            batch = batch.to(self.device)
             memory, latent = self.network.encode(batch)
             temperature = temperature or self.temperature
             steps = self.network.draw(batch.words, latent.mean, memory, temperature, generator)

@@ -133,7 +133,7 @@ class Sketcher:
         steps = torch.from_numpy(to_steps([_thinned(stroke) for stroke in drawing]))[: self.max_length - 1]
         offsets: Tensor = steps[None, :, :2] / self.scale
         word_index = torch.tensor([self.words.index(word)])
-        return SketchBatch(offsets, steps[None, :, 2].long(), torch.tensor([len(steps)]), word_index)
+        return SketchBatch.of(offsets, steps[None, :, 2].long(), torch.tensor([len(steps)]), word_index)
 
 
 def _thinned(stroke: np.ndarray) -> np.ndarray:

@@ -165,10 +165,10 @@ def test_drawing_step_by_step_says_what_decoding_at_once_says(network, mode):
     steps = network.draw(batch.words, latent.mean, memory, 1.0, torch.Generator().manual_seed(0))
     drawn = [next(steps) for _ in range(6)]
     offsets, pens = (torch.stack(each, dim=1) for each in zip(*drawn, strict=True))
-    made = SketchBatch(offsets, pens, torch.full((3,), 6), batch.words)
+    made = SketchBatch.of(offsets, pens, torch.full((3,), 6), batch.words)
     described, _ = network.decode(made, latent.mean, memory)
     torch.testing.assert_close(described, offsets)
-    begun = SketchBatch(offsets[:, :4], pens[:, :4], torch.full((3,), 4), batch.words)
+    begun = SketchBatch.of(offsets[:, :4], pens[:, :4], torch.full((3,), 4), batch.words)
     goes_on = network.draw(batch.words, latent.mean, memory, 1.0, None, begun)
     torch.testing.assert_close(next(goes_on)[0], offsets[:, 4])
 
