@@ -6,7 +6,6 @@ It is not collected: test_gpu_two_devices.py starts it.
 import os
 from datetime import timedelta
 from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
