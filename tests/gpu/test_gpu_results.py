@@ -1,0 +1,39 @@
+"""What was trained on a GPU is used where there may be none."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import run_card
+from gpu_runs import fit, needs_gpu
+from test_live import DRAW, ask, points
+
+from export import load
+from export.export import export
+from lightning_tasks.sketcher import Sketcher
+
+pytestmark = needs_gpu
+
+
+@pytest.mark.parametrize("name", ["classification", "data-free"])
+def test_export(name, system_folder):
+    folder = fit(name, "--trainer.max_epochs=1")
+    out, facts = export(str(folder), None, False, "MIT", "python -m export")
+    answers = load(out)(np.zeros((1, *facts["image_shape"]), np.uint8))
+    assert answers.shape == (1, 10)
+    assert np.isfinite(answers).all()
+    assert facts["measured"]["ONNX, float32"]["difference"] < 1e-3
+
+
+def test_live(system_folder):
+    folder = fit("sketches", "--trainer.max_epochs=1")
+    sketcher = Sketcher.from_checkpoint(str(folder))
+    messages = ask(DRAW | {"seed": 1}, sketcher)
+    assert messages[-1]["how"] == "finished"
+    assert len(points(messages)) > 1
+
+
+def test_run_card(system_folder):
+    fit("classification", "--trainer.max_epochs=1")
+    card = run_card("x")
+    assert card["device"] == f"1 x {torch.cuda.get_device_name()}"
+    assert 0 < card["peak_memory_mb"] < torch.cuda.get_device_properties(0).total_memory / 2**20
