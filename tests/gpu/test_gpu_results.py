@@ -32,8 +32,17 @@ def test_live(system_folder):
     assert len(points(messages)) > 1
 
 
-def test_run_card(system_folder):
-    fit("classification", "--trainer.max_epochs=1")
+@pytest.mark.parametrize(
+    ("option", "tf32", "benchmark"),
+    [
+        ("accumulate_grad_batches=1", True, True),
+        ("benchmark=false", True, False),
+        ("deterministic=true", False, False),
+    ],
+)
+def test_the_card_says_how_a_gpu_was_used(option, tf32, benchmark, system_folder):
+    fit("classification", f"--trainer.{option}", "--trainer.max_epochs=1")
     card = run_card("x")
     assert card["device"] == f"1 x {torch.cuda.get_device_name()}"
     assert 0 < card["peak_memory_mb"] < torch.cuda.get_device_properties(0).total_memory / 2**20
+    assert (card["tf32"], card["cudnn_benchmark"]) == (tf32, benchmark)
