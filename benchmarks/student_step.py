@@ -9,6 +9,7 @@ from benchmarks.measure import REPEATS, Comparison, compare, seconds
 from lightning_tasks import FeatureLoss, ImageBank, ImageGenerator, ResNet
 from lightning_tasks.losses import AdversarialL1Loss
 from lightning_tasks.networks import recorded
+from lightning_tasks.noise import Noise
 
 BATCH, STEPS, NUM_CLASSES, SHAPE = 64, 4, 10, (3, 32, 32)
 BLOCKS = [f"layer{stage}.{block}" for stage in (1, 2, 3) for block in range(3)]
@@ -30,7 +31,7 @@ def _duel(width: int, features: bool) -> tuple[list[float], list[float]]:
     last = torch.channels_last
     teacher = ResNet(NUM_CLASSES, SHAPE, depth=20, width=16).eval().requires_grad_(False).to(memory_format=last)
     generator = ImageGenerator(SHAPE, width=32).to(memory_format=last)
-    random = torch.Generator().manual_seed(0)
+    random = Noise.on(torch.device("cpu"))
     bank = ImageBank(4096, mirrored=True)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         for _ in range(4):

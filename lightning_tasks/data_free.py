@@ -9,13 +9,14 @@ import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import CatMetric
 
+from lightning_tasks.averaged import AveragedNetwork
 from lightning_tasks.distillation import DistillationTask
 from lightning_tasks.image_task import accuracy
 from lightning_tasks.losses import BatchNormStatisticsLoss, Invented, same_class_distance
 from lightning_tasks.networks import GeneratorCallable, ImageGenerator, NetworkCallable, undisturbed
+from lightning_tasks.noise import Noise
 from lightning_tasks.turns import copy_buffers
 from runs.facts import NO_IMAGES, ImageFacts
 
@@ -93,13 +94,9 @@ class DataFreeTask(DistillationTask):
         self.generator = generator(self.image_shape)
         self._make_generator = generator
         self._check_generator()
-        self.generator_ema: AveragedModel | None = None
+        self.generator_ema: AveragedNetwork | None = None
         if generator_ema_decay is not None:
-            if not 0 < generator_ema_decay < 1:
-                raise ValueError(f"generator_ema_decay must be in (0, 1), got {generator_ema_decay}")
-            average = get_ema_multi_avg_fn(generator_ema_decay)
-            self.generator_ema = AveragedModel(self.generator, multi_avg_fn=average, use_buffers=True)
-            self.generator_ema.requires_grad_(False)
+            self.generator_ema = AveragedNetwork(self.generator, generator_ema_decay, "generator_ema_decay")
         if conditional and self.generator.latent_dim <= self.num_classes:
             raise ValueError(
                 f"conditional: the generator's latent_dim must be above the {self.num_classes} classes"
@@ -109,7 +106,7 @@ class DataFreeTask(DistillationTask):
         self.batch_size = batch_size
         self.collapse_entropy = collapse_entropy
         self.on_collapse = on_collapse
-        self._noise = torch.Generator()
+        self._noise = Noise.on(torch.device("cpu"))
         self.fake_class_counts = torch.zeros(self.num_classes, dtype=torch.long)
         self.sees_no_images = facts["dataset"] == NO_IMAGES
         if self.sees_no_images:
@@ -131,9 +128,9 @@ class DataFreeTask(DistillationTask):
     # Inventions
 
     def on_train_epoch_start(self) -> None:
-        """Start the epoch's noise: an own generator, since the global one is equal on all ranks."""
+        """Start the epoch's noise: own generators, since the global one is equal on all ranks."""
         super().on_train_epoch_start()
-        self._noise = torch.Generator(self.device).manual_seed(self.epoch_seed(self.current_epoch))
+        self._noise = Noise.on(self.device, self.epoch_seed(self.current_epoch))
         # No buffer: DDP would overwrite it with rank zero's at each forward pass.
         self.fake_class_counts = torch.zeros(self.num_classes, dtype=torch.long, device=self.device)
 
@@ -156,7 +153,7 @@ class DataFreeTask(DistillationTask):
         Returns:
             The images, and the classes (batch_size,) that were asked for, if any were.
         """
-        z, y = self._draw_noise(self.batch_size, self._noise)
+        z, y = self._draw_noise(self.batch_size, self._noise.tensors)
         return maker(z.to(self.dtype)), y
 
     def _draw_noise(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
@@ -224,7 +221,7 @@ class DataFreeTask(DistillationTask):
             logits_s = self.student(x)
         same = logits_s.argmax(dim=1) == logits_t.argmax(dim=1)
         found = {"agreement": same.float().mean(), "pairwise_distance": pairwise_distance(x)}
-        if statistics:
+        if statistics is not None:
             found["statistics_distance"] = BatchNormStatisticsLoss()(Invented(x, logits_s, logits_t, statistics))
         if features is not None:
             found["same_class_distance"] = same_class_distance(features, logits_t.argmax(dim=1))
@@ -250,7 +247,7 @@ class DataFreeTask(DistillationTask):
             torch.manual_seed(int(np.random.SeedSequence([self.seed, self.current_epoch]).generate_state(1)[0]))
             self.generator.load_state_dict(self._make_generator(self.image_shape).state_dict())
         if self.generator_ema is not None:
-            self.generator_ema.n_averaged.zero_()  # then the average is what it follows
+            self.generator_ema.restart()
             self.average_generator()
 
     # Evaluation

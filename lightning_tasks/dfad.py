@@ -3,7 +3,7 @@
 Fang et al. 2019, "Data-Free Adversarial Distillation", https://arxiv.org/abs/1912.11006.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +17,7 @@ from lightning_tasks.generator_objective import GeneratorObjective
 from lightning_tasks.image_bank import ImageBank
 from lightning_tasks.losses import AdversarialL1Loss, FeatureLoss, GeneratorLoss, SoftTargetLoss
 from lightning_tasks.meta_generator import MetaGenerator
-from lightning_tasks.networks import NetworkCallable, recorded, require_layers
+from lightning_tasks.networks import NetworkCallable, are_parts, require_layers, with_features
 from lightning_tasks.schedules import require_periods
 from lightning_tasks.stopwatch import Stopwatch
 from lightning_tasks.turns import average_gradients, local_gradients
@@ -32,11 +32,13 @@ class Lesson(NamedTuple):
         x: Images (B, C, H, W).
         target: The teacher's logits (B, num_classes).
         places: Where in the bank the images are (B,), if they are there.
+        features: What the teacher's layers give, if a loss asks for them.
     """
 
     x: Tensor
     target: Tensor
     places: Tensor | None = None
+    features: Mapping[str, Tensor] | None = None
 
 
 class DFADTask(DataFreeTask):
@@ -169,13 +171,17 @@ class DFADTask(DataFreeTask):
         self.soft_loss = soft_loss
         self.feature_loss = feature_loss
         if feature_loss is not None:
-            for player, network in (("student", self.student.inner), ("teacher", self.teacher.network.inner)):
+            for player, network in (("student", self.student), ("teacher", self.teacher.network)):
                 try:
-                    require_layers(feature_loss.layers, [name for name, _ in network.named_modules() if name])
+                    require_layers(feature_loss.layers, [name for name, _ in network.inner.named_modules() if name])
                 except ValueError as error:
                     raise ValueError(f"feature_loss: {player}: {error}") from None
-            if self.compile_networks:
-                raise ValueError("feature_loss: not with compile, since compiled networks do not show their layers")
+                if self.compile_networks and not are_parts(network, feature_loss.layers):
+                    raise ValueError(
+                        f"feature_loss: {player}: with compile, layers must be parts that the network goes through one"
+                        " after the other, as the blocks of a ResNet; leave compile out"
+                    )
+        self._observe: dict[str, Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]] = {}
         self.student_steps = student_steps
         self.generator_steps = generator_steps
         self.warm_up_epochs = warm_up_epochs
@@ -207,13 +213,20 @@ class DFADTask(DataFreeTask):
     # The game
 
     def on_fit_start(self) -> None:
-        """Do what every distillation does; refuse a bank beyond memory, and a student without time."""
+        """Do what every distillation does; refuse a bank beyond memory, and a student without time.
+
+        Networks are then as they will be, also with `sync_batchnorm`: from here on their layers can be looked at.
+        """
         super().on_fit_start()
         epochs = self.trainer.max_epochs
         if self.warm_up_epochs and epochs is not None and -1 < epochs <= self.warm_up_epochs:
             raise ValueError(f"warm_up_epochs: {self.warm_up_epochs} of {epochs} epochs leave the student none")
         if self.bank is not None:
             self.bank.require_room(self.image_shape, self.num_classes, self.device)
+        if self.feature_loss is not None:
+            for player, network in (("student", self.student), ("teacher", self.teacher.network)):
+                observe = with_features(network, self.feature_loss.layers)
+                self._observe[player] = torch.compile(observe) if self.compile_networks else observe
 
     def on_train_epoch_start(self) -> None:
         """Do what every task does, and start the clock."""
@@ -256,16 +269,39 @@ class DFADTask(DataFreeTask):
             x = self.invent(self.inventor)[0] if made is None else made
             self.count(self.bank.add(x, self.teacher, self._noise))
             drawn = [self.bank.draw(self.batch_size, self._noise) for _ in range(self.student_steps)]
-            return [Lesson(x.to(self.dtype), target, places) for x, target, places in drawn]
-        batches = [self.invent(self.inventor)[0] for _ in range(self.student_steps)]
-        logits_t = self.teacher(torch.cat(batches))
-        self.count(logits_t)
-        return [Lesson(*each) for each in zip(batches, logits_t.split(self.batch_size), strict=True)]
+            lessons = [Lesson(x.to(self.dtype), target, places) for x, target, places in drawn]
+        else:
+            batches = [self.invent(self.inventor)[0] for _ in range(self.student_steps)]
+            logits_t = self.teacher(torch.cat(batches))
+            self.count(logits_t)
+            lessons = [Lesson(*each) for each in zip(batches, logits_t.split(self.batch_size), strict=True)]
+        if self.views is not None:
+            lessons = [each._replace(x=self.views(each.x, self._noise)) for each in lessons]
+        if self.views is None and self.feature_loss is None:
+            return lessons
+        return [
+            each._replace(target=target, features=features)
+            for each, (target, features) in zip(lessons, self._ask([each.x for each in lessons]), strict=True)
+        ]
+
+    def _ask(self, batches: list[Tensor]) -> list[tuple[Tensor, dict[str, Tensor]]]:
+        """Give the teacher's logits of batches, and its features if a loss asks for them.
+
+        A GPU takes all batches in one pass, of fewer kernels; a CPU one by one, since its caches do not hold more.
+        """
+        found = []
+        for x in batches if self.device.type == "cpu" else [torch.cat(batches)]:
+            logits, features = (self.teacher(x), {}) if self.feature_loss is None else self._observe["teacher"](x)
+            parts = {name: each.split(self.batch_size) for name, each in features.items()}
+            for index, target in enumerate(logits.float().split(self.batch_size)):
+                found.append((target, {name: each[index] for name, each in parts.items()}))
+        return found
 
     def _student_turn(self, optimizer: LightningOptimizer, lessons: list[Lesson]) -> None:
         """Bring the student nearer to the teacher, a step on each batch."""
         for lesson in lessons:
-            logits, target, feature_loss = self._answer(lesson)
+            target = lesson.target
+            logits, feature_loss = self._answer(lesson)
             loss = self.l1_weight * self.loss(logits, target) + feature_loss
             if self.soft_loss is not None:
                 soft = self.soft_loss(logits, target, target.argmax(dim=1))
@@ -276,24 +312,15 @@ class DFADTask(DataFreeTask):
             if self.bank is not None and lesson.places is not None:
                 self.bank.rate(lesson.places, (logits.detach().float() - target).abs().mean(dim=1))
 
-    def _answer(self, lesson: Lesson) -> tuple[Tensor, Tensor, Tensor | float]:
-        """Give the student's logits, the teacher's, and how far their features are apart, by the weight of that."""
-        x, target, _ = lesson
-        if self.views is not None:
-            x = self.views(x, self._noise)
+    def _answer(self, lesson: Lesson) -> tuple[Tensor, Tensor | float]:
+        """Give the student's logits, and how far its features are from the teacher's, by the weight of that."""
         if self.feature_loss is None:
-            if self.views is not None:
-                with torch.no_grad():
-                    target = self.teacher(x).float()
-            return self.student(x), target, 0.0
-        layers = self.feature_loss.layers
-        with torch.no_grad(), recorded(self.teacher.network.inner, layers) as theirs:
-            target = self.teacher.network(x).float()
-        with recorded(self.student.inner, layers) as ours:
-            logits = self.student(x)
-        value = self.feature_loss(ours, theirs)
-        self.track("loss_features", value, len(x))
-        return logits, target, self.feature_loss.weight * value
+            return self.student(lesson.x), 0.0
+        assert lesson.features is not None
+        logits, features = self._observe["student"](lesson.x)
+        value = self.feature_loss(features, lesson.features)
+        self.track("loss_features", value, len(logits))
+        return logits, self.feature_loss.weight * value
 
     def _generator_turn(self, optimizer: LightningOptimizer) -> None:
         """Move the generator towards images on which the student and the teacher differ."""
@@ -305,7 +332,7 @@ class DFADTask(DataFreeTask):
     def _meta_turn(self, optimizer: LightningOptimizer, meta_generator: MetaGenerator) -> Tensor:
         """Make a batch in a few steps from the generator, and move the generator towards where they lead."""
         with self.toggled_optimizer(optimizer):
-            z, y = self._draw_noise(self.batch_size, self._noise)
+            z, y = self._draw_noise(self.batch_size, self._noise.tensors)
             x = meta_generator.invent(
                 self.generator,
                 z.to(self.dtype),

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_tasks.losses import AdversarialL1Loss, GeneratorLoss, Invented
+from lightning_tasks.noise import Noise
 from lightning_tasks.teacher import FrozenTeacher, Observed
 from lightning_tasks.views import shifted
 
@@ -72,7 +73,7 @@ class GeneratorObjective(nn.Module):
                 raise ValueError(f"generator_losses: the teacher has no linear layer; leave {type(each).__name__} out")
 
     def forward(
-        self, x: Tensor, y: Tensor | None, teacher: FrozenTeacher, student: nn.Module | None, noise: torch.Generator
+        self, x: Tensor, y: Tensor | None, teacher: FrozenTeacher, student: nn.Module | None, noise: Noise
     ) -> Judged:
         """Judge a batch.
 
@@ -84,9 +85,9 @@ class GeneratorObjective(nn.Module):
             noise: Of random numbers, on the device of the images.
         """
         if self.shift:
-            mirrored = bool(torch.rand((), generator=noise, device=noise.device) < 0.5)
-            x = shifted(x.flip(3) if mirrored else x, self.shift, noise)
-        seen = teacher.observe(x) if self._observes else Observed(teacher(x), [], None)
+            mirrored = bool(torch.rand((), generator=noise.decisions) < 0.5)
+            x = shifted(x.flip(3) if mirrored else x, self.shift, noise.decisions)
+        seen = teacher.observe(x) if self._observes else Observed(teacher(x), None, None)
         logits_s = student(x) if student is not None and self.adversarial_weight > 0 else None
         loss = x.new_zeros(())
         if logits_s is not None:

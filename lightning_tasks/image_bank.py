@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from lightning_tasks.noise import Noise
 from lightning_tasks.views import shifted
 
 LARGEST = 4.0  # normalised images are kept in 255 steps from -LARGEST to LARGEST
@@ -88,23 +89,23 @@ class ImageBank:
                 f" {there / 2**30:,.1f}; make it smaller"
             )
 
-    def add(self, x: Tensor, answer: Callable[[Tensor], Tensor], generator: torch.Generator) -> Tensor:
+    def add(self, x: Tensor, answer: Callable[[Tensor], Tensor], noise: Noise) -> Tensor:
         """Keep new images, mirrored and mixed ones too, in the place of the oldest.
 
         Args:
             x: Normalised images (B, C, H, W).
             answer: The teacher: maps images to logits (B, num_classes).
-            generator: Of random numbers, on the device of the images.
+            noise: Of random numbers, on the device of the images.
 
         Returns:
             The answers to all that has been added, logits (N, num_classes) in float32.
         """
         added = [x]
         if self.mirrored or self.shifted:
-            added.append(shifted(x.flip(3) if self.mirrored else x, self.shifted, generator))
+            added.append(shifted(x.flip(3) if self.mirrored else x, self.shifted, noise.decisions))
         if count := round(self.mixed * len(x)):
-            kept = self.draw(count, generator)[0].to(x.dtype) if len(self) else x[:count]
-            share = torch.rand((count, 1, 1, 1), generator=generator, device=x.device).to(x.dtype)
+            kept = self.draw(count, noise)[0].to(x.dtype) if len(self) else x[:count]
+            share = torch.rand((count, 1, 1, 1), generator=noise.tensors, device=x.device).to(x.dtype)
             added.append(torch.lerp(kept, x[:count], share))
         images = _to_bytes(torch.cat(added))[-self.size :]
         answers = answer(_from_bytes(images).to(x.dtype)).float()
@@ -126,13 +127,13 @@ class ImageBank:
         self._next = (self._next + count) % self.size
         return places
 
-    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def draw(self, count: int, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
         """Choose images at random, each time anew.
 
         Returns:
             Images (count, C, H, W) and logits (count, num_classes), float32, and their places in the bank (count,).
         """
-        places = torch.randint(len(self), (count,), generator=generator, device=generator.device)
+        places = torch.randint(len(self), (count,), generator=noise.tensors, device=self._images.device)
         return _from_bytes(self._images[places]), self._answers[places], places
 
     def rate(self, places: Tensor, difficulty: Tensor) -> None:
@@ -155,19 +156,20 @@ class ImageBank:
         Raises:
             ValueError: If it is of a larger bank.
         """
-        images, answers, difficulty = (state[name].to(device) for name in ("images", "answers", "difficulty"))
+        images, answers, difficulty = (state[name] for name in ("images", "answers", "difficulty"))
         self._filled, self._next = len(images), state["next"]
         if self._filled > self.size:
             raise ValueError(f"bank: the checkpoint's has {self._filled:,} images, and there is room for {self.size:,}")
-        self._images = images.new_empty((self.size, *images.shape[1:]))
-        self._answers = answers.new_empty((self.size, *answers.shape[1:]))
-        self._difficulty = difficulty.new_empty(self.size)
+        self._images = images.new_empty((self.size, *images.shape[1:]), device=device)
+        self._answers = answers.new_empty((self.size, *answers.shape[1:]), device=device)
+        self._difficulty = difficulty.new_empty(self.size, device=device)
         for kept, given in ((self._images, images), (self._answers, answers), (self._difficulty, difficulty)):
-            kept[: self._filled] = given
+            kept[: self._filled] = given  # straight from the host: a second copy on a GPU may not fit
 
 
 def _to_bytes(x: Tensor) -> Tensor:
-    return ((x.detach().float() / LARGEST + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    values = ((x.detach().float() / LARGEST + 1) * 127.5).round().clamp(0, 255)
+    return values.nan_to_num(127.5).to(torch.uint8)  # nan has no byte: each device would choose another
 
 
 def _from_bytes(images: Tensor) -> Tensor:

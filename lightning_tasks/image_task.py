@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from lightning_tasks.averaged import AveragedNetwork
 from lightning_tasks.base import BaseTask
 from lightning_tasks.losses import CrossEntropyLoss
 from lightning_tasks.networks import recorded, undisturbed
@@ -80,15 +80,12 @@ class ImageTask(BaseTask):
                 f"images of {self.image_shape[0]} channels need as many means and stds, got {self.mean} and {self.std}"
             )
         self.evaluations = nn.ModuleDict()
-        self.ema: AveragedModel | None = None
+        self.ema: AveragedNetwork | None = None
 
     # Averaged weights
 
     def average(self, network: nn.Module, decay: float | None) -> None:
-        """Keep an exponential moving average of a network's weights and statistics, evaluated as `_ema`.
-
-        After each training step, average = decay * average + (1 - decay) * weights (Polyak and Juditsky 1992, in the
-        exponential form of Tarvainen and Valpola 2017, https://arxiv.org/abs/1703.01780).
+        """Keep an exponential moving average of a network after each training step, evaluated as `_ema`.
 
         Args:
             network: That learns.
@@ -97,13 +94,9 @@ class ImageTask(BaseTask):
         Raises:
             ValueError: If the decay is out of range.
         """
-        if decay is None:
-            return
-        if not 0 < decay < 1:
-            raise ValueError(f"ema_decay must be in (0, 1), got {decay}")
-        self._averaged = [network]  # in a list, since it is no second child
-        self.ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-        self.ema.requires_grad_(False)
+        if decay is not None:
+            self._averaged = [network]  # in a list, since it is no second child
+            self.ema = AveragedNetwork(network, decay, "ema_decay")
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
         """Let the average follow, then what every task does."""

@@ -62,7 +62,7 @@ class MetaGenerator:
         z = z.detach().clone().requires_grad_()
         players: list[dict[str, Any]] = [{"params": weights, "lr": self.lr}, {"params": [z], "lr": self.lr_noise}]
         adam = torch.optim.Adam(players, betas=(0.5, 0.999))
-        best, least = torch.empty(0), torch.tensor(torch.inf, device=z.device)
+        best, least = torch.empty(0), torch.full((), torch.inf, device=z.device)
         for step in range(steps):
             x = generator(z)
             loss = judge(x)

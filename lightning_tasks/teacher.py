@@ -24,12 +24,12 @@ class Observed(NamedTuple):
 
     Attributes:
         logits: Shape (B, num_classes).
-        statistics: Of what each BatchNorm layer is given, in order.
+        statistics: Of what the BatchNorm layers are given; None without one.
         features: What the last linear layer is given (B, D); None without one.
     """
 
     logits: Tensor
-    statistics: list[Statistics]
+    statistics: Statistics | None
     features: Tensor | None
 
 
@@ -90,20 +90,20 @@ class FrozenTeacher(nn.Module):
 
     def observe(self, x: Tensor) -> Observed:
         """Map images (B, C, H, W) to logits, and look at what BatchNorm layers and the last linear layer are given."""
-        statistics: list[Statistics] = []
+        seen: list[tuple[Any, Tensor]] = []
         features: list[Tensor] = []
-
-        def look(layer: Any, inputs: tuple[Tensor, ...]) -> None:
-            statistics.append(Statistics(*channel_statistics(inputs[0]), layer.running_mean, layer.running_var))
-
-        hooks = [layer.register_forward_pre_hook(look) for layer in self.batchnorms]
+        hooks = [
+            layer.register_forward_pre_hook(lambda layer, inputs: seen.append((layer, inputs[0])))
+            for layer in self.batchnorms
+        ]
         if self.last_linear is not None:
             hooks.append(self.last_linear.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0])))
         try:
-            return Observed(self.network(x), statistics, features[0] if features else None)
+            logits = self.network(x)
         finally:
             for hook in hooks:
                 hook.remove()
+        return Observed(logits, _statistics(seen), features[0] if features else None)
 
     def load(self, source: str | None, option: str, facts: Mapping[str, Any], ema: bool = False) -> dict[str, Any]:
         """Load trained weights, and say which they are.
@@ -167,6 +167,15 @@ class FrozenTeacher(nn.Module):
         except Exception as error:  # tracing fails in as many ways as there are networks; folding is speed only
             reason = " ".join(str(error).split())[:100]
             rank_zero_info(f"teacher: used as it is, since its BatchNorm cannot be folded ({reason})")
+
+
+def _statistics(seen: list[tuple[Any, Tensor]]) -> Statistics | None:
+    """Compute the statistics of what BatchNorm layers are given."""
+    if not seen:
+        return None
+    layers, inputs = zip(*seen, strict=True)
+    mean, variance = (torch.cat([getattr(each, f"running_{name}") for each in layers]) for name in ("mean", "var"))
+    return Statistics(*channel_statistics(*inputs), mean, variance, [len(each.running_mean) for each in layers])
 
 
 def _averaged(weights: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_tasks.noise import Noise
+
 
 class Views:
     """Another view of each image at each call, for a teacher that answers what came of it.
@@ -37,33 +39,33 @@ class Views:
         self.shifted = shifted
         self.mixed = mixed
 
-    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, x: Tensor, noise: Noise) -> Tensor:
         """Change a batch.
 
         Args:
             x: Images (B, C, H, W).
-            generator: Of random numbers, on the device of the images.
+            noise: Of random numbers, on the device of the images.
 
         Returns:
             Images of the same shape, type and memory format.
         """
         if self.mirrored:
-            x = torch.where(_uniform(len(x), x, generator) < 0.5, x.flip(3), x)
-        x = _each_shifted(x, self.shifted, generator)
-        which, share = torch.rand(2, generator=generator, device=generator.device).tolist()
+            x = torch.where(_uniform(len(x), x, noise.tensors) < 0.5, x.flip(3), x)
+        x = _each_shifted(x, self.shifted, noise.tensors)
+        which, share = torch.rand(2, generator=noise.decisions).tolist()
         if which >= self.mixed:
             return x
-        others = x[torch.randperm(len(x), generator=generator, device=generator.device)]
+        others = x[torch.randperm(len(x), generator=noise.tensors, device=x.device)]
         if which < self.mixed / 2:
-            return torch.lerp(others, x, _uniform(len(x), x, generator).to(x.dtype))
-        return _with_box(x, others, share, generator)
+            return torch.lerp(others, x, _uniform(len(x), x, noise.tensors).to(x.dtype))
+        return _with_box(x, others, share, noise.decisions)
 
 
-def shifted(x: Tensor, by: int, generator: torch.Generator) -> Tensor:
+def shifted(x: Tensor, by: int, decisions: torch.Generator) -> Tensor:
     """Shift a batch of images (B, C, H, W) by one random number of pixels each way, up to `by`; zeros enter."""
     if not by:
         return x
-    top, left = torch.randint(2 * by + 1, (2,), generator=generator, device=generator.device).tolist()
+    top, left = torch.randint(2 * by + 1, (2,), generator=decisions).tolist()
     return F.pad(x, [by] * 4)[:, :, top : top + x.shape[2], left : left + x.shape[3]]
 
 
@@ -80,10 +82,10 @@ def _each_shifted(x: Tensor, by: int, generator: torch.Generator) -> Tensor:
     return found if x.is_contiguous(memory_format=torch.channels_last) else found.contiguous()
 
 
-def _with_box(x: Tensor, others: Tensor, share: float, generator: torch.Generator) -> Tensor:
+def _with_box(x: Tensor, others: Tensor, share: float, decisions: torch.Generator) -> Tensor:
     """Put the same box of the other images, a share of their area, into each image."""
     sides = [round(side * share**0.5) for side in x.shape[2:]]
-    places = torch.rand(2, generator=generator, device=generator.device).tolist()
+    places = torch.rand(2, generator=decisions).tolist()
     rows, columns = (
         slice(start := int(place * (whole - side + 1)), start + side)
         for place, whole, side in zip(places, x.shape[2:], sides, strict=True)

@@ -28,9 +28,10 @@ invent = lightning_tasks.DFADTask.invent
 step = lightning_tasks.{task}.training_step
 
 def spy_invent(self, maker):
-    state = self._noise.get_state()
-    seen["noise"].append(torch.randn(1, generator=self._noise).item())
-    self._noise.set_state(state)
+    noise = self._noise.tensors
+    state = noise.get_state()
+    seen["noise"].append(torch.randn(1, generator=noise).item())
+    noise.set_state(state)
     return invent(self, maker)
 
 def spy_step(self, batch, batch_idx):

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from lightning_tasks import ActivationLoss, BatchNormStatisticsLoss, DiversityLoss, HintonLoss, ImageBank, OneHotLoss
 from lightning_tasks.image_bank import LARGEST
 from lightning_tasks.losses import Invented, Statistics
+from lightning_tasks.noise import Noise
 from lightning_tasks.teacher import FrozenTeacher
 
 STEP = LARGEST / 127.5
@@ -28,7 +29,7 @@ def answer(x):
 
 
 def noise(seed=0):
-    return torch.Generator().manual_seed(seed)
+    return Noise.on(torch.device("cpu"), seed)
 
 
 class TestBank:
@@ -171,7 +172,7 @@ class TestBank:
 
 
 class TestLosses:
-    def invented(self, logits_t, statistics=()):
+    def invented(self, logits_t, statistics=None):
         return Invented(torch.zeros(len(logits_t), 1, 2, 2), logits_t, logits_t, statistics)
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -185,10 +186,13 @@ class TestLosses:
 
     def test_statistics_by_hand(self):
         """Two layers: differences of means (3, 4) and of variances (0, 0), then (0,) and (2,)."""
-        zero = torch.zeros(2)
-        first = Statistics(torch.tensor([3.0, 4.0]), zero + 1, zero, zero + 1)
-        second = Statistics(torch.tensor([1.0]), torch.tensor([5.0]), torch.tensor([1.0]), torch.tensor([3.0]))
-        assert BatchNormStatisticsLoss()(self.invented(torch.zeros(2, 3), [first, second])).item() == 5 + 2
+        mean, variance = (torch.tensor(each, requires_grad=True) for each in ([3.0, 4.0, 1.0], [1.0, 1.0, 5.0]))
+        kept = torch.tensor([0.0, 0.0, 1.0]), torch.tensor([1.0, 1.0, 3.0])
+        loss = BatchNormStatisticsLoss()(self.invented(torch.zeros(2, 3), Statistics(mean, variance, *kept, [2, 1])))
+        assert loss.item() == 5 + 2
+        loss.backward()  # of a norm: the direction; 0 where it is 0
+        torch.testing.assert_close(mean.grad, torch.tensor([0.6, 0.8, 0.0]))
+        torch.testing.assert_close(variance.grad, torch.tensor([0.0, 0.0, 1.0]))
 
     def test_what_the_teacher_observes(self):
         torch.manual_seed(0)
@@ -199,17 +203,18 @@ class TestLosses:
         network[5].running_var.uniform_(1, 2)
         teacher = FrozenTeacher(network)
         x = torch.randn(6, 2, 4, 4, requires_grad=True)
-        logits, (first, second), features = teacher.observe(x)
+        logits, found, features = teacher.observe(x)
         given = network[0](x)
         flat = network[4](network[:4](x))
-        for found, values, layer in ((first, given.transpose(0, 1).flatten(1), 1), (second, flat.T, 5)):
-            torch.testing.assert_close(found.mean, values.mean(1))
-            torch.testing.assert_close(found.variance, values.var(1, correction=0))
-            assert torch.equal(found.kept_mean, network[layer].running_mean)
-            assert torch.equal(found.kept_variance, network[layer].running_var)
+        assert found.sizes == [3, 5]
+        for channels, values, layer in ((slice(3), given.transpose(0, 1).flatten(1), 1), (slice(3, 8), flat.T, 5)):
+            torch.testing.assert_close(found.mean[channels], values.mean(1))
+            torch.testing.assert_close(found.variance[channels], values.var(1, correction=0))
+            assert torch.equal(found.kept_mean[channels], network[layer].running_mean)
+            assert torch.equal(found.kept_variance[channels], network[layer].running_var)
         assert torch.equal(logits, network(x))
         assert torch.equal(features, network[:4](x))
-        BatchNormStatisticsLoss()(self.invented(logits, [first, second])).backward()
+        BatchNormStatisticsLoss()(self.invented(logits, found)).backward()
         assert x.grad.abs().sum() > 0
         assert not network[1]._forward_pre_hooks  # nothing stays
 
@@ -343,11 +348,11 @@ class TestTask:
 
 def test_a_checkpoint_holds_a_copy_in_host_memory_of_the_images_there_are():
     bank = ImageBank(size=64)
-    bank.add(torch.zeros(2, 3, 4, 4), lambda x: x.mean(dim=(2, 3)), torch.Generator())
+    bank.add(torch.zeros(2, 3, 4, 4), lambda x: x.mean(dim=(2, 3)), noise())
     state = bank.state_dict()
     assert state["images"].device.type == "cpu"
     assert state["images"].untyped_storage().nbytes() == 2 * 3 * 4 * 4
     before = state["images"].clone()
-    bank.add(torch.ones(62, 3, 4, 4), lambda x: x.mean(dim=(2, 3)), torch.Generator())
-    bank.add(torch.ones(2, 3, 4, 4), lambda x: x.mean(dim=(2, 3)), torch.Generator())
+    bank.add(torch.ones(62, 3, 4, 4), lambda x: x.mean(dim=(2, 3)), noise())
+    bank.add(torch.ones(2, 3, 4, 4), lambda x: x.mean(dim=(2, 3)), noise())
     assert torch.equal(state["images"], before)

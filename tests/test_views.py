@@ -6,10 +6,11 @@ from conftest import make_trainer
 from test_dfad import make_task
 
 from lightning_tasks import FeatureLoss, HintonLoss, ImageBank, Views
+from lightning_tasks.noise import Noise
 
 
 def noise(seed=0):
-    return torch.Generator().manual_seed(seed)
+    return Noise.on(torch.device("cpu"), seed)
 
 
 def images(count=200, height=5, width=7):

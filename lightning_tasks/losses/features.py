@@ -1,9 +1,12 @@
 """How far the features of a student are from its teacher's."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from lightning_tasks.networks.selection import evenly
 
@@ -35,7 +38,7 @@ class FeatureLoss(nn.Module):
         self.weight = weight
 
     def forward(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> Tensor:
-        """Compute the loss.
+        """Compute the loss; its gradient is the student's.
 
         Args:
             student: Outputs (B, C, ...) by the name of their layer.
@@ -47,7 +50,7 @@ class FeatureLoss(nn.Module):
         Raises:
             ValueError: If the student has more channels in a layer, or other positions.
         """
-        distances = []
+        pairs = []
         for layer in self.layers:
             ours, theirs = student[layer].float(), teacher[layer].float()
             if ours.shape[1] > theirs.shape[1] or ours.shape[2:] != theirs.shape[2:]:
@@ -56,6 +59,33 @@ class FeatureLoss(nn.Module):
                     f" teacher's {tuple(theirs.shape[1:])}"
                 )
             if ours.shape[1] < theirs.shape[1]:
-                theirs = theirs[:, evenly(ours.shape[1], theirs.shape[1]).to(theirs.device)]
-            distances.append((ours - theirs).square().mean() / theirs.square().mean().clamp(min=1e-6))
-        return torch.stack(distances).mean()
+                theirs = theirs[:, _places(ours.shape[1], theirs.shape[1], theirs.device)]
+            pairs.append((ours, theirs.detach()))
+        return _Distance.apply(*(each for group in zip(*pairs, strict=True) for each in group))
+
+
+_places = cache(lambda size, of, device: evenly(size, of).to(device))  # a copy in each step would wait for a GPU
+
+
+class _Distance(torch.autograd.Function):
+    """The mean of |f_s - f_t|^2 / |f_t|^2 over layers, with few operators for many of them."""
+
+    @staticmethod
+    def forward(ctx: Any, *features: Tensor) -> Tensor:
+        count = len(features) // 2
+        ours, theirs = list(features[:count]), list(features[count:])
+        differences = torch._foreach_sub(ours, theirs)
+        errors, sizes = (
+            torch.stack([each.mean() for each in torch._foreach_mul(group, group)]) for group in (differences, theirs)
+        )
+        sizes.clamp_(min=1e-6)
+        ctx.save_for_backward(sizes, *differences)
+        return (errors / sizes).mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        sizes, *differences = ctx.saved_tensors
+        slopes = 2 * (gradient / len(sizes)) / sizes
+        scaled = torch._foreach_div(slopes.unbind(), [float(each.numel()) for each in differences])
+        return *torch._foreach_mul(differences, scaled), *[None] * len(differences)

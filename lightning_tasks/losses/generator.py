@@ -2,27 +2,32 @@
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
 class Statistics(NamedTuple):
-    """Of what a BatchNorm layer is given: those of a batch, and those that it has kept of its training images.
+    """Of what BatchNorm layers are given: those of a batch, and those that they have kept of their training images.
+
+    The channels of all layers stand one after the other, C in all.
 
     Attributes:
         mean: Of each channel over the batch, shape (C,), float32.
         variance: Of each channel over the batch, shape (C,), float32.
         kept_mean: Shape (C,).
         kept_variance: Shape (C,).
+        sizes: How many channels each layer has, in order.
     """
 
     mean: Tensor
     variance: Tensor
     kept_mean: Tensor
     kept_variance: Tensor
+    sizes: Sequence[int]
 
 
 class Invented(NamedTuple):
@@ -32,7 +37,7 @@ class Invented(NamedTuple):
         x: Images (B, C, H, W) in the space of normalised images.
         logits_s: Logits of the student (B, num_classes); None while it does not play.
         logits_t: Logits of the teacher (B, num_classes).
-        statistics: Of the teacher's BatchNorm layers in order, if a loss asks for them.
+        statistics: Of the teacher's BatchNorm layers, if a loss asks for them.
         y: Classes (B,) that the generator was asked for, if it was.
         features: What the teacher's last linear layer is given (B, D), if a loss asks for them.
     """
@@ -40,7 +45,7 @@ class Invented(NamedTuple):
     x: Tensor
     logits_s: Tensor | None
     logits_t: Tensor
-    statistics: Sequence[Statistics] = ()
+    statistics: Statistics | None = None
     y: Tensor | None = None
     features: Tensor | None = None
 
@@ -127,12 +132,32 @@ class BatchNormStatisticsLoss(GeneratorLoss):
 
     def forward(self, invented: Invented) -> Tensor:
         """Sum the distances of all layers; a scalar in the units of activations."""
-        distances = [
-            torch.linalg.vector_norm(each.mean - each.kept_mean)
-            + torch.linalg.vector_norm(each.variance - each.kept_variance)
-            for each in invented.statistics
-        ]
-        return torch.stack(distances).sum()
+        found = invented.statistics
+        assert found is not None
+        means = _Norms.apply(found.mean - found.kept_mean, found.sizes)
+        variances = _Norms.apply(found.variance - found.kept_variance, found.sizes)
+        return (means + variances).sum()
+
+
+class _Norms(torch.autograd.Function):
+    """The Euclidean norm of each part of a vector, whose sizes are given; of dozens of layers with few operators."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, sizes: Sequence[int]) -> Tensor:
+        norms = torch.stack(torch._foreach_norm(x.split(sizes)))
+        ctx.save_for_backward(x, norms)
+        ctx.sizes = sizes
+        return norms
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        x, norms = ctx.saved_tensors
+        norms, gradient = (
+            torch.cat([each.expand(size) for each, size in zip(values.unbind(), ctx.sizes, strict=True)])
+            for values in (norms, gradient)
+        )
+        return gradient * (x / norms).masked_fill_(norms == 0, 0), None
 
 
 class ActivationLoss(GeneratorLoss):

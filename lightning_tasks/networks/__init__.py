@@ -11,7 +11,7 @@ from lightning_tasks.networks.base import (
     cut_into_layers,
 )
 from lightning_tasks.networks.cnn import CNN
-from lightning_tasks.networks.features import recorded, require_layers
+from lightning_tasks.networks.features import are_parts, recorded, require_layers, with_features
 from lightning_tasks.networks.file import NetworkFile
 from lightning_tasks.networks.folding import fold_batchnorm
 from lightning_tasks.networks.generator import ImageGenerator
@@ -48,6 +48,7 @@ __all__ = [
     "SketchNetworkCallable",
     "StridedCNN",
     "WideResNet",
+    "are_parts",
     "build_network",
     "count_multiply_adds",
     "count_parameters",
@@ -59,4 +60,5 @@ __all__ = [
     "require_layers",
     "select_weights",
     "undisturbed",
+    "with_features",
 ]

@@ -1,10 +1,12 @@
 """What the layers of a network give, beside its answer."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 
 from torch import Tensor, nn
+
+from lightning_tasks.networks.base import ImageNetwork
 
 
 def require_layers(layers: Sequence[str], known: Sequence[str]) -> None:
@@ -18,6 +20,43 @@ def require_layers(layers: Sequence[str], known: Sequence[str]) -> None:
             named = get_close_matches(name, known, n=3) or known[:10]
             more = f" and {len(known) - len(named)} more" if len(known) > len(named) else ""
             raise ValueError(f"no layer {name!r} in the network; known are {', '.join(named)}{more}")
+
+
+def with_features(network: ImageNetwork, layers: Sequence[str]) -> Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]:
+    """Make a function that maps images to logits, and gives what layers give on the way.
+
+    Args:
+        network: The network.
+        layers: Keys of the `named_modules` of its `inner`. Where all are among its `parts`, torch.compile can follow.
+    """
+    if not are_parts(network, layers):
+
+        def with_hooks(x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            with recorded(network.inner, layers) as outputs:
+                return network(x), outputs
+
+        return with_hooks
+    parts = _named_parts(network)
+
+    def by_parts(x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        outputs = {}
+        for name, part in parts:
+            x = part(x)
+            if name in layers:
+                outputs[name] = x
+        return x, outputs
+
+    return by_parts
+
+
+def are_parts(network: ImageNetwork, layers: Sequence[str]) -> bool:
+    """Say whether layers are all among the parts that a network goes through one after the other."""
+    return {*layers} <= {name for name, _ in _named_parts(network)}
+
+
+def _named_parts(network: ImageNetwork) -> list[tuple[str, nn.Module]]:
+    names = {module: name for name, module in network.inner.named_modules()}
+    return [(names.get(part, ""), part) for part in network.parts()]
 
 
 @contextmanager

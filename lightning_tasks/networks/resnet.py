@@ -64,7 +64,8 @@ class BasicBlock(nn.Module):
         """Map (B, in_channels, H, W) to (B, out_channels, H / stride, W / stride)."""
         out = self.dropout(self.relu1(self.bn1(self.conv1(x))))
         out = self.bn2(self.conv2(out))
-        return self.dropout(self.relu2(out + self.downsample(x[:, :, :: self.stride, :: self.stride])))
+        kept = x if self.stride == 1 else x[:, :, :: self.stride, :: self.stride]
+        return self.dropout(self.relu2(out + self.downsample(kept)))
 
 
 class ResNet(ImageNetwork):
