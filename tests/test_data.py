@@ -7,6 +7,7 @@ import tarfile
 import threading
 import warnings
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -126,6 +127,18 @@ class TestModule:
         data.prepare_data()
         with pytest.warns(UserWarning, match="data.batch_size is 181: a step takes all 180 training samples"):
             assert [len(y) for _, y in data.train_dataloader()] == [180]
+
+    @pytest.mark.parametrize("device", ["cpu", "cuda"])
+    def test_memory_is_pinned_where_the_run_is_on_a_gpu(self, device, monkeypatch):
+        """Not where there is one, which a run on the CPU leaves alone."""
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        data = DigitsDataModule()
+        data.prepare_data()
+        assert not data.train_dataloader().pin_memory
+        strategy = SimpleNamespace(root_device=torch.device(device))
+        data.trainer = SimpleNamespace(strategy=strategy, world_size=1, global_rank=0)
+        for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+            assert loader.pin_memory == (device == "cuda")
 
     def test_another_normalisation_is_in_the_facts(self):
         data = DigitsDataModule(image_size=8, mean=[0.5], std=(0.25,))

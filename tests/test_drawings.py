@@ -71,12 +71,19 @@ class TestBatch:
         assert batch.lengths.tolist() == [5, 2]
         assert batch.words.tolist() == [4, 2]
         assert batch.mask.tolist() == [[True] * 5, [True, True, False, False, False]]
+        assert batch.real.tolist() == [0, 1, 2, 3, 4, 5, 6]
+        assert batch.drawn.tolist() == [0, 1, 2, 3, 5]
+        moved = batch.to(torch.device("meta"))
+        assert [each.device.type for each in moved] == ["meta", "meta", "cpu", "meta", "meta", "meta"]
 
     @pytest.mark.parametrize(("max_length", "pens"), [(5, [0, 1, 0, 1, 2]), (4, [0, 1, 0, 1]), (3, [0, 1, 0])])
     def test_cut(self, max_length, pens):
         batch = pad([torch.tensor(ANGLE_STEPS).float()], torch.tensor([0]), max_length)
         assert batch.pens.tolist() == [pens]
         assert batch.lengths.tolist() == [max_length]
+        assert batch.mask.all()
+        assert batch.real.tolist() == [*range(max_length)]
+        assert batch.drawn.tolist() == [*range(min(max_length, 4))]
 
 
 class TestRender:

@@ -44,6 +44,43 @@ def test_precisions(precision, teacher_ckpt, monkeypatch):
     assert weights["network.fc.weight"].dtype == dtype
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "options", "refused"),
+    [
+        (torch.optim.SGD, {}, None),
+        (torch.optim.Adam, {}, "Adam's eps of 1e-08"),
+        (torch.optim.AdamW, {"eps": 1e-4}, None),
+        (torch.optim.RMSprop, {}, "RMSprop's eps of 1e-08"),
+        (torch.optim.Adafactor, {}, None),
+        (torch.optim.Adafactor, {"eps": (1e-30, 1e-3)}, r"Adafactor's eps of \(1e-30, 0.001\)"),
+    ],
+)
+def test_an_eps_that_is_0_in_float16_is_refused(optimizer, options, refused):
+    data = DigitsDataModule(image_size=8, train_per_class=10)
+
+    def fit(precision):
+        task = ClassificationTask(data.facts, MLP, optimizer=lambda params: optimizer(params, lr=1e-3, **options))
+        make_trainer(precision=precision).fit(task, data)
+
+    if refused is None:
+        fit("16-true")
+    else:
+        with pytest.raises(ValueError, match=f"trainer.precision 16-true: {refused} is 0 in float16"):
+            fit("16-true")
+        fit("32-true")
+
+
+def test_what_is_reduced_over_devices_lies_on_the_device_of_the_task(monkeypatch):
+    task = ClassificationTask(DigitsDataModule().facts, MLP)
+    task._device = torch.device("meta")
+    logged = {}
+    monkeypatch.setattr(pl.LightningModule, "log", lambda self, name, value, **options: logged.update({name: value}))
+    task.log("reduced", torch.ones(()), sync_dist=True)
+    task.log("own", torch.ones(()))
+    task.log("number", 1.0, sync_dist=True)
+    assert [logged["reduced"].device.type, logged["own"].device.type, logged["number"]] == ["meta", "cpu", 1.0]
+
+
 def test_no_log_every_n_steps_logs_at_the_end_of_the_epoch():
     cli = run_cli(*TEACHER, "--trainer.log_every_n_steps=0")
     assert cli.trainer.current_epoch == 2

@@ -59,6 +59,20 @@ FIT = ["fit", "--model=ClassificationTask", *TINY_DATA, *TINY_TRAINER, "--data.b
 FIT += ["--experiment=own"]
 
 
+class Makes(nn.Module):
+    """Makes tensors on the way, and has a constant that is no buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(1, 4, 3), nn.Linear(4, 10)
+        self.steps = torch.arange(4.0)
+
+    def forward(self, x):
+        y = self.conv(x).relu().mean((2, 3))
+        made = torch.zeros(4) + torch.ones(4, device=x.device) + torch.tensor([1.0, 2.0, 3.0, 4.0]) + self.steps
+        return self.fc(y + made.to(x.device))
+
+
 @pytest.fixture
 def nets(tmp_path, monkeypatch):
     """A user's module in the current folder."""
@@ -282,6 +296,40 @@ class TestFiles:
         assert run_card("dfad")["teacher_sha256"] == file_hash(tmp_path / "a.pt")
         line = refused(tmp_path, "fit", *words, "--model.student_share=0.5")
         assert "student_share: the teacher has no parameters that could be counted" in line
+
+    def test_a_graph_moves_with_what_it_makes_on_the_way(self, tmp_path):
+        """To "meta", a device of shapes only, which refuses tensors of the CPU as a GPU does."""
+        network = Makes().eval()
+        file = NetworkFile(10, SHAPE, str(saved(tmp_path, "pt2", network))).eval()
+        weights = list(file.state_dict())
+        x = torch.randn(5, *SHAPE)
+        torch.testing.assert_close(file(x), network(x))
+        assert file.to("meta")(x.to("meta")).device.type == "meta"
+        assert list(file.state_dict()) == weights == [f"module.{name}" for name in network.state_dict()]
+
+    def test_frozen_torchscript_is_read_anew_where_it_is_to_compute(self, nets, tmp_path, monkeypatch):
+        """On "meta", where TorchScript cannot be read, what was read on the CPU is refused."""
+        path = tmp_path / "a.pt"
+        torch.jit.freeze(torch.jit.script(nets.Small(4, 10, 1).eval())).save(path)
+        file = NetworkFile(10, SHAPE, str(path)).eval()
+        devices, load = [], torch.jit.load
+        monkeypatch.setattr(torch.jit, "load", lambda path, map_location: devices.append(map_location) or load(path))
+        with pytest.raises(ValueError, match=f"{path} cannot compute on meta in torch.float32"):
+            file.to("meta")
+        assert devices == [torch.device("meta")]
+
+    @pytest.mark.parametrize("kind", ["pt", "pt2", "frozen"])
+    def test_a_precision_that_it_cannot_keep_is_refused_when_it_is_asked_for(self, nets, tmp_path, kind):
+        network = Makes().eval() if kind == "pt2" else nets.Small(4, 10, 1).eval()
+        path = saved(tmp_path, kind.replace("frozen", "pt"), network)
+        if kind == "frozen":
+            torch.jit.freeze(torch.jit.script(network)).save(path)
+        task = nn.Sequential(NetworkFile(10, SHAPE, str(path)))
+        if kind == "pt":
+            assert task.bfloat16()(torch.zeros(1, *SHAPE).bfloat16()).dtype == torch.bfloat16
+        else:
+            with pytest.raises(ValueError, match=f"{path} cannot compute on cpu in torch.bfloat16"):
+                task.bfloat16()
 
     def test_files_that_are_none(self, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"path: no file a.pt2 with a network"):

@@ -1,5 +1,6 @@
 """SketchTask on small files in the official format: losses by hand, metrics, pictures, files, bad input."""
 
+import functools
 import json
 import math
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 from datamodules import QuickDrawDataModule
 from drawings.steps import Pen, to_drawing
-from lightning_tasks import MixtureHead, RegressionHead, SketchNetwork, SketchTask
+from lightning_tasks import CNN, MixtureHead, RegressionHead, SketchNetwork, SketchTask
 from lightning_tasks.sketcher import Sketcher
 
 WORDS = ("cat", "bus", "sea shell")
@@ -252,6 +253,16 @@ def test_predict_writes_sketches_of_each_word():
 )
 def test_bad_options(tmp_path, words, said):
     assert said in refusal(tmp_path, "fit", *TINY_TASK, *TINY_DATA, *TINY_TRAINER, *words)
+
+
+def test_a_recogniser_computes_where_it_is_sent():
+    train_recogniser("--data.val_fraction=0.1", "--data.test_fraction=0.1")
+    network = functools.partial(CNN, stages=((4,),), hidden_sizes=(), average=True)
+    task, data = make_task(recogniser=network, recogniser_ckpt="logs/recogniser")
+    steps = [data.test_set.steps(index) for index in range(3)]
+    judge = task.recogniser
+    assert judge.answer(judge.features(steps)).device.type == "cpu"
+    assert judge.to(torch.device("meta")).features(steps).device.type == "meta"
 
 
 def test_a_recogniser_of_other_words_or_parts_is_refused(tmp_path):

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from lightning_tasks.networks.base import ImageNetwork, ImageShape
 from lightning_tasks.networks.layers import Activation, activation, require_probability
+from lightning_tasks.networks.pooling import AveragePool2d
 
 
 class StridedCNN(ImageNetwork):
@@ -48,7 +49,7 @@ class StridedCNN(ImageNetwork):
         for inputs, outputs, stride in zip((image_shape[0], *channels), channels, strides, strict=False):
             self.convolutions += _layer(nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), activation)
         self.head = nn.Sequential(
-            nn.AdaptiveAvgPool2d(pooled_size),
+            AveragePool2d(pooled_size),
             nn.Flatten(),
             nn.Dropout(dropout),
             *_layer(nn.Linear(channels[-1] * pooled_size**2, hidden_size, bias=False), activation),
