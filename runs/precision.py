@@ -40,8 +40,8 @@ def fast_kernels(trainer: Any) -> bool | None:
         trainer: The trainer's options.
 
     Returns:
-        Its option `benchmark`: whether cuDNN tries which of its kernels is fastest; on a GPU true by default, unless the
-        run is deterministic, since another try may choose another.
+        Its option `benchmark`: whether cuDNN tries which of its kernels is fastest. By default it does on a GPU, unless
+        the run is deterministic, since another try may choose another.
     """
     if not on_cuda(trainer):
         return trainer.benchmark

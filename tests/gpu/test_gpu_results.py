@@ -5,6 +5,7 @@ import pytest
 import torch
 from conftest import run_card
 from gpu_runs import fit, needs_gpu
+from systems import finished_run
 from test_live import DRAW, ask, points
 
 from export import load
@@ -14,10 +15,9 @@ from lightning_tasks.sketcher import Sketcher
 pytestmark = needs_gpu
 
 
-@pytest.mark.parametrize("name", ["classification", "data-free"])
-def test_export(name, system_folder):
-    folder = fit(name, "--trainer.max_epochs=1")
-    out, facts = export(str(folder), None, False, "MIT", "python -m export")
+def test_export(system_folder):
+    fit("data-free", "--trainer.max_epochs=1")
+    out, facts = export(str(finished_run(system_folder)), None, False, "MIT", "python -m export")
     answers = load(out)(np.zeros((1, *facts["image_shape"]), np.uint8))
     assert answers.shape == (1, 10)
     assert np.isfinite(answers).all()
@@ -25,8 +25,8 @@ def test_export(name, system_folder):
 
 
 def test_live(system_folder):
-    folder = fit("sketches", "--trainer.max_epochs=1")
-    sketcher = Sketcher.from_checkpoint(str(folder))
+    fit("sketches", "--trainer.max_epochs=1")
+    sketcher = Sketcher.from_checkpoint(str(finished_run(system_folder)))
     messages = ask(DRAW | {"seed": 1}, sketcher)
     assert messages[-1]["how"] == "finished"
     assert len(points(messages)) > 1

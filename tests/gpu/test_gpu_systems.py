@@ -1,38 +1,52 @@
-"""Each system of the campaign's table, on a GPU: in all precisions, and gone on with."""
+"""Each system of the campaign's table, on a GPU: all commands, gone on with, and in all precisions."""
+
+import contextlib
+from functools import cache
+from pathlib import Path
 
 import pytest
-import torch
-from gpu_runs import each_system, fit, needs_gpu, run
+from conftest import run_cli
+from gpu_runs import each_system, fit, needs_gpu, words
 from systems import assert_same_run, finished_run
 
-from lightning_tasks.callbacks import CurvesPicture
+from cli import main
+from lightning_tasks.callbacks import PredictionWriter, RunCard
+from lightning_tasks.callbacks.sketch_writer import SketchWriter
 
 pytestmark = needs_gpu
 
-
-@each_system
-def test_all_commands(name, system_folder):
-    done = fit(name, "--trainer.precision=32-true", "--trainer.max_epochs=2")
-    for command in ("validate", "test", "predict"):
-        run(command, name, f"--ckpt_path={done}/checkpoints/best.ckpt")
+EXACT = "--trainer.precision=32-true", "--trainer.deterministic=true", "--trainer.max_epochs=3"
 
 
-@each_system
-@pytest.mark.parametrize("precision", ["16-mixed", "bf16-mixed"])
-def test_mixed_precision(name, precision, system_folder):
-    """A fit validates, and tests at its end."""
-    options = f"--trainer.precision={precision}", "--trainer.max_epochs=2"
-    if (name, precision) == ("by hand", "16-mixed"):
-        with pytest.raises(ValueError, match="derivatives by hand are not scaled"):
-            fit(name, *options)
-        return
-    done = fit(name, *options)
-    run("predict", name, *options, f"--ckpt_path={done}/checkpoints/best.ckpt")
+@pytest.fixture(scope="module")
+def whole(system_data, tmp_path_factory):
+    """Give the folder of a run with deterministic kernels that nothing disturbed; each is done once."""
+
+    @cache
+    def folder(name):
+        path = system_data.lay_out(tmp_path_factory.mktemp("whole") / "run")
+        with contextlib.chdir(path):
+            fit(name, *EXACT)
+        return path
+
+    return folder
 
 
 @each_system
-def test_true_bfloat16(name, system_folder):
-    fit(name, "--trainer.precision=bf16-true", "--trainer.max_epochs=2")
+def test_evaluation(name, whole, monkeypatch):
+    """Of a checkpoint, by a task that was not trained."""
+    monkeypatch.chdir(whole(name))
+    built = main(words(name), run=False)
+    ckpt = finished_run(Path.cwd()) / "checkpoints/best.ckpt"
+    built.trainer.callbacks.append(writer(built.model))
+    for command in (built.trainer.validate, built.trainer.test, built.trainer.predict):
+        command(built.model, built.datamodule, ckpt_path=ckpt, weights_only=True)
+    assert built.trainer.strategy.root_device.type == "cuda"
+
+
+def writer(task):
+    """What `predict` writes with."""
+    return SketchWriter() if hasattr(task, "reconstruct") else PredictionWriter()
 
 
 class Stop(Exception):
@@ -40,23 +54,30 @@ class Stop(Exception):
 
 
 @each_system
-def test_a_resumed_run_is_a_whole_one(name, system_data, tmp_path, monkeypatch):
-    """To the bit, with deterministic kernels, in float32."""
+def test_a_resumed_run_is_a_whole_one(name, whole, system_folder, monkeypatch):
+    """To the bit, with deterministic kernels in float32."""
 
-    def stop(picture, trainer, *rest):
+    def stop(card, trainer, *rest):
         if trainer.current_epoch == 2:
             raise Stop
 
-    options = "--trainer.precision=32-true", "--trainer.deterministic=true"
-    folders = [system_data.lay_out(tmp_path / part) for part in ("whole", "stopped")]
     with monkeypatch.context() as patch:
-        patch.chdir(folders[0])
-        fit(name, *options)
-        patch.chdir(folders[1])
-        patch.setattr(CurvesPicture, "on_train_batch_end", stop)
+        patch.setattr(RunCard, "on_train_batch_end", stop, raising=False)
         with pytest.raises(Stop):
+            run_cli("fit", *words(name, *EXACT))
+    fit(name, *EXACT, "--ckpt_path=last")
+    assert_same_run(finished_run(system_folder), finished_run(whole(name)))
+
+
+@each_system
+@pytest.mark.parametrize("precision", ["16-mixed", "bf16-mixed", "bf16-true"])
+def test_half_precision(name, precision, system_folder):
+    """A fit validates, and tests at its end."""
+    options = f"--trainer.precision={precision}", "--trainer.max_epochs=2"
+    if (name, precision) == ("by hand", "16-mixed"):
+        with pytest.raises(ValueError, match="derivatives by hand are not scaled"):
             fit(name, *options)
-        assert torch.are_deterministic_algorithms_enabled()
-    monkeypatch.chdir(folders[1])
-    fit(name, *options, "--ckpt_path=last")
-    assert_same_run(*map(finished_run, folders))
+        return
+    done = fit(name, *options)
+    done.trainer.callbacks.append(writer(done.model))
+    done.trainer.predict(done.model, done.datamodule)

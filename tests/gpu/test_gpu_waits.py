@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from gpu_runs import each_system, needs_gpu, run
+from conftest import run_cli
+from gpu_runs import each_system, needs_gpu, words
 from waits import Waits
 
-from lightning_tasks.callbacks import CurvesPicture
+from lightning_tasks.callbacks import RunCard
 
 pytestmark = needs_gpu
 
@@ -19,7 +20,7 @@ def watched(monkeypatch):
     """Waits between the ends of two batches of the second epoch, as noted, and as CUDA says on a real GPU."""
     noted = Waits()
 
-    def on_train_batch_end(picture, trainer, task, outputs, batch, index):
+    def on_train_batch_end(card, trainer, task, outputs, batch, index):
         if trainer.current_epoch == 1 and index == 2:
             noted.__enter__()
             torch.cuda.set_sync_debug_mode("warn")
@@ -29,7 +30,7 @@ def watched(monkeypatch):
             noted.ended = True
             trainer.should_stop = True
 
-    monkeypatch.setattr(CurvesPicture, "on_train_batch_end", on_train_batch_end)
+    monkeypatch.setattr(RunCard, "on_train_batch_end", on_train_batch_end, raising=False)
     yield noted
     torch.cuda.set_sync_debug_mode("default")
 
@@ -37,7 +38,7 @@ def watched(monkeypatch):
 @each_system
 def test_the_host_does_not_wait(name, watched, system_folder, recwarn):
     options = "--trainer.log_every_n_steps=100", "--trainer.max_epochs=2", "--test_after_fit=false"
-    run("fit", name, MORE_STEPS.get(name, "--data.batch_size=1"), *options)
+    run_cli("fit", *words(name, MORE_STEPS.get(name, "--data.batch_size=1"), *options))
     assert watched.ended
     said = [f"{each.filename}:{each.lineno}" for each in recwarn if "synchronizing CUDA operation" in str(each.message)]
     for waits in (watched.seen, said):

@@ -9,7 +9,8 @@ from functools import cache
 
 import pytest
 import torch
-from gpu_runs import each_system, run
+from conftest import run_cli
+from gpu_runs import each_system, words
 from torch import distributed
 
 RANK = int(os.environ.get("LOCAL_RANK", 0))
@@ -52,7 +53,7 @@ def group(request, monkeypatch):
 @pytest.mark.parametrize("sync_batchnorm", ["false", "true"])
 def test_fit(name, sync_batchnorm):
     options = "--trainer.devices=2", f"--trainer.sync_batchnorm={sync_batchnorm}", "--trainer.max_epochs=2"
-    task = run("fit", name, *options).model
+    task = run_cli("fit", *words(name, *options)).model
     assert task.trainer.world_size == 2
     for each, ours in task.named_parameters():
         theirs = ours.detach().cuda()
