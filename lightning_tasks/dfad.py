@@ -3,7 +3,7 @@
 Fang et al. 2019, "Data-Free Adversarial Distillation", https://arxiv.org/abs/1912.11006.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,9 +15,9 @@ from torch.optim import Optimizer
 from lightning_tasks.data_free import DataFreeTask
 from lightning_tasks.generator_objective import GeneratorObjective
 from lightning_tasks.image_bank import ImageBank
-from lightning_tasks.losses import AdversarialL1Loss, FeatureLoss, GeneratorLoss, SoftTargetLoss
+from lightning_tasks.losses import AdversarialL1Loss, FeatureLoss, GeneratorLoss, Hint, SoftTargetLoss
 from lightning_tasks.meta_generator import MetaGenerator
-from lightning_tasks.networks import NetworkCallable, are_parts, require_layers, with_features
+from lightning_tasks.networks import BatchCounts, NetworkCallable, are_parts, require_layers, undisturbed, with_features
 from lightning_tasks.schedules import require_periods
 from lightning_tasks.stopwatch import Stopwatch
 from lightning_tasks.turns import average_gradients, local_gradients
@@ -32,13 +32,13 @@ class Lesson(NamedTuple):
         x: Images (B, C, H, W).
         target: The teacher's logits (B, num_classes).
         places: Where in the bank the images are (B,), if they are there.
-        features: What the teacher's layers give, if a loss asks for them.
+        hint: What the teacher's layers give, if a loss asks for them.
     """
 
     x: Tensor
     target: Tensor
     places: Tensor | None = None
-    features: Mapping[str, Tensor] | None = None
+    hint: Hint | None = None
 
 
 class DFADTask(DataFreeTask):
@@ -181,6 +181,7 @@ class DFADTask(DataFreeTask):
                         f"feature_loss: {player}: with compile, layers must be parts that the network goes through one"
                         " after the other, as the blocks of a ResNet; leave compile out"
                     )
+        self._counts = BatchCounts(self.student)
         self._observe: dict[str, Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]] = {}
         self.student_steps = student_steps
         self.generator_steps = generator_steps
@@ -227,6 +228,10 @@ class DFADTask(DataFreeTask):
             for player, network in (("student", self.student), ("teacher", self.teacher.network)):
                 observe = with_features(network, self.feature_loss.layers)
                 self._observe[player] = torch.compile(observe) if self.compile_networks else observe
+            x = torch.zeros((2, *self.image_shape), device=self.device).to(self.dtype)
+            with undisturbed(self.student), self.trainer.precision_plugin.forward_context():
+                features = self._observe["student"](x)[1]
+            self._shapes = {layer: each.shape[1:] for layer, each in features.items()}
 
     def on_train_epoch_start(self) -> None:
         """Do what every task does, and start the clock."""
@@ -235,7 +240,7 @@ class DFADTask(DataFreeTask):
 
     def training_step(self, batch: int, batch_idx: int) -> None:
         """Play one round: the student's turn, then the generator's; that comes first if it makes the batch."""
-        with local_gradients(self):
+        with local_gradients(self), self._counts.together():
             self._play()
 
     def _play(self) -> None:
@@ -268,8 +273,9 @@ class DFADTask(DataFreeTask):
         if self.bank is not None:
             x = self.invent(self.inventor)[0] if made is None else made
             self.count(self.bank.add(x, self.teacher, self._noise))
-            drawn = [self.bank.draw(self.batch_size, self._noise) for _ in range(self.student_steps)]
-            lessons = [Lesson(x.to(self.dtype), target, places) for x, target, places in drawn]
+            drawn = self.bank.draw(self.student_steps * self.batch_size, self._noise)
+            parts = (each.split(self.batch_size) for each in drawn)
+            lessons = [Lesson(x.to(self.dtype), target, places) for x, target, places in zip(*parts, strict=True)]
         else:
             batches = [self.invent(self.inventor)[0] for _ in range(self.student_steps)]
             logits_t = self.teacher(torch.cat(batches))
@@ -280,22 +286,25 @@ class DFADTask(DataFreeTask):
         if self.views is None and self.feature_loss is None:
             return lessons
         return [
-            each._replace(target=target, features=features)
-            for each, (target, features) in zip(lessons, self._ask([each.x for each in lessons]), strict=True)
+            each._replace(target=target, hint=hint)
+            for each, (target, hint) in zip(lessons, self._ask([each.x for each in lessons]), strict=True)
         ]
 
-    def _ask(self, batches: list[Tensor]) -> list[tuple[Tensor, dict[str, Tensor]]]:
+    def _ask(self, batches: list[Tensor]) -> list[tuple[Tensor, Hint | None]]:
         """Give the teacher's logits of batches, and its features if a loss asks for them.
 
         A GPU takes all batches in one pass, of fewer kernels; a CPU one by one, since its caches do not hold more.
         """
-        found = []
-        for x in batches if self.device.type == "cpu" else [torch.cat(batches)]:
-            logits, features = (self.teacher(x), {}) if self.feature_loss is None else self._observe["teacher"](x)
-            parts = {name: each.split(self.batch_size) for name, each in features.items()}
-            for index, target in enumerate(logits.float().split(self.batch_size)):
-                found.append((target, {name: each[index] for name, each in parts.items()}))
-        return found
+        if self.device.type == "cpu" and len(batches) > 1:
+            return [found for x in batches for found in self._ask([x])]
+        x = torch.cat(batches)
+        hints: Sequence[Hint | None] = [None] * len(batches)
+        if self.feature_loss is None:
+            logits = self.teacher(x)
+        else:
+            logits, features = self._observe["teacher"](x)
+            hints = self.feature_loss.hints(features, self._shapes, len(batches))
+        return list(zip(logits.float().chunk(len(batches)), hints, strict=True))
 
     def _student_turn(self, optimizer: LightningOptimizer, lessons: list[Lesson]) -> None:
         """Bring the student nearer to the teacher, a step on each batch."""
@@ -314,11 +323,12 @@ class DFADTask(DataFreeTask):
 
     def _answer(self, lesson: Lesson) -> tuple[Tensor, Tensor | float]:
         """Give the student's logits, and how far its features are from the teacher's, by the weight of that."""
+        self._counts.add()
         if self.feature_loss is None:
             return self.student(lesson.x), 0.0
-        assert lesson.features is not None
+        assert lesson.hint is not None
         logits, features = self._observe["student"](lesson.x)
-        value = self.feature_loss(features, lesson.features)
+        value = self.feature_loss.distance(features, lesson.hint)
         self.track("loss_features", value, len(logits))
         return logits, self.feature_loss.weight * value
 
@@ -354,6 +364,8 @@ class DFADTask(DataFreeTask):
     def _judge(self, x: Tensor, y: Tensor | None) -> Tensor:
         """Give the generator's loss of a batch."""
         student = None if self.warms_up else self.student
+        if student is not None and self.objective.adversarial_weight > 0:
+            self._counts.add()
         loss, parts, logits_t = self.objective(x, y, self.teacher, student, self._noise)
         for name, value in parts:
             self.track(f"loss_{name}", value, len(x))

@@ -1,5 +1,7 @@
 """Random views of images: mirrored, shifted, mixed."""
 
+from functools import cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -76,10 +78,13 @@ def _each_shifted(x: Tensor, by: int, generator: torch.Generator) -> Tensor:
     batch, _, height, width = x.shape
     top, left = torch.randint(2 * by + 1, (2, batch, 1), generator=generator, device=x.device)
     images = F.pad(x, [by] * 4).permute(0, 2, 3, 1)  # channels last, where a position is one piece of memory
-    rows, columns = top + torch.arange(height, device=x.device), left + torch.arange(width, device=x.device)
-    of = torch.arange(batch, device=x.device)[:, None, None]
+    rows, columns = top + _arange(height, x.device), left + _arange(width, x.device)
+    of = _arange(batch, x.device)[:, None, None]
     found = images[of, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
     return found if x.is_contiguous(memory_format=torch.channels_last) else found.contiguous()
+
+
+_arange = cache(lambda count, device: torch.arange(count, device=device))
 
 
 def _with_box(x: Tensor, others: Tensor, share: float, decisions: torch.Generator) -> Tensor:

@@ -2,7 +2,7 @@
 
 from lightning_tasks.losses.cross_entropy import CrossEntropyLoss
 from lightning_tasks.losses.distillation import AdversarialL1Loss
-from lightning_tasks.losses.features import FeatureLoss
+from lightning_tasks.losses.features import FeatureLoss, Hint
 from lightning_tasks.losses.generator import (
     ActivationLoss,
     BatchNormStatisticsLoss,
@@ -36,6 +36,7 @@ __all__ = [
     "ExpectedSeverityLoss",
     "FeatureLoss",
     "GeneratorLoss",
+    "Hint",
     "HintonLoss",
     "Invented",
     "LatentLoss",

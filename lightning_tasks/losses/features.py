@@ -2,13 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from lightning_tasks.networks.selection import evenly
+
+
+class Hint(NamedTuple):
+    """What a student's features of a batch are compared with.
+
+    Attributes:
+        features: Of each layer (B, C, ...), in float32.
+        sizes: Their mean squares, one for each layer.
+    """
+
+    features: list[Tensor]
+    sizes: Tensor
 
 
 class FeatureLoss(nn.Module):
@@ -50,18 +62,42 @@ class FeatureLoss(nn.Module):
         Raises:
             ValueError: If the student has more channels in a layer, or other positions.
         """
-        pairs = []
+        (hint,) = self.hints(teacher, {layer: student[layer].shape[1:] for layer in self.layers})
+        return self.distance(student, hint)
+
+    def hints(self, teacher: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]], batches: int = 1) -> list[Hint]:
+        """Prepare what the student's features are compared with; of several batches at once with fewer operators.
+
+        Args:
+            teacher: Outputs (batches * B, D, ...) by the name of their layer.
+            shapes: Of one image's output in the student, (C, ...), by the name of its layer.
+            batches: How many there are, of equal size.
+
+        Returns:
+            One for each batch.
+
+        Raises:
+            ValueError: If the student has more channels in a layer, or other positions.
+        """
+        chosen = []
         for layer in self.layers:
-            ours, theirs = student[layer].float(), teacher[layer].float()
-            if ours.shape[1] > theirs.shape[1] or ours.shape[2:] != theirs.shape[2:]:
+            ours, theirs = shapes[layer], teacher[layer].detach().float()
+            if ours[0] > theirs.shape[1] or ours[1:] != theirs.shape[2:]:
                 raise ValueError(
-                    f"feature_loss: {layer} gives {tuple(ours.shape[1:])} in the student, which is no part of the"
-                    f" teacher's {tuple(theirs.shape[1:])}"
+                    f"feature_loss: {layer} gives {tuple(ours)} in the student, which is no part of the teacher's"
+                    f" {tuple(theirs.shape[1:])}"
                 )
-            if ours.shape[1] < theirs.shape[1]:
-                theirs = theirs[:, _places(ours.shape[1], theirs.shape[1], theirs.device)]
-            pairs.append((ours, theirs.detach()))
-        return _Distance.apply(*(each for group in zip(*pairs, strict=True) for each in group))
+            if ours[0] < theirs.shape[1]:
+                theirs = theirs[:, _places(ours[0], theirs.shape[1], theirs.device)]
+            chosen.append(theirs)
+        squares = [each.unflatten(0, (batches, -1)) for each in torch._foreach_mul(chosen, chosen)]
+        sizes = torch.stack([each.mean(dim=[*range(1, each.ndim)]) for each in squares], dim=1).clamp_(min=1e-6)
+        parts = zip(*(each.chunk(batches) for each in chosen), strict=True)
+        return [Hint(list(features), size) for features, size in zip(parts, sizes.unbind(), strict=True)]
+
+    def distance(self, student: Mapping[str, Tensor], hint: Hint) -> Tensor:
+        """Compute the loss of a student's outputs (B, C, ...) by the name of their layer; a scalar in float32."""
+        return _Distance.apply(hint, *(student[layer].float() for layer in self.layers))
 
 
 _places = cache(lambda size, of, device: evenly(size, of).to(device))  # a copy in each step would wait for a GPU
@@ -71,16 +107,12 @@ class _Distance(torch.autograd.Function):
     """The mean of |f_s - f_t|^2 / |f_t|^2 over layers, with few operators for many of them."""
 
     @staticmethod
-    def forward(ctx: Any, *features: Tensor) -> Tensor:
-        count = len(features) // 2
-        ours, theirs = list(features[:count]), list(features[count:])
-        differences = torch._foreach_sub(ours, theirs)
-        errors, sizes = (
-            torch.stack([each.mean() for each in torch._foreach_mul(group, group)]) for group in (differences, theirs)
-        )
-        sizes.clamp_(min=1e-6)
-        ctx.save_for_backward(sizes, *differences)
-        return (errors / sizes).mean()
+    def forward(ctx: Any, hint: Hint, *ours: Tensor) -> Tensor:
+        differences = torch._foreach_sub(ours, hint.features)
+        counts = [float(each.numel()) for each in ours]
+        errors = torch.stack(torch._foreach_div(torch._foreach_pow(torch._foreach_norm(differences), 2), counts))
+        ctx.save_for_backward(hint.sizes, *differences)
+        return (errors / hint.sizes).mean()
 
     @staticmethod
     @once_differentiable
@@ -88,4 +120,4 @@ class _Distance(torch.autograd.Function):
         sizes, *differences = ctx.saved_tensors
         slopes = 2 * (gradient / len(sizes)) / sizes
         scaled = torch._foreach_div(slopes.unbind(), [float(each.numel()) for each in differences])
-        return *torch._foreach_mul(differences, scaled), *[None] * len(differences)
+        return None, *torch._foreach_mul(differences, scaled)

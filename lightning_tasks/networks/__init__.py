@@ -10,6 +10,7 @@ from lightning_tasks.networks.base import (
     count_parameters,
     cut_into_layers,
 )
+from lightning_tasks.networks.batch_counts import BatchCounts
 from lightning_tasks.networks.cnn import CNN
 from lightning_tasks.networks.features import are_parts, recorded, require_layers, with_features
 from lightning_tasks.networks.file import NetworkFile
@@ -31,6 +32,7 @@ __all__ = [
     "CNN",
     "FACTS",
     "MLP",
+    "BatchCounts",
     "Generator",
     "GeneratorCallable",
     "ImageGenerator",

@@ -6,9 +6,10 @@ Weights have torchvision's names, which public CIFAR networks share: their state
 from typing import Literal
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lightning_tasks.networks.base import ImageNetwork, ImageShape
-from lightning_tasks.networks.layers import require_probability
+from lightning_tasks.networks.layers import GlobalAveragePool, require_probability
 from lightning_tasks.networks.small_maps import SmallMapConv2d
 
 # Basic blocks of each stage. 18 and 34 are in table 1 of the paper, 10 is their one-block-a-stage version for small
@@ -54,8 +55,8 @@ class BasicBlock(nn.Module):
         self.downsample = nn.Sequential()
         self.stride = stride
         if stride != 1 or in_channels != out_channels:
-            # Its stride is that of a slice: oneDNN's gradient of a strided 1 x 1 convolution of few channels writes
-            # beyond its memory on CPUs without AVX-512, https://github.com/uxlfoundation/oneDNN/issues/6035.
+            # Its stride is that of a pooling of single values: oneDNN's gradient of a strided 1 x 1 convolution of few
+            # channels writes beyond its memory on CPUs without AVX-512, https://github.com/uxlfoundation/oneDNN/issues/6035.
             self.downsample.append(nn.Conv2d(in_channels, out_channels, 1, bias=False))
             self.downsample.append(nn.BatchNorm2d(out_channels))
         self.dropout = nn.Dropout(dropout)
@@ -64,7 +65,7 @@ class BasicBlock(nn.Module):
         """Map (B, in_channels, H, W) to (B, out_channels, H / stride, W / stride)."""
         out = self.dropout(self.relu1(self.bn1(self.conv1(x))))
         out = self.bn2(self.conv2(out))
-        kept = x if self.stride == 1 else x[:, :, :: self.stride, :: self.stride]
+        kept = x if self.stride == 1 else F.avg_pool2d(x, 1, self.stride)
         return self.dropout(self.relu2(out + self.downsample(kept)))
 
 
@@ -123,8 +124,7 @@ class ResNet(ImageNetwork):
                 blocks.append(BasicBlock(channels, width * 2**stage, stride, dropout, stem == "imagenet"))
                 channels = width * 2**stage
             self.add_module(name, blocks)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten()
+        self.avgpool = GlobalAveragePool()
         self.fc = nn.Linear(channels, num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -135,10 +135,10 @@ class ResNet(ImageNetwork):
         x = self.maxpool(self.relu(self.bn1(self.conv1(self.enlarge(x)))))
         for name in self._stages:
             x = self.get_submodule(name)(x)
-        return self.fc(self.flatten(self.avgpool(x)))
+        return self.fc(self.avgpool(x))
 
     def parts(self) -> list[nn.Module]:
         """Give stem, blocks and head in order."""
         blocks = [block for name in self._stages for block in self.get_submodule(name).children()]
         stem = [self.enlarge, self.conv1, self.bn1, self.relu, self.maxpool]
-        return [*stem, *blocks, self.avgpool, self.flatten, self.fc]
+        return [*stem, *blocks, self.avgpool, self.fc]
