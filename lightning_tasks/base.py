@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -49,6 +50,7 @@ class BaseTask(pl.LightningModule):
         self.channels_last = channels_last
         self.run_facts: dict[str, Any] = {}
         self.seed = run_seed()
+        self._tracked: dict[str, list[tuple[Tensor, int]]] = {}
         self._loss_sums: dict[str, Tensor] = {}
         self._loss_counts: dict[str, int] = {}
 
@@ -169,6 +171,7 @@ class BaseTask(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Seed everything random inside the epoch (dropout, augmentation) and start the means anew."""
         torch.manual_seed(self.epoch_seed(self.data_epoch))
+        self._tracked.clear()
         self._loss_sums.clear()
         self._loss_counts.clear()
 
@@ -182,9 +185,20 @@ class BaseTask(pl.LightningModule):
             mean: Over the batch, a scalar.
             count: Number of samples in the batch.
         """
-        total = mean.detach().float() * count
-        self._loss_sums[name] = self._loss_sums[name] + total if name in self._loss_sums else total
-        self._loss_counts[name] = self._loss_counts.get(name, 0) + count
+        self._tracked.setdefault(name, []).append((mean.detach().float(), count))
+
+    def _add_tracked(self) -> None:
+        """Add what was tracked in a batch to the sums, those of different names in one operator."""
+        for each in zip_longest(*self._tracked.values()):
+            found = {name: pair for name, pair in zip(self._tracked, each, strict=True) if pair is not None}
+            means, counts = zip(*found.values(), strict=True)
+            for name, mean, count in zip(found, means, counts, strict=True):
+                if name not in self._loss_sums:
+                    self._loss_sums[name] = torch.zeros_like(mean)
+                self._loss_counts[name] = self._loss_counts.get(name, 0) + count
+            totals = torch._foreach_mul(means, [float(count) for count in counts])
+            torch._foreach_add_([self._loss_sums[name] for name in found], totals)
+        self._tracked.clear()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Show the running means, and stop a diverged run before it can overwrite a good checkpoint.
@@ -195,6 +209,7 @@ class BaseTask(pl.LightningModule):
         Raises:
             FloatingPointError: If a tracked loss or a weight is not finite.
         """
+        self._add_tracked()
         last = self.trainer.is_last_batch
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if not last and (every == 0 or (batch_idx + 1) % every):

@@ -308,24 +308,32 @@ class DFADTask(DataFreeTask):
 
     def _student_turn(self, optimizer: LightningOptimizer, lessons: list[Lesson]) -> None:
         """Bring the student nearer to the teacher, a step on each batch."""
+        answers = []
         for lesson in lessons:
             target = lesson.target
             logits, feature_loss = self._answer(lesson)
-            loss = self.l1_weight * self.loss(logits, target) + feature_loss
+            loss = self.loss(logits, target)
+            if self.l1_weight != 1:
+                loss = self.l1_weight * loss
+            if feature_loss is not None:
+                loss = loss + feature_loss
             if self.soft_loss is not None:
                 soft = self.soft_loss(logits, target, target.argmax(dim=1))
                 self.track("loss_soft", soft, len(target))
                 loss = loss + soft
             self._step(self.student, optimizer, loss)
             self.track("loss_student", loss, len(target))
-            if self.bank is not None and lesson.places is not None:
-                self.bank.rate(lesson.places, (logits.detach().float() - target).abs().mean(dim=1))
+            answers.append(logits.detach())
+        if self.bank is not None:
+            places = torch.cat([each.places for each in lessons if each.places is not None])
+            targets = torch.cat([each.target for each in lessons])
+            self.bank.rate(places, (torch.cat(answers).float() - targets).abs().mean(dim=1))
 
-    def _answer(self, lesson: Lesson) -> tuple[Tensor, Tensor | float]:
+    def _answer(self, lesson: Lesson) -> tuple[Tensor, Tensor | None]:
         """Give the student's logits, and how far its features are from the teacher's, by the weight of that."""
         self._counts.add()
         if self.feature_loss is None:
-            return self.student(lesson.x), 0.0
+            return self.student(lesson.x), None
         assert lesson.hint is not None
         logits, features = self._observe["student"](lesson.x)
         value = self.feature_loss.distance(features, lesson.hint)
