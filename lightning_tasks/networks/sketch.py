@@ -165,9 +165,14 @@ class SketchNetwork(nn.Module):
         word = self._word_element(batch.words)
         zeros = word.new_zeros(*batch.pens.shape, self.embedding.embedding_dim)
         sequence = torch.cat([word, torch.cat([zeros, as_vectors(batch.offsets, batch.pens).to(word)], dim=-1)], dim=1)
-        packed = pack_padded_sequence(sequence, batch.lengths + 1, batch_first=True, enforce_sorted=False)
+        # Sorted here, as packing does it, on both sides: packing would wait to bring the order from one to the other.
+        lengths = batch.lengths.cpu().sort(descending=True).values + 1  # DDP may have moved them
+        order = batch.mask.sum(dim=1).sort(descending=True).indices
+        packed = pack_padded_sequence(sequence.index_select(0, order), lengths, batch_first=True)
         outputs, (state, _) = self.encoder(packed)
         values, _ = pad_packed_sequence(outputs, batch_first=True, total_length=sequence.shape[1])
+        back = order.argsort()
+        values, state = values.index_select(0, back), state.index_select(1, back)
         mean, log_variance = self.latent(torch.cat([state[-2], state[-1]], dim=-1)).float().chunk(2, dim=-1)
         mask = F.pad(batch.mask, (1, 0), value=True)
         return self._memory(values, mask), Latent(mean, log_variance.clamp(-10.0, 10.0))
