@@ -3,7 +3,7 @@
 Fang et al. 2019, "Data-Free Adversarial Distillation", https://arxiv.org/abs/1912.11006.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +17,7 @@ from lightning_tasks.generator_objective import GeneratorObjective
 from lightning_tasks.image_bank import ImageBank
 from lightning_tasks.losses import AdversarialL1Loss, FeatureLoss, GeneratorLoss, Hint, SoftTargetLoss
 from lightning_tasks.meta_generator import MetaGenerator
-from lightning_tasks.networks import BatchCounts, NetworkCallable, are_parts, require_layers, undisturbed, with_features
+from lightning_tasks.networks import BatchCounts, NetworkCallable, WithFeatures, are_parts, require_layers, undisturbed
 from lightning_tasks.schedules import require_periods
 from lightning_tasks.stopwatch import Stopwatch
 from lightning_tasks.turns import average_gradients, local_gradients
@@ -182,7 +182,7 @@ class DFADTask(DataFreeTask):
                         " after the other, as the blocks of a ResNet; leave compile out"
                     )
         self._counts = BatchCounts(self.student)
-        self._observe: dict[str, Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]] = {}
+        self._observe: dict[str, WithFeatures] = {}
         self.student_steps = student_steps
         self.generator_steps = generator_steps
         self.warm_up_epochs = warm_up_epochs
@@ -226,8 +226,9 @@ class DFADTask(DataFreeTask):
             self.bank.require_room(self.image_shape, self.num_classes, self.device)
         if self.feature_loss is not None:
             for player, network in (("student", self.student), ("teacher", self.teacher.network)):
-                observe = with_features(network, self.feature_loss.layers)
-                self._observe[player] = torch.compile(observe) if self.compile_networks else observe
+                self._observe[player] = WithFeatures(network, self.feature_loss.layers)
+                if self.compile_networks:
+                    self._observe[player].compile()
             x = torch.zeros((2, *self.image_shape), device=self.device).to(self.dtype)
             with undisturbed(self.student), self.trainer.precision_plugin.forward_context():
                 features = self._observe["student"](x)[1]

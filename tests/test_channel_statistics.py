@@ -38,3 +38,13 @@ def test_double_precision_stays_so_and_its_gradient_is_that_of_differences() -> 
     x = torch.randn(3, 4, 2, 5, dtype=torch.float64, requires_grad=True)
     assert channel_statistics(x)[1].dtype == torch.float64
     assert torch.autograd.gradcheck(channel_statistics, (x,))
+
+
+def test_layers_stand_one_after_the_other_with_their_own_numbers_of_values() -> None:
+    shapes = (3, 4, 2, 5), (6, 2), (2, 3, 7)
+    layers = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    found = channel_statistics(*layers)
+    alone = [channel_statistics(each) for each in layers]
+    for both, parts in zip(found, zip(*alone, strict=True), strict=True):
+        assert torch.equal(both, torch.cat(parts))
+    assert torch.autograd.gradcheck(channel_statistics, layers)

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightning_tasks import FeatureLoss, HintonLoss, ImageBank, ResNet, WideResNet
-from lightning_tasks.networks import evenly, recorded, require_layers, select_weights
+from lightning_tasks.networks import WithFeatures, build_network, evenly, recorded, require_layers, select_weights
 
 BLOCKS = ["layer1.0", "layer3.0"]
 
@@ -69,6 +69,63 @@ def test_a_network_that_hides_its_further_channels_is_found_again():
 def test_what_is_no_part_is_refused(small, message):
     with pytest.raises(ValueError, match=message):
         select_weights(small, ResNet(10, (1, 16, 16), depth=10, width=4))
+
+
+def features(seed, batch, channels):
+    torch.manual_seed(seed)
+    return {"a": torch.randn(batch, channels, 3, 3), "b": torch.randn(batch, 2 * channels)}
+
+
+def plainly(student, teacher):
+    distances = [
+        (student[name] - teacher[name][:, ::2]).square().mean() / teacher[name][:, ::2].square().mean()
+        for name in ("a", "b")
+    ]
+    return sum(distances) / 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_loss_and_its_gradient_are_those_of_the_plain_way(dtype):
+    ours = {name: value.to(dtype).requires_grad_() for name, value in features(1, 4, 3).items()}
+    copies = {name: value.detach().clone().requires_grad_() for name, value in ours.items()}
+    theirs = {name: value.to(dtype) for name, value in features(2, 4, 6).items()}
+    loss = FeatureLoss(["a", "b"])(ours, theirs)
+    expected = plainly({k: v.float() for k, v in copies.items()}, {k: v.float() for k, v in theirs.items()})
+    torch.testing.assert_close(loss, expected)
+    (3 * loss).backward()
+    (3 * expected).backward()
+    for name, value in ours.items():
+        torch.testing.assert_close(value.grad, copies[name].grad)
+
+
+def test_hints_of_several_batches_are_those_of_each():
+    loss, theirs, shapes = FeatureLoss(["a", "b"]), features(1, 6, 4), {"a": (2, 3, 3), "b": (4,)}
+    together = loss.hints(theirs, shapes, batches=3)
+    for number, hint in enumerate(together):
+        (alone,) = loss.hints({name: value[2 * number :][:2] for name, value in theirs.items()}, shapes)
+        torch.testing.assert_close(hint.sizes, alone.sizes)
+        assert all(torch.equal(a, b) for a, b in zip(hint.features, alone.features, strict=True))
+
+
+@pytest.mark.parametrize("network", [ResNet, lambda *shape: build_network(sequence, *shape)], ids=["ResNet", "own"])
+def test_a_compiled_network_gives_its_features_too(network):
+    torch.manual_seed(1)
+    made = network(10, (1, 16, 16)).eval()
+    layers = ["layer1.0", "layer3.1"] if isinstance(made, ResNet) else ["0", "2"]
+    plain, compiled = (WithFeatures(made, layers) for _ in range(2))
+    compiled.compile(backend="eager", fullgraph=True)
+    x = torch.randn(2, 1, 16, 16)
+    logits, outputs = plain(x)
+    found, given = compiled(x)
+    assert torch.equal(logits, made(x))
+    torch.testing.assert_close(found, logits)
+    assert list(given) == list(outputs) == layers
+    for name in layers:
+        torch.testing.assert_close(given[name], outputs[name])
+
+
+def sequence(num_classes, image_shape):
+    return nn.Sequential(nn.Conv2d(image_shape[0], 3, 3), nn.Flatten(), nn.LazyLinear(num_classes))
 
 
 def test_a_student_starts_as_a_part_of_its_teacher_and_goes_on_as_it_was_left(teacher_ckpt, tmp_path):

@@ -30,7 +30,7 @@ def test_layers_hold_what_follows_them():
     assert found == [
         ["Identity", "Conv2d", "BatchNorm2d", "ReLU", "Identity"],
         *[["BasicBlock"]] * 3,
-        ["BasicBlock", "AdaptiveAvgPool2d", "Flatten"],
+        ["BasicBlock", "GlobalAveragePool"],
         ["Linear"],
     ]
     mlp = cut_into_layers(MLP(10, SHAPE, (4, 3), normalisation="batch"))

@@ -137,7 +137,7 @@ class TestTask:
             return shown[-1]
 
         task.views = view
-        task.student.register_forward_pre_hook(lambda _, inputs: students.append(inputs[0]))
+        task.student.register_forward_pre_hook(lambda net, inputs: students.extend(inputs if net.training else ()))
         task.loss.forward = lambda ours, theirs: (targets.append(theirs.detach()), compare(ours, theirs))[1]
         soft = task.soft_loss.forward
         task.soft_loss.forward = lambda ours, theirs, y: (softened.append(theirs.detach()), soft(ours, theirs, y))[1]

@@ -12,7 +12,7 @@ from lightning_tasks.networks.base import (
 )
 from lightning_tasks.networks.batch_counts import BatchCounts
 from lightning_tasks.networks.cnn import CNN
-from lightning_tasks.networks.features import are_parts, recorded, require_layers, with_features
+from lightning_tasks.networks.features import WithFeatures, are_parts, recorded, require_layers
 from lightning_tasks.networks.file import NetworkFile
 from lightning_tasks.networks.folding import fold_batchnorm
 from lightning_tasks.networks.generator import ImageGenerator
@@ -50,6 +50,7 @@ __all__ = [
     "SketchNetworkCallable",
     "StridedCNN",
     "WideResNet",
+    "WithFeatures",
     "are_parts",
     "build_network",
     "count_multiply_adds",
@@ -62,5 +63,4 @@ __all__ = [
     "require_layers",
     "select_weights",
     "undisturbed",
-    "with_features",
 ]

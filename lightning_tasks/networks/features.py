@@ -1,9 +1,10 @@
 """What the layers of a network give, beside its answer."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 
+import torch
 from torch import Tensor, nn
 
 from lightning_tasks.networks.base import ImageNetwork
@@ -22,31 +23,33 @@ def require_layers(layers: Sequence[str], known: Sequence[str]) -> None:
             raise ValueError(f"no layer {name!r} in the network; known are {', '.join(named)}{more}")
 
 
-def with_features(network: ImageNetwork, layers: Sequence[str]) -> Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]:
-    """Make a function that maps images to logits, and gives what layers give on the way.
+class WithFeatures(nn.Module):
+    """A network that also gives what layers give on the way.
+
+    torch.compile follows it part by part, since a compiled network calls no hooks that were added later.
 
     Args:
         network: The network.
-        layers: Keys of the `named_modules` of its `inner`. Where all are among its `parts`, torch.compile can follow.
+        layers: Keys of the `named_modules` of its `inner`; compiled, they must be among its parts, see `are_parts`.
     """
-    if not are_parts(network, layers):
 
-        def with_hooks(x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            with recorded(network.inner, layers) as outputs:
-                return network(x), outputs
+    def __init__(self, network: ImageNetwork, layers: Sequence[str]) -> None:
+        super().__init__()
+        self.network = network
+        self._layers = layers
+        self._parts = _named_parts(network)
 
-        return with_hooks
-    parts = _named_parts(network)
-
-    def by_parts(x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Map images (B, C, H, W) to logits (B, num_classes), and to the layers' outputs by name."""
+        if not torch.compiler.is_compiling():
+            with recorded(self.network.inner, self._layers) as outputs:
+                return self.network(x), outputs
         outputs = {}
-        for name, part in parts:
+        for name, part in self._parts:
             x = part(x)
-            if name in layers:
+            if name in self._layers:
                 outputs[name] = x
         return x, outputs
-
-    return by_parts
 
 
 def are_parts(network: ImageNetwork, layers: Sequence[str]) -> bool:
