@@ -44,7 +44,7 @@ from runs.folders import (
     run_folder,
 )
 from runs.logger import log_card, place_run
-from runs.precision import usable_precision
+from runs.precision import fast_kernels, usable_precision
 from runs.profiler import NoProfiler
 from runs.quiet import silence_harmless_messages
 from runs.ranks import OneRun, limit_waits
@@ -195,6 +195,7 @@ class TaskCLI(LightningCLI):
         plugins = [*(config.trainer.plugins or []), AtomicCheckpointIO()]
         plugins += slurm_plugins(plugins)
         kwargs["precision"] = usable_precision(config.trainer)
+        kwargs["benchmark"] = fast_kernels(config.trainer)
         kwargs["profiler"] = config.trainer.profiler or NoProfiler()
         kwargs["enable_model_summary"] = any(isinstance(each, ModelSummary) for each in callbacks)  # else it is ours
         trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **self.place, **kwargs)

@@ -153,6 +153,8 @@ class ClassificationTask(ImageTask):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimizer, and the schedule under the name `lr`."""
+        if self.frozen:
+            self.frozen.find(self.network)
         self._precompute()  # after weights are restored, and before a schedule's length asks for the loaders
         optimizer = self.optimizer(groups_by_depth(self.network) if self.layer_decay < 1 else self._trained())
         if self.scheduler is None:

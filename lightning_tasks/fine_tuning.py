@@ -37,15 +37,20 @@ class FrozenStart:
                 f"trained_layers must be 1 to {len(found)}, the layers of this {type(network).__name__}, got"
                 f" {trained_layers}"
             )
-        cut = len(found) - trained_layers
-        self.start = nn.Sequential(*(part for layer in found[:cut] for part in layer)).requires_grad_(False)
         self._trained_layers = trained_layers
-        self.end = self.end_of(network)
+        self.find(network)
+        self.start.requires_grad_(False)
         counts = count_parameters(network, trained_only=True), count_parameters(network)
         rank_zero_info(
             f"fine-tuning: the last {trained_layers} of {len(found)} layers are trained, {counts[0]:,} of {counts[1]:,}"
             " parameters (a layer is a convolution, a block or a linear layer, with the normalisation after it)"
         )
+
+    def find(self, network: ImageNetwork) -> None:
+        """Find the layers of the network as they are now: `sync_batchnorm` replaces some when training begins."""
+        start = cut_into_layers(network)[: -self._trained_layers]
+        self.start = nn.Sequential(*(part for layer in start for part in layer))
+        self.end = self.end_of(network)
 
     def end_of(self, network: ImageNetwork) -> nn.Sequential:
         """Give the layers of a copy of the network that are trained in the network."""

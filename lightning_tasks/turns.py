@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.strategies import ParallelStrategy
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 
 def local_gradients(task: LightningModule) -> AbstractContextManager[None]:
@@ -34,4 +34,4 @@ def copy_buffers(task: LightningModule) -> None:
     """Give all devices rank 0's buffers, which a checkpoint saves: each has BatchNorm statistics of its own images."""
     if task.trainer.world_size > 1:
         for buffer in task.buffers():
-            buffer.copy_(task.trainer.strategy.all_gather(buffer)[0])
+            distributed.broadcast(buffer, 0)

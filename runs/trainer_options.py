@@ -80,6 +80,11 @@ def on_cpu(options: Any) -> bool:
     return options.accelerator == "cpu" or (options.accelerator == "auto" and not torch.accelerator.is_available())
 
 
+def on_cuda(options: Any) -> bool:
+    """Say whether the trainer will use a CUDA GPU."""
+    return options.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
 def _require_hardware(options: Any) -> None:
     if options.num_nodes > 1 and not any(name in os.environ for name in LAUNCHERS):
         raise ValueError(

@@ -30,8 +30,12 @@ def clean_state(monkeypatch, tmp_path):
         monkeypatch.delenv(name)
     urllib.request.install_opener(None)  # else the first one, with the proxies of its time, serves all tests
     state = torch.get_rng_state()
+    kernels = torch.backends.cudnn.benchmark, torch.get_float32_matmul_precision()
     yield
     torch.set_rng_state(state)
+    torch.backends.cudnn.benchmark = kernels[0]
+    torch.set_float32_matmul_precision(kernels[1])
+    torch.use_deterministic_algorithms(False)
     for name in [name for name in os.environ if name.startswith("PL_")]:
         os.environ.pop(name)
 
@@ -320,3 +324,19 @@ def systems(children, teacher_ckpt, tmp_path_factory):
     from systems import Systems
 
     return Systems(children, teacher_ckpt, tmp_path_factory.mktemp("systems"))
+
+
+@pytest.fixture(scope="session")
+def system_data(teacher_ckpt, tmp_path_factory):
+    """Data and teacher of the campaign's systems, made once."""
+    from systems import Systems
+
+    return Systems(None, teacher_ckpt, tmp_path_factory.mktemp("systems"))
+
+
+@pytest.fixture
+def system_folder(system_data, tmp_path, monkeypatch):
+    """The current folder, with data and teacher of the campaign's systems."""
+    folder = system_data.lay_out(tmp_path / "systems")
+    monkeypatch.chdir(folder)
+    return folder

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from test_kd import TINY_KD
 from test_pictures import NAMES, spy
 from test_tree_drawing import require_readable
 
+from datamodules.tensors import TensorImages
 from lightning_tasks.callbacks import comparison
 from lightning_tasks.callbacks.comparison import agreement_counts, draw_agreement
 
@@ -75,6 +77,21 @@ def test_those_come_first_of_which_the_right_network_is_surest(monkeypatch):
         pytest.approx([0.4, 0.95]),
     ]
     assert "66.7% here, 50.0% in there; both right: 1 of 6" in title
+
+
+def test_a_direction_without_changes_is_left_out(monkeypatch):
+    picture = comparison.ChangesPicture("there", 2)
+    picture.labels = picture.predicted = torch.tensor([0, 1])
+    picture.other_predicted = torch.tensor([0, 0])
+    picture.confidence = picture.other_confidence = torch.ones(2)
+    drawn = spy(monkeypatch, comparison, "draw_bands")
+    monkeypatch.setattr(comparison, "save_figure", lambda *_: None)
+    images = TensorImages(torch.zeros(2, 1, 1, 1, dtype=torch.uint8), picture.labels)
+    data = SimpleNamespace(class_names=NAMES, test_set=images)
+    picture.draw(SimpleNamespace(datamodule=data))
+    assert [[name for name, *_ in bands] for bands, _ in drawn] == [
+        ["right here, wrong there (below: its answer): 1 of 1"]
+    ]
 
 
 def test_agreement_by_hand():

@@ -26,7 +26,7 @@ from test_pictures import compile_eagerly
 from datamodules import DigitsDataModule
 from lightning_tasks import MLP, ClassificationTask
 from lightning_tasks.callbacks import LearningRateRange
-from runs.precision import usable_precision
+from runs.precision import fast_kernels, usable_precision
 
 TEACHER = ["fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2"]
 DFAD = ["fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1"]
@@ -289,6 +289,49 @@ def test_bfloat16_is_not_emulated(monkeypatch, recwarn, capability, used):
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     assert usable_precision(SimpleNamespace(precision="bf16-mixed", accelerator="auto")) == "bf16-mixed"
     assert usable_precision(SimpleNamespace(precision="16-mixed", accelerator="cpu")) == "16-mixed"
+
+
+class TestGPU:
+    """Of any generation; there is none."""
+
+    @pytest.fixture
+    def options(self, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+        options = {"accelerator": "auto", "precision": "32-true", "benchmark": None, "deterministic": None}
+        return lambda **changed: SimpleNamespace(**options | changed)
+
+    @pytest.mark.parametrize(
+        ("asked", "used"), [("bf16-mixed", "16-mixed"), ("bf16-true", "32-true"), ("16-true", "16-true")]
+    )
+    def test_bfloat16_is_not_emulated(self, monkeypatch, recwarn, options, asked, used):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
+        assert usable_precision(options(precision=asked)) == used
+        assert len(recwarn) == (used != asked)
+        assert all(
+            f"this GPU has no bfloat16; {used} takes the place of {asked}" in str(each.message) for each in recwarn
+        )
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+        assert usable_precision(options(precision=asked)) == asked
+
+    def test_a_bfloat16_gpu_is_not_asked_by_a_run_on_the_cpu(self, monkeypatch, options):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+        assert usable_precision(options(precision="bf16-mixed", accelerator="cpu")) == "bf16-mixed"
+
+    def test_fast_kernels(self, options):
+        """Not in a deterministic run; a choice of the user's stands; a run on the CPU changes nothing."""
+
+        def chosen(**changed):
+            benchmark = fast_kernels(options(**changed))
+            return benchmark, torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
+        assert chosen(accelerator="cpu")[:2] == (None, "highest")
+        assert chosen() == (True, "high", True)
+        assert chosen(benchmark=False) == (False, "high", True)
+        assert chosen(accelerator="cpu", benchmark=True)[0] is True
+        assert chosen(deterministic=True) == (False, "highest", False)
+        assert chosen(deterministic="warn") == (False, "highest", False)
+        torch.backends.cudnn.allow_tf32 = True
 
 
 class TestLearningRateRange:

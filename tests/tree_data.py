@@ -31,8 +31,10 @@ class TreeData(ImageDataModule):
     mean = (0.0,)
     std = (1.0,)
 
-    def __init__(self, groups=GROUPS, **options):
-        super().__init__(batch_size=8, eval_batch_size=3, **options)  # 3, 3 and 2: a mean of means would be wrong
+    def __init__(self, groups=GROUPS, batch_size=8, **options):
+        super().__init__(
+            batch_size=batch_size, eval_batch_size=3, **options
+        )  # 3, 3 and 2: a mean of means would be wrong
         self.groups = groups
 
     @property

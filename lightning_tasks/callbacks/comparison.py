@@ -138,7 +138,8 @@ class ChangesPicture(ComparisonPicture):
         first = indices[order[indices].argsort(descending=True, stable=True)][: self.num_images].tolist()
         names = data.class_names
         answers = [(names[self.labels[i]], names[predicted[i]], confidence[i].item()) for i in first]
-        return len(indices), data.test_set.__getitems__(first)[0], answers
+        images = data.test_set.__getitems__(first)[0] if first else torch.empty(0)
+        return len(indices), images, answers
 
 
 def agreement_counts(predicted: Tensor, taught: Tensor, labels: Tensor) -> Tensor:

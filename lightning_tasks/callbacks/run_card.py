@@ -118,6 +118,7 @@ class RunCard(Callback):
             "multiply_adds": self.multiply_adds,
             "device": device_name(trainer),
             "precision": str(trainer.precision),
+            **(kernels() if on_cuda(trainer) else {}),
             "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
             "commit": " then ".join(dict.fromkeys(map(str, self.commits))),
             "command": self.command,
@@ -201,6 +202,14 @@ def limits_of(trainer: Trainer) -> dict[str, float]:
 def on_cuda(trainer: Trainer) -> bool:
     """Say whether the run uses a CUDA GPU, which is not the same as whether there is one."""
     return trainer.strategy.root_device.type == "cuda"
+
+
+def kernels() -> dict[str, bool]:
+    """Say which of the fast kernels of a GPU are used, see runs.precision.fast_kernels."""
+    return {
+        "tf32": torch.get_float32_matmul_precision() != "highest",
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+    }
 
 
 def peak_memory_mb(trainer: Trainer) -> float:

@@ -100,7 +100,7 @@ def _name(value):
 
 def assert_same_run(ours, theirs):
     for name in ("last", "best"):
-        pair = [torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True) for run in (ours, theirs)]
+        pair = [torch.load(run / f"checkpoints/{name}.ckpt", "cpu", weights_only=True) for run in (ours, theirs)]
         assert differences(*pair) == []
     pair = [json.loads((run / "run.json").read_text()) for run in (ours, theirs)]
     assert differences(*pair) == []
