@@ -142,14 +142,13 @@ def make_trainer(*callbacks, **options):
     import pytorch_lightning as pl
 
     return pl.Trainer(
-        accelerator="cpu",
         devices=1,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         callbacks=list(callbacks),
-        **{"max_epochs": 1, "limit_val_batches": 0, **options},
+        **{"accelerator": "cpu", "max_epochs": 1, "limit_val_batches": 0, **options},
     )
 
 
