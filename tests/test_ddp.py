@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import ROOT, TINY_BY_HAND, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_cli
 
-from lightning_tasks import DFADTask
+from lightning_tasks import ByHandTask, DFADTask
 from runs.errors import describe
 
 pytestmark = pytest.mark.ddp
@@ -38,14 +38,17 @@ def spy_step(self, batch, batch_idx):
     seen["steps"] += 1
     return step(self, batch, batch_idx)
 
+def spy_end(self):
+    # Before the test, for which all ranks read the weights of one checkpoint.
+    seen["weights"] = {{name: p.double().sum().item() for name, p in self.named_parameters()}}
+
 if {same_noise}:
     lightning_tasks.DFADTask.epoch_seed = lambda self, epoch: self.seed + epoch
 lightning_tasks.DFADTask.invent = spy_invent
 lightning_tasks.{task}.training_step = spy_step
+lightning_tasks.{task}.on_train_end = spy_end
 run = cli.main(sys.argv[1:])
 task = run.trainer.lightning_module
-weights = {{name: p.double().sum().item() for name, p in task.named_parameters()}}
-seen["weights"] = {{name: value for name, value in weights.items() if not name.startswith("teacher")}}
 metrics = {{name: value.item() for name, value in run.trainer.callback_metrics.items()}}
 seen["metrics"] = {{name: value for name, value in metrics.items() if name.startswith("test/")}}
 if hasattr(task, "fake_class_counts"):
@@ -66,6 +69,15 @@ def run_two(task, *words, same_noise=False):
     )
     assert done.returncode == 0, done.stderr
     return [json.loads(Path(f"{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def run_alone(task, monkeypatch, *words):
+    """Give the sums of weights at the end of training, as the spy does."""
+    sums = {}
+    keep = lambda self: sums.update({name: p.double().sum().item() for name, p in self.named_parameters()})  # noqa: E731
+    monkeypatch.setattr(task, "on_train_end", keep)
+    run_cli("fit", *words)
+    return sums
 
 
 def test_distillation(teacher_ckpt):
@@ -121,9 +133,8 @@ def test_equal_images_on_two_devices_teach_what_they_teach_on_one(options, teach
     words += ["--model.ema_decay=0.5", "--model.generator_ema_decay=0.5", *options]
     ranks = run_two("DFADTask", *words, *TWO, "--experiment=two", same_noise=True)
     monkeypatch.setattr(DFADTask, "epoch_seed", lambda self, epoch: self.seed + epoch)
-    alone = run_cli("fit", *words, "--experiment=one").trainer.lightning_module
-    weights = {name: each.double().sum().item() for name, each in alone.named_parameters()}
-    assert ranks[0]["weights"] == ranks[1]["weights"] == weights
+    alone = run_alone(DFADTask, monkeypatch, *words, "--experiment=one")
+    assert ranks[0]["weights"] == ranks[1]["weights"] == alone
 
 
 def test_classifier_shares_an_epoch_and_tests_every_sample_alike():
@@ -160,15 +171,14 @@ def test_validation_judges_the_weights_and_statistics_that_are_saved(task, optio
 
 
 @pytest.mark.parametrize("update_every", ["mini-batch", "epoch"])
-def test_network_by_hand_averages_its_gradients(update_every):
+def test_network_by_hand_averages_its_gradients(update_every, monkeypatch):
     words = [*TINY_DATA, *TINY_BY_HAND, *TINY_TRAINER, "--trainer.max_epochs=2", f"--model.update_every={update_every}"]
     ranks = run_two("ByHandTask", *words, *TWO, "--experiment=two")
     assert ranks[0]["steps"] == ranks[1]["steps"] == 2 * 2  # 100 images, 25 a batch, 2 ranks
     assert ranks[0]["weights"] == ranks[1]["weights"]
     # The two batches of 25 are every other image of the 50 that one device would have taken.
-    alone = run_cli("fit", *words, "--data.batch_size=50", "--experiment=one").trainer.lightning_module
-    for name, parameter in alone.named_parameters():
-        assert ranks[0]["weights"][name] == pytest.approx(parameter.double().sum().item(), rel=1e-3, abs=1e-4)
+    alone = run_alone(ByHandTask, monkeypatch, *words, "--data.batch_size=50", "--experiment=one")
+    assert ranks[0]["weights"] == pytest.approx(alone, rel=1e-3, abs=1e-4)
 
 
 PYTHON = """
