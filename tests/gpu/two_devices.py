@@ -13,6 +13,8 @@ from conftest import run_cli
 from gpu_runs import each_system, words
 from torch import distributed
 
+from lightning_tasks.callbacks import RunCard
+
 RANK = int(os.environ.get("LOCAL_RANK", 0))
 
 
@@ -51,12 +53,20 @@ def group(request, monkeypatch):
 
 @each_system
 @pytest.mark.parametrize("sync_batchnorm", ["false", "true"])
-def test_fit(name, sync_batchnorm):
+def test_fit(name, sync_batchnorm, monkeypatch):
+    differing = []
+
+    def compare(card, trainer, task):
+        """Before the test, for which all take the best weights of the first."""
+        for each, ours in task.named_parameters():
+            first = ours.detach().clone()
+            distributed.broadcast(first, 0)
+            if not torch.equal(ours, first):
+                differing.append(each)
+
+    monkeypatch.setattr(RunCard, "on_train_end", compare, raising=False)
     options = "--trainer.devices=2", f"--trainer.sync_batchnorm={sync_batchnorm}", "--trainer.max_epochs=2"
     task = run_cli("fit", *words(name, *options)).model
     assert task.trainer.world_size == 2
-    for each, ours in task.named_parameters():
-        theirs = ours.detach().cuda()
-        distributed.broadcast(theirs, 0)
-        assert ours.isfinite().all()
-        assert torch.equal(ours.cuda(), theirs), each
+    assert all(value.isfinite().all() for value in task.parameters())
+    assert RANK == 0 or not differing
