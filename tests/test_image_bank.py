@@ -165,6 +165,11 @@ class TestBank:
                 expected = drawn
         assert all(torch.equal(a, b) for a, b in zip(expected, drawn, strict=True))
 
+    def test_what_is_no_number_becomes_the_mean(self):
+        bank = ImageBank(2)
+        bank.add(torch.tensor([torch.nan, torch.inf]).view(2, 1, 1, 1), lambda x: x.flatten(1), noise())
+        assert bank.state_dict()["images"].flatten().tolist() == [127, 255]
+
     @pytest.mark.parametrize(("options", "said"), [({"size": 1}, "size must be"), ({"mixed": 1.5}, "mixed must be in")])
     def test_refused(self, options, said):
         with pytest.raises(ValueError, match=said):
