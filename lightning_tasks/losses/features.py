@@ -81,7 +81,7 @@ class FeatureLoss(nn.Module):
         """
         chosen = []
         for layer in self.layers:
-            ours, theirs = shapes[layer], teacher[layer].detach().float()
+            ours, theirs = shapes[layer], teacher[layer].detach()
             if ours[0] > theirs.shape[1] or ours[1:] != theirs.shape[2:]:
                 raise ValueError(
                     f"feature_loss: {layer} gives {tuple(ours)} in the student, which is no part of the teacher's"
@@ -89,7 +89,7 @@ class FeatureLoss(nn.Module):
                 )
             if ours[0] < theirs.shape[1]:
                 theirs = theirs[:, _places(ours[0], theirs.shape[1], theirs.device)]
-            chosen.append(theirs)
+            chosen.append(theirs.float())
         squares = [each.unflatten(0, (batches, -1)) for each in torch._foreach_mul(chosen, chosen)]
         sizes = torch.stack([each.mean(dim=[*range(1, each.ndim)]) for each in squares], dim=1).clamp_(min=1e-6)
         parts = zip(*(each.chunk(batches) for each in chosen), strict=True)
