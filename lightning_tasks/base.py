@@ -151,7 +151,7 @@ class BaseTask(pl.LightningModule):
         return self.current_epoch
 
     def on_train_start(self) -> None:
-        """Refuse optimizers that would divide by 0 in float16: a division is kept from it by an `eps`, often of 1e-8.
+        """Refuse optimizers whose `eps`, often 1e-8, is 0 in float16: they would divide by 0.
 
         Raises:
             ValueError: If an `eps` is 0 in the precision of its parameters.

@@ -216,7 +216,7 @@ class DFADTask(DataFreeTask):
     def on_fit_start(self) -> None:
         """Do what every distillation does; refuse a bank beyond memory, and a student without time.
 
-        Networks are then as they will be, also with `sync_batchnorm`: from here on their layers can be looked at.
+        `sync_batchnorm` has replaced layers by now, so those that show their features are found here.
         """
         super().on_fit_start()
         epochs = self.trainer.max_epochs

@@ -1,4 +1,4 @@
-"""Average pooling to a given size that repeats itself on a GPU."""
+"""Average pooling to a given size that is deterministic on a GPU."""
 
 import torch
 from torch import Tensor, fx, nn
@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 
 class AveragePool2d(nn.AdaptiveAvgPool2d):
-    """What nn.AdaptiveAvgPool2d gives, from operators whose backward pass on a GPU repeats itself; its own does not.
+    """nn.AdaptiveAvgPool2d from operators whose backward pass is deterministic on a GPU, which its own is not.
 
     Args:
         output_size: Height and width of what is left of maps of any size.
