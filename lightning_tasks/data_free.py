@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import CatMetric
+from torchmetrics import CatMetric, MeanMetric
 
 from lightning_tasks.averaged import AveragedNetwork
 from lightning_tasks.distillation import DistillationTask
@@ -19,9 +19,11 @@ from lightning_tasks.networks import GeneratorCallable, ImageGenerator, NetworkC
 from lightning_tasks.noise import Noise
 from lightning_tasks.turns import copy_buffers
 from runs.facts import NO_IMAGES, ImageFacts
+from runs.ranking import Ranking
 
 TEST_SUBSETS = {"10pct": 0.1, "20pct": 0.2}
 HELD_OUT_BATCHES = 4  # of inventions, on which a student is compared with its teacher beside the validation images
+WITHOUT_IMAGES = Ranking("val/agreement_invented", "max")
 
 
 class DataFreeTask(DistillationTask):
@@ -34,10 +36,11 @@ class DataFreeTask(DistillationTask):
     `train/statistics_distance` (see BatchNormStatisticsLoss), and if its last layer is linear
     `train/same_class_distance` (see there; 0 if all images of a class are equal to the teacher).
 
-    After a validation also `val/agreement_invented`, on held-out inventions: the run card says under `without_images`
-    which validation accuracy the checkpoint has that it would choose. After a test `test/acc_10pct` and
-    `test/acc_20pct` (fixed random subsets of the test set). With NoImages it validates and tests on images that the
-    generator makes of held-out noise: then `val/agreement` chooses, and there are no accuracies.
+    After a validation also `val/agreement_invented` and `val/loss_invented`, on held-out inventions: the run card says
+    under `without_images` which validation accuracy the checkpoint has that they would choose. After a test
+    `test/acc_10pct` and `test/acc_20pct` (fixed random subsets of the test set). With NoImages it validates and tests
+    on images that the generator makes of held-out noise: then `val/agreement` chooses, among equals `val/loss`, the
+    Kullback-Leibler divergence of the student's answers from the teacher's in nats, and there are no accuracies.
 
     Args:
         facts: See ImageFacts; they must be the teacher's.
@@ -113,6 +116,7 @@ class DataFreeTask(DistillationTask):
             self.monitor, self.headline = "val/agreement", ("test/agreement",)
             self.run_facts["chosen_by"] = "agreement with the teacher on held-out inventions: no real image was read"
         self.test_correct = CatMetric(sync_on_compute=False)  # every device tests all samples
+        self.divergence = MeanMetric(nan_strategy="disable", sync_on_compute=False)  # on held-out inventions
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -275,13 +279,20 @@ class DataFreeTask(DistillationTask):
     def _agree(self, stage: str, number: int) -> Tensor:
         """Compare student and teacher on held-out inventions; returns the student's logits."""
         x = self._held_out(stage, number)
-        logits = self.student(x)
-        self.agreement.update(logits, self.teacher(x).argmax(dim=1))
+        logits, logits_t = self.student(x), self.teacher(x)
+        self.agreement.update(logits, logits_t.argmax(dim=1))
+        answers, wanted = (each.float().log_softmax(dim=1) for each in (logits, logits_t))
+        self.divergence.update(F.kl_div(answers, wanted, reduction="batchmean", log_target=True), len(x))
         return logits
+
+    def _reset(self, stage: str) -> None:
+        super()._reset(stage)
+        self.divergence.reset()
 
     def _log(self, stage: str) -> None:
         if self.sees_no_images:
             self.log_agreement(stage)
+            self.log(f"{stage}/loss", self.divergence.compute(), sync_dist=True)
             return
         super()._log(stage)
         if stage == "val":
@@ -292,15 +303,16 @@ class DataFreeTask(DistillationTask):
         with self.trainer.precision_plugin.forward_context():
             for number in range(HELD_OUT_BATCHES):
                 self._agree("val", number)
-        agreement = self.agreement.compute()
-        self.log("val/agreement_invented", agreement, sync_dist=True)
-        best = self.run_facts.get("without_images", {"val/agreement_invented": -1.0})["val/agreement_invented"]
-        if not self.trainer.sanity_checking and agreement > best:
-            self.run_facts["without_images"] = {
-                "epoch": self.current_epoch + 1,
-                "val/agreement_invented": agreement.item(),
-                "val/acc": accuracy(self.evaluations["val"].confusion.compute()).item(),  # type: ignore[operator,union-attr]
-            }
+        found = {"val/agreement_invented": self.agreement.compute(), "val/loss_invented": self.divergence.compute()}
+        self.log_dict(found, sync_dist=True)
+        best = self.run_facts.get("without_images")
+        if self.trainer.sanity_checking or (best and WITHOUT_IMAGES.rank(found) < WITHOUT_IMAGES.rank(best)):
+            return
+        self.run_facts["without_images"] = {
+            "epoch": self.current_epoch + 1,
+            **{name: value.item() for name, value in found.items()},
+            "val/acc": accuracy(self.evaluations["val"].confusion.compute()).item(),  # type: ignore[operator,union-attr]
+        }
 
     def on_test_epoch_end(self) -> None:
         """Log the accuracies on the whole test set and on its subsets."""

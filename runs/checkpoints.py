@@ -1,6 +1,7 @@
 """Checkpoints as files: written whole or not at all, found by folder, read without running what is in them."""
 
 import hashlib
+import math
 import os
 import re
 import sys
@@ -11,10 +12,12 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor
 
 from runs.cards import load_card
 from runs.folders import BEST, CARD, LAST, newest_version, run_folder
 from runs.names import DOTTED, texts, would_be_imported
+from runs.ranking import Rank, Ranking
 from runs.weights import read_checkpoint
 from runs.whole_files import whole_file
 
@@ -76,7 +79,7 @@ class RunCheckpoint(ModelCheckpoint):
 
 
 class BestCheckpoint(RunCheckpoint):
-    """Keeps `best.ckpt`, the weights of the best validation so far.
+    """Keeps `best.ckpt`, the weights of the best validation so far: see Ranking for those that are equal.
 
     Args:
         monitor: Metric that chooses.
@@ -85,6 +88,29 @@ class BestCheckpoint(RunCheckpoint):
 
     def __init__(self, monitor: str, mode: str) -> None:
         super().__init__(BEST, monitor=monitor, mode=mode)
+        self.ranking = Ranking(monitor, mode)
+        self.rank: Rank = (-math.inf, -math.inf)
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        """Say whether this validation is the best so far, on all devices alike, and take note of its rank if it is."""
+        if current is None:
+            return False
+        rank = self.ranking.rank(trainer.callback_metrics)
+        better = trainer.strategy.reduce_boolean_decision(not self.best_k_models or rank >= self.rank)
+        if better:
+            self.rank = rank
+        return better
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what Lightning's keeps, and the rank."""
+        return super().state_dict() | {"rank": self.rank}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the rank up again with the best score; checkpoints of former versions knew of no loss."""
+        super().load_state_dict(state_dict)
+        if self.best_k_models:
+            score = {self.ranking.monitor: state_dict["best_model_score"]}
+            self.rank = state_dict.get("rank", self.ranking.rank(score))
 
     def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a metric that no validation gives before a long run, of all callbacks and schedules that watch one.

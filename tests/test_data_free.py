@@ -120,10 +120,11 @@ def test_the_watch_by_hand(teacher_ckpt):
 
 
 def test_the_choice_without_images_by_hand(teacher_ckpt):
-    """Three validations; the best agreement on inventions is not the last, nor that of the best accuracy."""
+    """Four validations, of which three agree best; of those the second has the lowest loss on inventions."""
     task, data = make_task(teacher_ckpt)
     seen = []
-    agreements = iter([0.1, 0.7, 0.7, 0.3])  # the first of the sanity check
+    agreements = iter([0.9, 0.7, 0.7, 0.7, 0.3])  # the first of the sanity check
+    losses = iter([0.1, 0.5, 0.4, 0.6, 0.2])
 
     class Look(pl.Callback):
         def on_validation_end(self, trainer, pl_module):
@@ -136,12 +137,14 @@ def test_the_choice_without_images_by_hand(teacher_ckpt):
         return measure() if len(count) % 2 else torch.tensor(next(agreements))  # of images, then of inventions
 
     task.agreement.compute = compute
-    make_trainer(Look(), max_epochs=3, num_sanity_val_steps=1, limit_val_batches=1.0).fit(task, data)
+    task.divergence.compute = lambda: torch.tensor(next(losses))
+    make_trainer(Look(), max_epochs=4, num_sanity_val_steps=1, limit_val_batches=1.0).fit(task, data)
     chosen = task.run_facts["without_images"]
-    assert chosen["epoch"] == 1
+    assert chosen["epoch"] == 2
     assert chosen["val/agreement_invented"] == pytest.approx(0.7)
-    assert chosen["val/acc"] == pytest.approx(seen[1]["val/acc"])
-    assert seen[3]["val/agreement_invented"] == pytest.approx(0.3)
+    assert chosen["val/loss_invented"] == pytest.approx(0.4)
+    assert chosen["val/acc"] == pytest.approx(seen[2]["val/acc"])
+    assert seen[4]["val/agreement_invented"] == pytest.approx(0.3)
 
 
 def test_agreement_on_inventions_by_hand(teacher_ckpt):
@@ -153,7 +156,9 @@ def test_agreement_on_inventions_by_hand(teacher_ckpt):
     with torch.no_grad():
         x = torch.cat([task._held_out("val", number) for number in range(HELD_OUT_BATCHES)])
         same = (task.student(x).argmax(1) == task.teacher(x).argmax(1)).float().mean()
+        p, q = task.teacher(x).softmax(1), task.student(x).softmax(1)
     assert found["val/agreement_invented"] == pytest.approx(same.item())
+    assert found["val/loss_invented"] == pytest.approx((p * (p / q).log()).sum(1).mean().item(), rel=1e-4)
     assert found["val/agreement"] != pytest.approx(same.item())
 
 
@@ -280,10 +285,17 @@ def test_stopwatch_adds_up_the_parts():
 
 
 def test_the_picture_of_the_choice_without_images():
-    """Four validations; images choose the third, the agreement the second, and neither the last."""
-    figure = draw_selection([2, 4, 6, 8], [0.2, 0.9, 0.6, 0.7], [0.1, 0.3, 0.5, 0.4])
+    """Five validations; images choose the third, the agreement the second, and neither the last.
+
+    Equals of theirs, the fifth, have a greater loss.
+    """
+    names = ("val/agreement_invented", "val/acc", "val/loss_invented", "val/loss")
+    rows = [(0.2, 0.1, 3, 3), (0.9, 0.3, 1, 2), (0.6, 0.5, 2, 1), (0.7, 0.4, 0, 0), (0.9, 0.5, 2, 2)]
+    validations = [dict(zip(names, row, strict=True)) for row in rows]
+    figure = draw_selection([2, 4, 6, 8, 10], validations)
     axes, colours = figure.axes
-    assert axes.get_title() == "rank correlation over 4 validations: 0.20"  # 1 - 6 * (0 + 4 + 4 + 0) / (4 * 15)
+    # Ranks 1, 4.5, 2, 3, 4.5 and 1, 2, 4.5, 3, 4.5; covariance 3.25, variances 9.5, each times 5.
+    assert axes.get_title() == "rank correlation over 5 validations: 0.34"
     images, without = axes.get_lines()
     assert (images.get_label(), images.get_xydata().tolist()) == (
         "chosen by images: epoch 6, 50.0% right",
@@ -293,10 +305,10 @@ def test_the_picture_of_the_choice_without_images():
         "chosen without images: epoch 4, 30.0% right",
         [[0.9, 0.3]],
     )
-    assert axes.collections[0].get_offsets().tolist() == [[0.2, 0.1], [0.9, 0.3], [0.6, 0.5], [0.7, 0.4]]
-    assert axes.collections[0].get_array().tolist() == [2, 4, 6, 8]
+    assert axes.collections[0].get_offsets().tolist() == [[a, b] for a, b, _, _ in rows]
+    assert axes.collections[0].get_array().tolist() == [2, 4, 6, 8, 10]
     assert colours.get_ylabel() == "epoch"
-    assert "not defined" in draw_selection([1], [0.5], [0.5]).axes[0].get_title()
+    assert "not defined" in draw_selection([1], validations[:1]).axes[0].get_title()
 
 
 def test_the_picture_is_drawn_by_a_run_of_the_epochs_after_the_warm_up(teacher_ckpt, monkeypatch):
@@ -315,4 +327,4 @@ def test_the_picture_is_drawn_by_a_run_of_the_epochs_after_the_warm_up(teacher_c
     )
     assert drawn == [(2, 3)]
     assert Path("logs/dfad/version_0/figures/selection.png").exists()
-    assert set(run_card()["without_images"]) == {"epoch", "val/agreement_invented", "val/acc"}
+    assert set(run_card()["without_images"]) == {"epoch", "val/agreement_invented", "val/loss_invented", "val/acc"}

@@ -26,17 +26,20 @@ def test_a_run_is_chosen_and_judged_by_agreement(teacher_ckpt):
     words = [*WORDS, f"--model.teacher_ckpt={teacher_ckpt}"]
     cli = run_cli("fit", *words)
     card = run_card()
-    assert set(card["metrics"]) == {"test/agreement", *(f"val/agreement{end}" for end in ("", "_last", "_mean"))}
+    watched = {f"val/{name}{end}" for name in ("agreement", "loss") for end in ("", "_last", "_mean")}
+    assert set(card["metrics"]) == {"test/agreement", "test/loss", *watched}
     assert card["monitor"] == "val/agreement"
     assert card["headline"] == ["test/agreement"]
     assert card["chosen_by"] == "agreement with the teacher on held-out inventions: no real image was read"
     assert card["metrics"]["val/agreement"] >= card["metrics"]["val/agreement_mean"]
     assert not Path("data").exists()
     task = cli.model.eval()
-    seen = [task._agree("test", number) for number in range(3)]
+    with torch.inference_mode():  # as Lightning has it in the evaluation that made the metrics' state
+        seen = [task._agree("test", number) for number in range(3)]
+        again = task._agree("test", 1)
+        held_out = [*seen, *(task._agree("val", number) for number in range(3))]
     assert all(logits.shape == (8, 10) for logits in seen)
-    assert torch.equal(task._agree("test", 1), seen[1])  # the same noise each time
-    held_out = [*seen, *(task._agree("val", number) for number in range(3))]
+    assert torch.equal(again, seen[1])  # the same noise each time
     assert not any(torch.equal(a, b) for i, a in enumerate(held_out) for b in held_out[:i])
 
 
@@ -61,7 +64,9 @@ def test_agreement_by_hand(teacher_ckpt, monkeypatch):
     task = cli.model.eval()  # the tested weights
     with torch.no_grad():
         same = task.student(tested).argmax(1) == task.teacher(tested).argmax(1)
+        p, q = task.teacher(tested).softmax(1), task.student(tested).softmax(1)
     assert run_card()["metrics"]["test/agreement"] == pytest.approx(same.float().mean().item())
+    assert run_card()["metrics"]["test/loss"] == pytest.approx((p * (p / q).log()).sum(1).mean().item(), rel=1e-4)
     assert len([stage for stage, _ in caught if stage == "val"]) == 2 + 3 * 3  # two for the sanity check
 
 

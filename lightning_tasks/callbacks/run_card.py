@@ -123,6 +123,7 @@ class RunCard(Callback):
             "commit": " then ".join(dict.fromkeys(map(str, self.commits))),
             "command": self.command,
             **({"best_epoch": chosen["epoch"] + 1} if chosen else {}),
+            **({"tied": self._count_ties(chosen)} if chosen else {}),
             **({"over_time": self._over_time(task.headline)} if chosen else {}),
             "config_hash": config_hash(self.configuration),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -152,6 +153,11 @@ class RunCard(Callback):
             metrics[f"{name}_last"] = values[-1]
             metrics[f"{name}_mean"] = sum(values) / len(values)
         return metrics
+
+    def _count_ties(self, chosen: dict[str, Any]) -> int:
+        """Count the validations that were as good as the chosen one, itself among them, by the metric that chooses."""
+        values = [each["metrics"].get(self.monitor) for each in self.validations]
+        return values.count(chosen["metrics"].get(self.monitor))
 
     def _over_time(self, headline: Sequence[str]) -> dict[str, list[float]]:
         """Give the seconds of fit at each validation, and the headline's metrics as they were then."""

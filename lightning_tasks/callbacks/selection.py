@@ -1,14 +1,14 @@
 """How well the choice of a checkpoint without images does what images would."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 from scipy.stats import spearmanr
 
 from lightning_tasks.callbacks.pictures import Picture, save_figure
 from lightning_tasks.callbacks.run_card import RunCard
+from runs.ranking import Ranking
 
 
 class SelectionPicture(Picture):
@@ -24,7 +24,7 @@ class SelectionPicture(Picture):
         """Draw all validations of the run, those before a resume too."""
         cards = [each for each in trainer.callbacks if isinstance(each, RunCard)]  # type: ignore[attr-defined]
         found = [
-            (each["epoch"] + 1, each["metrics"]["val/agreement_invented"], each["metrics"]["val/acc"])
+            (each["epoch"] + 1, each["metrics"])
             for card in cards
             for each in card.validations
             if {"val/agreement_invented", "val/acc"} <= each["metrics"].keys()
@@ -34,20 +34,22 @@ class SelectionPicture(Picture):
             save_figure(trainer, draw_selection(*zip(*found, strict=True)), "selection")
 
 
-def draw_selection(epochs: Sequence[int], agreements: Sequence[float], accuracies: Sequence[float]) -> Figure:
+def draw_selection(epochs: Sequence[int], validations: Sequence[Mapping[str, float]]) -> Figure:
     """Draw validations as points whose colour is the epoch, and name what either criterion would choose.
 
     Args:
         epochs: Of each validation, from 1.
-        agreements: Share of inventions to which student and teacher give the same class, which needs no image.
-        accuracies: On validation images.
+        validations: Their metrics: `val/agreement_invented`, the share of synthetic images to which student and teacher
+            give the same class, which needs no image; `val/acc`; and the losses, which tell equals apart.
     """
+    agreements, accuracies = ([each[name] for each in validations] for name in ("val/agreement_invented", "val/acc"))
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")
     axes = figure.subplots()
     points = axes.scatter(agreements, accuracies, c=epochs, cmap="viridis", s=36, zorder=2)
     figure.colorbar(points, label="epoch")
-    for values, name, marker in ((accuracies, "by images", "s"), (agreements, "without images", "o")):
-        best = int(np.argmax(values))  # the first of equals, as the checkpoint's choice is
+    criteria = (("val/acc", "by images", "s"), ("val/agreement_invented", "without images", "o"))
+    for metric, name, marker in criteria:
+        best = Ranking(metric, "max").best(validations)
         axes.plot(
             agreements[best],
             accuracies[best],
