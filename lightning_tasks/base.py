@@ -1,9 +1,12 @@
 """What every task shares: data facts, seeds, training losses, the stop of a diverged run, switches of the networks."""
 
+import inspect
 import math
+import warnings
 from collections.abc import Mapping
 from itertools import zip_longest
-from typing import Any, ClassVar, Literal
+from types import FrameType
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pytorch_lightning as pl
@@ -19,9 +22,9 @@ from runs.seed import run_seed
 class BaseTask(pl.LightningModule):
     """A problem that networks learn to solve; subclasses say how.
 
-    A subclass calls this constructor, then `save_hyperparameters()` and `keep_plain_hyperparameters()`, and implements
-    `networks`, `training_step` and `configure_optimizers`. It hands its training losses to `track`, which logs
-    `train/<loss>`: means over the samples of an epoch.
+    A subclass calls this constructor, then `save_hyperparameters()`, and implements `networks`, `training_step` and
+    `configure_optimizers`. It hands its training losses to `track`, which logs `train/<loss>`: means over the samples
+    of an epoch.
 
     Args:
         facts: What the task must know of its data, linked from the datamodule's `facts`.
@@ -49,6 +52,7 @@ class BaseTask(pl.LightningModule):
         self.compile_networks = compile
         self.channels_last = channels_last
         self.run_facts: dict[str, Any] = {}
+        self.given_as_objects: list[str] = []
         self.seed = run_seed()
         self._tracked: dict[str, list[tuple[Tensor, int]]] = {}
         self._loss_sums: dict[str, Tensor] = {}
@@ -69,20 +73,54 @@ class BaseTask(pl.LightningModule):
         """The networks by name, for parameter counts and for the switches above."""
         raise NotImplementedError
 
-    def keep_plain_hyperparameters(self) -> None:
-        """Drop what a checkpoint could not hold as plain data: callables and other objects given from Python.
+    def save_hyperparameters(self, *args: Any, frame: FrameType | None = None, **options: Any) -> None:
+        """Keep what a checkpoint can hold as plain data: no networks, callables and other objects given from Python.
 
         A command-line run saves its parsed config instead of the objects, and keeps everything.
         """
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Attribute .* is an instance of `nn.Module`")  # which is not kept
+            super().save_hyperparameters(*args, frame=frame or inspect.currentframe().f_back, **options)  # type: ignore[union-attr]
+        defaults = {each.name: each.default for each in inspect.signature(type(self)).parameters.values()}
         for name, value in list(self.hparams.items()):
             if not _is_plain(value):
                 del self.hparams[name]
+                if value is not defaults.get(name):
+                    self.given_as_objects.append(name)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what a resume, or a run that uses these weights, must know."""
         checkpoint["facts"] = dict(self.facts)
         checkpoint["run_facts"] = dict(self.run_facts)
         checkpoint["seed"] = self.seed
+        checkpoint["task"] = type(self).__name__
+        checkpoint["given_as_objects"] = self.given_as_objects
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> Self:
+        """Build the task anew with its trained weights.
+
+        What it was given as objects from Python, as a network or a `functools.partial`, no checkpoint holds:
+        `DFADTask.load_from_checkpoint(path, teacher=net, student=small)`.
+
+        Args:
+            checkpoint_path: A checkpoint of this class.
+            *args: As LightningModule's.
+            **options: As LightningModule's; options of the task among them replace those of the checkpoint.
+
+        Raises:
+            ValueError: If the checkpoint is of another class, or an object is not given again.
+        """
+        checkpoint = torch.load(checkpoint_path, weights_only=True, map_location="cpu", mmap=True)
+        if (name := checkpoint.get("task", cls.__name__)) not in [each.__name__ for each in cls.__mro__]:
+            raise ValueError(f"{checkpoint_path} is of {name}, not {cls.__name__}: {name}.load_from_checkpoint reads it")
+        if missing := [each for each in checkpoint.get("given_as_objects", []) if each not in options]:
+            again = "".join(f", {each}=..." for each in missing)
+            raise ValueError(
+                f"{checkpoint_path} does not hold what {name} was given as objects; give it again:"
+                f" {name}.load_from_checkpoint(path{again})"
+            )
+        return super().load_from_checkpoint(checkpoint_path, *args, **options)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it up again.
@@ -106,12 +144,12 @@ class BaseTask(pl.LightningModule):
         steps = getattr(data, "steps_per_epoch", None)
         if steps is not None and self.learns_from_data:
             raise ValueError(
-                f"data.steps_per_epoch is for training without data, got {steps}; {type(self).__name__} needs data"
+                f"steps_per_epoch of the data is for training without data, got {steps}; {type(self).__name__} needs data"
             )
         if steps is None and not self.learns_from_data:
             raise ValueError(
-                f"data.steps_per_epoch must be given: {type(self).__name__} trains without data, so it says how long an"
-                " epoch is"
+                f"steps_per_epoch of the data must be given, as 50: {type(self).__name__} trains without data, so it says"
+                " how long an epoch is"
             )
 
     def setup(self, stage: str) -> None:
@@ -126,7 +164,7 @@ class BaseTask(pl.LightningModule):
             for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
                 if isinstance(callback, WeightAveraging):
                     raise ValueError(
-                        f"{type(callback).__name__} validates other weights than are tested; use --model.ema_decay,"
+                        f"{type(callback).__name__} validates other weights than are tested; give the task ema_decay,"
                         " which evaluates both side by side"
                     )
         for network in self.networks.values():

@@ -84,7 +84,6 @@ class ByHandTask(ImageTask):
     ) -> None:
         super().__init__(facts)
         self.save_hyperparameters()
-        self.keep_plain_hyperparameters()
         self.automatic_optimization = False
         self.network = Network(layers, self.image_shape)
         if self.network.output_shape != (self.num_classes,):

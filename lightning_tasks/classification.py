@@ -68,7 +68,6 @@ class ClassificationTask(ImageTask):
     ) -> None:
         super().__init__(facts, compile, channels_last)
         self.save_hyperparameters()
-        self.keep_plain_hyperparameters()
         self.network = build_network(network, self.num_outputs, self.image_shape)
         if initialisation is not None:
             initialise(self.network, initialisation)

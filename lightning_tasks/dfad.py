@@ -129,7 +129,6 @@ class DFADTask(DataFreeTask):
     ) -> None:
         super().__init__(facts, teacher, student, teacher_ckpt, **options)
         self.save_hyperparameters()
-        self.keep_plain_hyperparameters()
         for option, value in (("student_steps", student_steps), ("generator_steps", generator_steps)):
             if value < 1:
                 raise ValueError(f"{option} must be at least 1, got {value}")

@@ -75,7 +75,6 @@ class KDTask(DistillationTask):
         drawn = student if initialisation is None else initialised(student, initialisation)
         super().__init__(facts, teacher, drawn, teacher_ckpt, **options)
         self.save_hyperparameters()
-        self.keep_plain_hyperparameters()
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha must be in [0, 1], got {alpha}")
         if views is not None and views < 1:

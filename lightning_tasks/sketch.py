@@ -120,7 +120,6 @@ class SketchTask(BaseTask):
     ) -> None:
         super().__init__(facts)
         self.save_hyperparameters()
-        self.keep_plain_hyperparameters()
         if not (0 <= kl_start <= 1 and 0 <= kl_decay <= 1 and kl_weight >= 0):
             raise ValueError(
                 "kl_start and kl_decay must be in [0, 1] and kl_weight not negative, got"

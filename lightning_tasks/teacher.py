@@ -186,7 +186,7 @@ def _averaged(weights: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
     """
     found = {key.removeprefix(AVERAGED): value for key, value in weights.items() if key.startswith(AVERAGED)}
     if not found:
-        raise ValueError(f"{where} has no averaged weights; train it with --model.ema_decay, or leave teacher_ema out")
+        raise ValueError(f"{where} has no averaged weights; train it with ema_decay, or leave teacher_ema out")
     return found
 
 

@@ -97,7 +97,7 @@ class TestBuilding:
             (lambda width=3, *, in_chans, input_shape: (width, in_chans, input_shape), (3, 1, SHAPE)),
             (lambda classes, shape: (classes, shape), (10, SHAPE)),
             (lambda classes, shape, depth=4: (classes, shape, depth), (10, SHAPE, 4)),
-            (lambda **options: options, {"num_classes": 10}),
+            (lambda **options: options, {"num_classes": 10, "image_shape": SHAPE}),
             (lambda name="x", **options: (name, options), ("x", {"num_classes": 10})),
             (lambda: "nothing", "nothing"),
             (partial(lambda num_classes, width: (num_classes, width), width=5), (10, 5)),

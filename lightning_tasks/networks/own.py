@@ -71,7 +71,8 @@ def build_network(
         factory: An ImageNetwork's class with its options; a module, which is copied; or anything else that gives a
             module when it is called. The latter is told what its parameters ask for by a name in FACTS; if they ask for
             nothing by these names, two that must be given are `num_classes` and `image_shape`, in this order. Whoever
-            takes any keyword, as `timm.create_model` does, is told `num_classes`.
+            takes any keyword besides others, as `timm.create_model` does, is told `num_classes`; who takes nothing but
+            keywords, as `lambda **facts: ...`, also `image_shape`.
         num_classes: Number of classes.
         image_shape: Channels, height and width of an image.
 
@@ -89,7 +90,7 @@ def build_network(
     options = factory.keywords if isinstance(factory, functools.partial) else {}
     asked = [each.name for each in parameters if each.name in FACTS]
     if any(each.kind is each.VAR_KEYWORD for each in parameters):
-        asked.append("num_classes")
+        asked += ["num_classes", "image_shape"] if len(parameters) == 1 else ["num_classes"]
     told = {each: FACTS[each](num_classes, image_shape) for each in asked if each not in options}
     needed = [
         each.name
