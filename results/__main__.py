@@ -18,7 +18,7 @@ from parsing import task_parser
 from results import cards as run_cards
 from results import error_kinds
 from results.compare import comparison, find_cards
-from results.tables import benchmark_table, campaign_table, fill, results_table, systems_table
+from results.tables import benchmark_table, campaign_table, fill, front_table, results_table, systems_table
 from runs.identity import config_hash, read_command
 from sweeps import report
 from sweeps.plan import read as read_sweep
@@ -30,14 +30,17 @@ ROOT = HERE.parent
 def section(name: str, cards: list[run_cards.Card]) -> str:
     """Make the content of a section of a page.
 
-    Its name is "systems", "benchmarks", "campaign", "results A, B" or "sweep NAME".
+    Its name is "front", "systems X" of a document X, "benchmarks", "campaign", "results A, B" or "sweep NAME".
 
     Raises:
         ValueError: If there is no such section.
     """
     kind, _, what = name.partition(" ")
+    systems = yaml.safe_load((HERE / "systems.yaml").read_text())
+    if kind == "front":
+        return front_table(systems, cards)
     if kind == "systems":
-        return systems_table(yaml.safe_load((HERE / "systems.yaml").read_text()), cards)
+        return systems_table([system for system in systems if system["row"] == what], cards)
     if kind == "benchmarks":
         return benchmark_table(HERE / "benchmarks.csv")
     if kind == "campaign":

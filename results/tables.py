@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from results.cards import Card, by_group
+from results.cards import Card, by_group, used
 from runs.figures import shown
 from runs.identity import option_words
 
+HEADLINE = "A4"  # the document's row of data-free distillation
 QUIET = (
     "--config",
     "--seed_everything",
@@ -61,32 +62,65 @@ def results_table(cards: list[Card]) -> str:
 
 
 def systems_table(systems: list[dict[str, Any]], cards: list[Card]) -> str:
-    """Write a row for each system that the courses ask for: what they and others report, and ours by which command.
+    """Write a row for each system of a document: what it and others report, and ours by which config.
 
-    Ours is the first metric of the task's headline, or the one that the system names. An experiment `<sweep>/<cell>` is
-    a cell of a sweep.
+    Args:
+        systems: As results/systems.yaml has them. Ours is the first metric of the task's headline, or `metric`; an
+            experiment `<sweep>/<cell>` is a cell of a sweep.
+        cards: Of all runs.
     """
-    command = "command: `python cli.py fit --config`, or `python -m sweeps`"
-    lines = [
-        f"| | system | reported | best public | ours, test | seeds | {command} | time |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    lines = ["| system | reported | best public | ours, test | config | time |", "|---|---|---|---|---|---|"]
     for system in systems:
-        name = system["experiment"]
-        sweep, _, cell = name.partition("/")
-        config = f"configs/sweeps/{sweep}.yaml" if cell else f"configs/{name}.yaml"
-        groups = by_group([card for card in cards if card["experiment"] == name and (cell or not overrides(card))])
-        lacks = f", needs {system['needs']}" if "needs" in system else ""
-        ours, count, time = f"not run yet{lacks}", "-", "-"
-        if groups:
-            group = max(groups, key=len)
-            ours, count = metric(group, system.get("metric", group[0]["headline"][0])), str(len(group))
-            time = f"{seconds(group)} s, {group[0]['device']}"
+        sweep, _, cell = system["experiment"].partition("/")
+        config = f"sweeps/{sweep}" if cell else sweep
+        ours, time = figures(system, cards)
         lines.append(
-            f"| {system['row']} | [{system['system']}]({system['page']}) | {system['reported']} | {system['public']}"
-            f" | {ours} | {count} | [`{config}`]({config}) | {time} |"
+            f"| [{system['system']}]({system['page']}) | {system['reported']} | {system['public']} | {ours}"
+            f" | [{config}](../configs/{config}.yaml) | {time} |"
         )
     return "\n".join(lines)
+
+
+def front_table(systems: list[dict[str, Any]], cards: list[Card]) -> str:
+    """Write the rows of README.md: the systems with `front`, those of data-free distillation first."""
+    lines = ["| task and data | ours, test | reported | best public | time |", "|---|---|---|---|---|"]
+    chosen = [system for system in systems if "front" in system]
+    for system in sorted(chosen, key=lambda each: each["row"] != HEADLINE):
+        ours, time = figures(system, cards)
+        task = f"[{system['front']}](docs/{system['page']})"
+        lines.append(f"| {task} | {ours} | {system['reported']} | {system['public']} | {time} |")
+    return "\n".join(lines)
+
+
+def figures(system: dict[str, Any], cards: list[Card]) -> tuple[str, str]:
+    """Write the metric of a system over the seeds, and what it took: the most seeds of one configuration and device."""
+    name, cell = system["experiment"], "/" in system["experiment"]
+    groups = by_group([card for card in cards if card["experiment"] == name and (cell or not overrides(card))])
+    if not groups:
+        return f"not run yet{f', needs {needs}' if (needs := system.get('needs')) else ''}", "-"
+    group = max(groups, key=len)
+    teachers = {" ".join(used(card)) for card in group}
+    seeds = "1 seed" if len(group) == 1 else f"{len(group)} seeds"
+    if len(group) > 1 and used(group[0]):
+        seeds += ", one teacher" if len(teachers) == 1 else f", {len(teachers)} teachers"
+    time = statistics.median(card["seconds"] for card in group)
+    return (
+        f"{metric(group, system.get('metric', group[0]['headline'][0]))} ({seeds})",
+        f"{duration(time)}, {machine(group[0])}",
+    )
+
+
+def duration(seconds: float) -> str:
+    """Write a time in the largest unit of which there are at least one and a half: "80 s", "12 min", "2.1 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def machine(card: Card) -> str:
+    """Name the hardware of a run: "2 CPU cores" of "1 x CPU, 2 threads"; a GPU as it stands in the card."""
+    threads = re.fullmatch(r"1 x CPU, (\d+) threads", card["device"])
+    return card["device"] if threads is None else f"{threads[1]} CPU core{'s' * (threads[1] != '1')}"
 
 
 def benchmark_table(path: Path) -> str:

@@ -364,13 +364,13 @@ class TestLearningRateRange:
 
 
 def tools():
-    """The lines of the README that add one of Lightning's tools."""
-    section = (ROOT / "README.md").read_text().partition("## Lightning's own tools")[2].partition("\n## ")[0]
+    """The lines of docs/running.md that add one of Lightning's tools."""
+    section = (ROOT / "docs/running.md").read_text().partition("## Lightning's own tools")[2].partition("\n## ")[0]
     return [line.partition("#")[0].split() for line in section.splitlines() if line.startswith("--")]
 
 
 @pytest.mark.parametrize("words", tools(), ids=lambda words: words[0].lstrip("-") + words[-1])
-def test_the_tools_of_the_readme(words, monkeypatch):
+def test_the_tools_of_the_page(words, monkeypatch):
     """Each line, after a command of which it is part."""
     if "WandbLogger" in " ".join(words):
         pytest.importorskip("wandb")

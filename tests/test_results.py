@@ -15,7 +15,18 @@ from parsing import task_parser
 from results.__main__ import main, section
 from results.cards import collect, group_key, is_current, key, read, read_all, without_paths, write_csv
 from results.compare import comparison, find_cards
-from results.tables import benchmark_table, campaign_table, fill, overrides, results_table, systems_table
+from results.tables import (
+    benchmark_table,
+    campaign_table,
+    duration,
+    figures,
+    fill,
+    front_table,
+    machine,
+    overrides,
+    results_table,
+    systems_table,
+)
 from runs.identity import config_hash, read_command
 
 CONFIG = "configs/mnist_mlp.yaml"
@@ -110,20 +121,22 @@ def test_only_whole_runs_of_one_commit_are_collected(tmp_path, card, capsys):
     assert "of a part of the data" in said
 
 
-def test_the_newest_of_one_run_counts_and_devices_teachers_and_seeds_are_apart(tmp_path, card):
+def test_the_newest_of_one_run_counts_and_devices_and_seeds_are_apart(tmp_path, card):
+    """A seed is that of a chain: with another teacher it is the same run, done again."""
     cards = [
         card(1, date="2026-02-01"),
         card(1, date="2026-01-01", seconds=1.0),
         card(1, date="2026-03-01", device="1 x H100"),
-        card(1, date="2026-03-01", teacher_sha256="a" * 64),
-        card(1, date="2026-03-01", teacher_sha256="b" * 64),
+        card(3, date="2026-03-01", teacher_sha256="a" * 64),
+        card(3, date="2026-02-01", teacher_sha256="b" * 64, seconds=1.0),
+        card(4, date="2026-02-01", teacher_sha256="b" * 64),
         card(2),
     ]
     runs = tmp_path / "runs"
     collect(put(tmp_path / "logs", *cards), runs, task_parser())
     kept = read_all(runs, task_parser())
     assert len(kept) == 5
-    assert len({group_key(each) for each in kept}) == 4
+    assert len({group_key(each) for each in kept}) == 2
     assert all(each["seconds"] != 1.0 for each in kept)
     newer = put(tmp_path / "later", card(1, date="2026-04-01", seconds=2.0))
     collect(newer, runs, task_parser())
@@ -209,25 +222,62 @@ def test_results_are_apart_by_device_and_options_and_losses_are_no_percentages(c
     assert "| acc 90.00 | - | - | - | 10 |" in results_table([unvalidated])
 
 
+ROW = {"row": "X1", "experiment": "mnist_mlp", "system": "an MLP", "page": "x.md", "reported": "50", "public": "60"}
+
+
 def test_row_of_the_systems_table(card):
-    row = {"row": "X1", "experiment": "mnist_mlp", "system": "an MLP", "page": "docs/x.md"}
-    row |= {"reported": "50", "public": "60"}
     apart = card(9, command=f"python cli.py fit --config {CONFIG} --data.batch_size 4", config_hash="other")
-    absent = [row | {"experiment": "absent"}, row | {"experiment": "absent", "needs": "a GPU"}]
-    lines = systems_table([row, *absent], [card(1), card(3), apart]).splitlines()
+    absent = [ROW | {"experiment": "absent"}, ROW | {"experiment": "absent", "needs": "a GPU"}]
+    lines = systems_table([ROW, *absent], [card(1), card(3), apart]).splitlines()
     assert lines[2] == (
-        "| X1 | [an MLP](docs/x.md) | 50 | 60 | 82.00 ± 1.41 | 2 | [`configs/mnist_mlp.yaml`](configs/mnist_mlp.yaml)"
-        " | 50 s, 1 x CPU, 2 threads |"
+        "| [an MLP](x.md) | 50 | 60 | 82.00 ± 1.41 (2 seeds) | [mnist_mlp](../configs/mnist_mlp.yaml)"
+        " | 50 s, 2 CPU cores |"
     )
-    named = systems_table([row | {"metric": "test/loss"}], [card(1)]).splitlines()[2]
-    assert f"| 50 | 60 | {card(1)['metrics']['test/loss']:.4f} | 1 |" in named
+    named = systems_table([ROW | {"metric": "test/loss"}], [card(1)]).splitlines()[2]
+    assert f"| 50 | 60 | {card(1)['metrics']['test/loss']:.4f} (1 seed) |" in named
     cells = [
         card(9, command=f"{apart['command']} --experiment s/b", experiment=f"s/{cell}") for cell in ("a", "b", "b")
     ]
-    (cell,) = systems_table([row | {"experiment": "s/b"}], cells).splitlines()[2:]
-    assert "| 2 | [`configs/sweeps/s.yaml`](configs/sweeps/s.yaml) |" in cell
-    assert "| not run yet | - | [`configs/absent.yaml`](configs/absent.yaml) | - |" in lines[3]
-    assert "| not run yet, needs a GPU | - | [`configs/absent.yaml`](configs/absent.yaml) | - |" in lines[4]
+    (cell,) = systems_table([ROW | {"experiment": "s/b"}], cells).splitlines()[2:]
+    assert "(2 seeds) | [sweeps/s](../configs/sweeps/s.yaml) |" in cell
+    assert "| not run yet | [absent](../configs/absent.yaml) | - |" in lines[3]
+    assert "| not run yet, needs a GPU | [absent](../configs/absent.yaml) | - |" in lines[4]
+
+
+def test_front_has_the_chosen_rows_and_the_headline_first(card):
+    """Three systems, of which the second is not for the front, and the third is the headline's."""
+    systems = [ROW | {"front": "First"}, ROW, ROW | {"front": "Headline", "row": "A4", "reported": "70"}]
+    lines = front_table(systems, [card(2)]).splitlines()
+    assert lines[0] == "| task and data | ours, test | reported | best public | time |"
+    assert lines[2:] == [
+        "| [Headline](docs/x.md) | 82.00 (1 seed) | 70 | 60 | 40 s, 2 CPU cores |",
+        "| [First](docs/x.md) | 82.00 (1 seed) | 50 | 60 | 40 s, 2 CPU cores |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("teachers", "said"),
+    [("aaa", "3 seeds, one teacher"), ("abc", "3 seeds, 3 teachers"), ("aab", "3 seeds, 2 teachers")],
+)
+def test_a_spread_says_how_many_teachers_it_is_of(card, teachers, said):
+    cards = [card(seed, teacher_sha256=64 * teacher) for seed, teacher in enumerate(teachers, 1)]
+    assert figures(ROW, cards)[0] == f"82.00 ± 1.00 ({said})"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.4, "0 s"), (89, "89 s"), (91, "2 min"), (884, "15 min"), (5300, "88 min"), (5989, "1.7 h")],
+)
+def test_durations(seconds, said):
+    assert duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [("1 x CPU, 1 threads", "1 CPU core"), ("1 x CPU, 12 threads", "12 CPU cores"), ("2 x NVIDIA H200",) * 2],
+)
+def test_machines(device, said):
+    assert machine({"device": device}) == said
 
 
 def test_overrides_are_what_changes_the_run(card):
