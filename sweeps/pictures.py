@@ -68,13 +68,7 @@ def draw_over_time(sweep: Sweep, table: list[Row]) -> Figure:
         factor = 100 if is_share(metric) else 1
         for index, row in enumerate(table):
             label = ", ".join(row[axis] for axis in sweep.axes)
-            curves = [each for each in row["over_time"] if metric in each]
-            drawn = [([t / 60 for t in each["seconds"]], [factor * v for v in each[metric]]) for each in curves]
-            for minutes, values in drawn if len(drawn) > 1 else ():
-                axes.plot(minutes, values, color=colours(index), alpha=0.3, linewidth=0.8)
-            if drawn:
-                minutes, values = ([*map(mean, zip(*each, strict=False))] for each in zip(*drawn, strict=True))
-                axes.plot(minutes, values, color=colours(index), label=label)
+            plot_over_time(axes, row["over_time"], metric, color=colours(index), label=label)
         axes.axhline(factor * value, color="grey", linestyle=":", linewidth=1)
         axes.set(xlabel="minutes", ylabel=with_unit(metric), title=sweep.name)
         axes.grid(alpha=0.3)
@@ -83,3 +77,23 @@ def draw_over_time(sweep: Sweep, table: list[Row]) -> Figure:
             *panels[0].get_legend_handles_labels(), fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5)
         )
     return figure
+
+
+def plot_over_time(axes: Axes, runs: list[dict[str, list[float]]], metric: str, label: str, **style: Any) -> None:
+    """Plot a metric of some seeds over the minutes of `fit`, as draw_over_time says.
+
+    Args:
+        axes: Where to.
+        runs: What the run cards keep over time, one a seed; those without the metric are passed over.
+        metric: Its name; shares in percent.
+        label: Of the mean.
+        **style: Of the lines.
+    """
+    factor = 100 if is_share(metric) else 1
+    curves = [each for each in runs if metric in each]
+    drawn = [([t / 60 for t in each["seconds"]], [factor * v for v in each[metric]]) for each in curves]
+    for minutes, values in drawn if len(drawn) > 1 else ():
+        axes.plot(minutes, values, alpha=0.3, linewidth=0.8, **style)
+    if drawn:
+        minutes, values = ([*map(mean, zip(*each, strict=False))] for each in zip(*drawn, strict=True))
+        axes.plot(minutes, values, label=label, **style)

@@ -1,0 +1,65 @@
+"""README.md: its length and order, and the figures that its sentences name."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+TEXT = (ROOT / "README.md").read_text()
+LINES = TEXT.splitlines()
+
+
+def cards(pattern):
+    return [json.loads(path.read_text()) for path in (ROOT / "results/runs").glob(pattern)]
+
+
+def test_it_is_short_and_the_first_command_comes_early_under_a_picture():
+    assert len(LINES) <= 150
+    command = next(index for index, line in enumerate(LINES, 1) if line.startswith("make quickstart"))
+    picture = next(index for index, line in enumerate(LINES, 1) if line.startswith("!["))
+    assert picture < command <= 25
+
+
+def test_sections_are_in_the_order_of_a_readers_questions():
+    assert re.findall(r"^## (.+)$", TEXT, re.MULTILINE) == [
+        "Quick start",
+        "Results",
+        "Distil your own network",
+        "Tasks",
+        "Reproducibility",
+        "Tested on",
+        "Limits",
+        "Contributing, citing, licence",
+    ]
+
+
+def test_the_table_is_short_and_has_no_row_without_a_figure():
+    table = TEXT.partition("<!-- front: made by python -m results -->")[2].partition("<!-- end of front -->")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| [")]
+    assert 6 <= len(rows) <= 8
+    assert all(row.count(" | ") == 4 for row in rows)
+    assert "not run" not in table
+    assert rows[0].startswith("| [Data-free")
+
+
+def test_figures_in_its_sentences_are_those_of_the_cards():
+    systems = yaml.safe_load((ROOT / "results/systems.yaml").read_text())
+    (rows,) = re.findall(r"All (\d+) rows", TEXT)
+    assert int(rows) == len(systems)
+    plus = cards("dfad_cifar10/47-,plus-*.json")
+    ((accuracy, minutes),) = re.findall(r"to (\d+) % in (\d+) minutes of one CPU core", TEXT)
+    assert sum(card["metrics"]["test/acc"] for card in plus) / len(plus) == pytest.approx(int(accuracy) / 100, abs=0.005)
+    assert sorted(card["seconds"] for card in plus)[1] / 60 == pytest.approx(int(minutes), abs=0.5)
+    assert all(card["device"] == "1 x CPU, 1 threads" for card in plus)
+    ((command, percent, seconds),) = re.findall(r"configs/(\w+)\.yaml` \((\d+) % in (\d+) s\)", TEXT)
+    fast = cards(f"{command}-*.json")
+    assert all(card["metrics"]["test/acc"] >= int(percent) / 100 for card in fast)
+    assert all(card["seconds"] <= int(seconds) for card in fast)
+
+
+def test_the_docs_of_its_tasks_exist_and_nothing_is_named_twice():
+    names = re.findall(r"\]\((docs/\w+\.md)\)", TEXT)
+    assert {Path(name).name for name in names} >= {path.name for path in (ROOT / "docs").glob("*.md")} - {"robustness.md"}
