@@ -19,6 +19,8 @@ QUIET = (
     "--trainer.enable_",
     "--trainer.default_root_dir",
     "--data.root",
+    "--model.teacher_ckpt",
+    "--model.recogniser_ckpt",
     "--pictures",
 )
 
