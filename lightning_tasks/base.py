@@ -33,7 +33,10 @@ class BaseTask(pl.LightningModule):
         mode: Whether the best is its greatest ("max") or its least ("min") value.
         headline: Test metrics that the tables of results show.
         learns_from_data: Whether an epoch goes through training data, not through a number of steps without any.
-        units: Units of the tracked losses that are not in nats.
+        units: Units of logged quantities that are neither shares nor in nats.
+        watched: What a user watches, the result first: of each chart the metrics, and what each is called there.
+        diagnosed: The same, of what tells why a run went wrong.
+        constants: Metrics that are the same in all epochs, known once training starts; drawn as lines, in no card.
         run_facts: What the run card holds of this task besides its metrics; kept over a resume.
     """
 
@@ -42,6 +45,8 @@ class BaseTask(pl.LightningModule):
     headline: tuple[str, ...]
     learns_from_data: ClassVar[bool] = True
     units: Mapping[str, str] = {}
+    watched: Mapping[str, Mapping[str, str]] = {}
+    diagnosed: Mapping[str, Mapping[str, str]] = {}
 
     def __init__(self, facts: Mapping[str, Any], compile: bool = False, channels_last: bool = False) -> None:
         super().__init__()
@@ -49,6 +54,7 @@ class BaseTask(pl.LightningModule):
         self.compile_networks = compile
         self.channels_last = channels_last
         self.run_facts: dict[str, Any] = {}
+        self.constants: dict[str, float] = {}
         self.seed = run_seed()
         self._tracked: dict[str, list[tuple[Tensor, int]]] = {}
         self._loss_sums: dict[str, Tensor] = {}

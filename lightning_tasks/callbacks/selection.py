@@ -4,15 +4,17 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from pytorch_lightning import LightningModule, Trainer
 from scipy.stats import spearmanr
 
-from lightning_tasks.callbacks.pictures import Picture, save_figure
+from lightning_tasks.callbacks.pictures import Picture, save_figure, subject
 from lightning_tasks.callbacks.run_card import RunCard
+from runs.style import VERMILLION, styled
 
 
 class SelectionPicture(Picture):
-    """Draws the agreement on inventions against the accuracy, a point a validation, as `figures/selection.png`.
+    """Draws the agreement on synthetic images against the accuracy, a point a validation, as `figures/selection.png`.
 
     Works with data-free tasks that validate on images, which log `val/agreement_invented` and `val/acc`. Validations of
     a warm-up, in which the student knows nothing, are no evidence for either and are left out.
@@ -31,15 +33,17 @@ class SelectionPicture(Picture):
             and each["epoch"] >= getattr(pl_module, "warm_up_epochs", 0)
         ]
         if found:
-            save_figure(trainer, draw_selection(*zip(*found, strict=True)), "selection")
+            save_figure(trainer, draw_selection(subject(trainer), *zip(*found, strict=True)), "val/selection")
 
 
-def draw_selection(epochs: Sequence[int], agreements: Sequence[float], accuracies: Sequence[float]) -> Figure:
+@styled
+def draw_selection(of: str, epochs: Sequence[int], agreements: Sequence[float], accuracies: Sequence[float]) -> Figure:
     """Draw validations as points whose colour is the epoch, and name what either criterion would choose.
 
     Args:
+        of: What is trained.
         epochs: Of each validation, from 1.
-        agreements: Share of inventions to which student and teacher give the same class, which needs no image.
+        agreements: Share of synthetic images to which student and teacher give the same class, which needs no image.
         accuracies: On validation images.
     """
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")
@@ -54,7 +58,7 @@ def draw_selection(epochs: Sequence[int], agreements: Sequence[float], accuracie
             marker,
             markersize=14,
             markerfacecolor="none",
-            markeredgecolor="crimson",
+            markeredgecolor=VERMILLION,
             markeredgewidth=1.5,
             linestyle="none",
             label=f"chosen {name}: epoch {epochs[best]}, {accuracies[best]:.1%} right",
@@ -62,10 +66,12 @@ def draw_selection(epochs: Sequence[int], agreements: Sequence[float], accuracie
     varied = len(set(agreements)) > 1 and len(set(accuracies)) > 1
     correlation = f"{spearmanr(agreements, accuracies).statistic:.2f}" if varied else "not defined"
     axes.set(
-        title=f"rank correlation over {len(epochs)} validations: {correlation}",
-        xlabel="agreement with the teacher on inventions",
+        title=f"{of}: rank correlation over {len(epochs)} validations: {correlation}",
+        xlabel="agreement with the teacher on synthetic images",
         ylabel="accuracy on validation images",
     )
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=9, loc="best")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1))
+    axes.grid()
+    axes.legend(loc="best")
     return figure
