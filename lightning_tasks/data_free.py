@@ -69,7 +69,7 @@ class DataFreeTask(DistillationTask):
         "pairwise_distance": "distance of images",
         "statistics_distance": "activations",
         "same_class_distance": "1 - cosine",
-        "class_entropy": "1: all equally often",
+        "class_entropy": "entropy (1: all equal)",
     }
     watched: Mapping[str, Mapping[str, str]] = {
         **DistillationTask.watched,
@@ -80,10 +80,10 @@ class DataFreeTask(DistillationTask):
         },
     }
     diagnosed: Mapping[str, Mapping[str, str]] = {
-        "classes of the synthetic images, by the teacher": {"train/class_entropy": ""},
-        "root mean square distance of two synthetic images": {"train/pairwise_distance": ""},
-        "distance of two of a class, to the teacher": {"train/same_class_distance": ""},
-        "distance from the teacher's BatchNorm statistics": {
+        "synthetic images: classes": {"train/class_entropy": ""},
+        "synthetic images: distance": {"train/pairwise_distance": ""},
+        "synthetic images: distance in a class": {"train/same_class_distance": ""},
+        "synthetic images: BatchNorm statistics": {
             "train/statistics_distance": "one batch",
             "train/loss_statistics": "training",
         },

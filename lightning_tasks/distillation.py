@@ -15,7 +15,7 @@ from runs.facts import ImageFacts
 
 SHARE_TOLERANCE = 0.01
 ACCURACY_TOLERANCE = 0.03  # and two standard errors, of the images that are looked at
-AGREEMENT = "same answer as the teacher"
+AGREEMENT = "agreement with the teacher"
 JUDGED_IMAGES = 1000  # at most, on which a teacher is tried
 
 

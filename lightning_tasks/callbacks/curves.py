@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 History = dict[str, list[tuple[int, float]]]
 STAGES = ("train/", "val/", "test_curve/")
-WIDTH, HEIGHT = 4.75, 6.9  # inches of a panel, and of a whole picture at most: 1,200 x 900 pixels
+WIDTH, HEIGHT = 9.5, 6.9  # inches at most: 1,200 x 900 pixels with what stands around them
 
 
 class Panel(NamedTuple):
@@ -62,11 +62,22 @@ class CurvesPicture(Picture):
         task = cast("BaseTask", pl_module)
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
         tested = next((each.best_epoch for each in callbacks if isinstance(each, BestCheckpoint)), None)
+        title = f"{subject(trainer)}, {trainer.current_epoch} epochs"
+        if tested is not None:
+            title += f"; dotted: epoch {tested + 1}, which is tested"
         watched, others = panels([*self.history, *task.constants], task)
-        for name, title, group in (("curves", "training", watched), ("diagnostics", "diagnostics", others)):
-            if group:
-                title = f"{subject(trainer)}: {title} over {trainer.current_epoch} epochs"
-                save_figure(trainer, draw_curves(self.history, task.constants, group, title, tested), name)
+        result = next(iter(watched[0].lines))
+        save_figure(
+            trainer,
+            draw_curves(self.history, task.constants, watched, f"training of {title}", tested, result),
+            "curves",
+        )
+        if others:
+            save_figure(
+                trainer,
+                draw_curves(self.history, task.constants, others, f"diagnostics of {title}", tested),
+                "diagnostics",
+            )
 
     def _collect(self, trainer: Trainer, stages: tuple[str, ...]) -> None:
         for name, value in trainer.callback_metrics.items():
@@ -115,30 +126,35 @@ def axis_of(name: str, units: Mapping[str, str]) -> str:
 
 @styled
 def draw_curves(
-    history: History, constants: Mapping[str, float], panels: list[Panel], title: str, tested: int | None
+    history: History,
+    constants: Mapping[str, float],
+    panels: list[Panel],
+    title: str,
+    tested: int | None = None,
+    result: str | None = None,
 ) -> Figure:
-    """Draw panels in two columns, with one axis of epochs.
+    """Draw panels in two columns, more than six in three, with one axis of epochs.
 
     Args:
         history: Points (epoch from 0, value) of each metric.
         constants: Value of each metric that is the same in all epochs.
-        panels: At least one; the first has the result.
+        panels: At least one.
         title: Above all.
         tested: The epoch, from 0, whose checkpoint is tested, if there is one.
+        result: The metric whose value is marked at that epoch.
     """
-    columns = min(2, len(panels))
+    columns = 3 if len(panels) > 6 else min(2, len(panels))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(WIDTH * columns, min(HEIGHT, 0.4 + 2.9 * rows)), layout="constrained")
+    figure = Figure(figsize=(WIDTH * min(2, columns) / 2, min(HEIGHT, 0.4 + 2.9 * rows)), layout="constrained")
     figure.suptitle(title)
     grid = list(figure.subplots(rows, columns, squeeze=False, sharex=True).flat)
     for axes, panel in zip(grid, panels, strict=False):
         _draw_panel(axes, panel, history, constants)
         if tested is not None:
             axes.axvline(tested + 1, color="grey", linewidth=1, linestyle=":")
-    if tested is not None:
-        _mark(grid[0], panels[0], history, tested)
-    for axes in grid[: len(panels)]:
-        if any(not line.get_label().startswith("_") for line in axes.lines):
+            if result in panel.lines:
+                _mark(axes, panel, history.get(result, []), tested)
+        if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="best")
     for axes in grid[max(0, len(panels) - columns) : len(panels)]:
         axes.set(xlabel="epoch")
@@ -150,7 +166,7 @@ def draw_curves(
 
 
 def _draw_panel(axes: Axes, panel: Panel, history: History, constants: Mapping[str, float]) -> None:
-    factor = 100 if panel.axis.startswith("%") else 1
+    factor = 100 if panel.axis == "%" else 1
     for name, label in panel.lines.items():
         if name in constants:
             axes.axhline(factor * constants[name], color=BLACK, linewidth=1, linestyle="--", label=label or None)
@@ -163,11 +179,10 @@ def _draw_panel(axes: Axes, panel: Panel, history: History, constants: Mapping[s
     axes.grid()
 
 
-def _mark(axes: Axes, panel: Panel, history: History, tested: int) -> None:
-    """Mark the result at the tested epoch, with its value."""
-    value = dict(history.get(next(iter(panel.lines)), [])).get(tested)
-    if value is not None:
-        share = panel.axis.startswith("%")
-        said = f"{100 * value:.1f} %" if share else f"{value:.3g} {panel.axis}"
-        place = [tested + 1], [100 * value if share else value]
-        axes.plot(*place, "o", markersize=9, color=BLACK, fillstyle="none", label=f"tested: epoch {tested + 1}, {said}")
+def _mark(axes: Axes, panel: Panel, points: list[tuple[int, float]], tested: int) -> None:
+    """Mark the value of a metric at the tested epoch, if it was measured then."""
+    for value in (value for epoch, value in points if epoch == tested):
+        share = panel.axis == "%"
+        label = f"epoch {tested + 1}: {100 * value:.1f} %" if share else f"epoch {tested + 1}: {value:.3g}"
+        height = 100 * value if share else value
+        axes.plot([tested + 1], [height], "o", markersize=9, color=BLACK, fillstyle="none", label=label)
