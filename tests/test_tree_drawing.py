@@ -88,7 +88,7 @@ class TestConfusion:
         insects = {("ant", "ant"): "60", ("ant", "bee"): "30", ("bee", "ant"): "20", ("bee", "bee"): "80"}
         trees = {("oak", "oak"): "100", ("fir", "oak"): "75", ("fir", "fir"): "25"}
         assert cells == {**insects, **trees, ("ant", "oak"): "10"}
-        assert axes.get_title() == "accuracy 68.97% (cells in %, groups are framed)"  # 20 of 29
+        assert axes.get_title() == "network: test accuracy 68.97% (cells in %, groups are framed)"  # 20 of 29
 
     def test_groups_that_are_confused_stand_together(self):
         """Of three groups the first and the last by name are confused with each other."""

@@ -33,15 +33,16 @@ class SelectionPicture(Picture):
             and each["epoch"] >= getattr(pl_module, "warm_up_epochs", 0)
         ]
         if found:
-            save_figure(trainer, draw_selection(subject(trainer), *zip(*found, strict=True)), "val/selection")
+            figure = draw_selection(*zip(*found, strict=True))
+            figure.suptitle(f"{subject(trainer)}: checkpoints chosen with and without images")
+            save_figure(trainer, figure, "val/selection")
 
 
 @styled
-def draw_selection(of: str, epochs: Sequence[int], agreements: Sequence[float], accuracies: Sequence[float]) -> Figure:
+def draw_selection(epochs: Sequence[int], agreements: Sequence[float], accuracies: Sequence[float]) -> Figure:
     """Draw validations as points whose colour is the epoch, and name what either criterion would choose.
 
     Args:
-        of: What is trained.
         epochs: Of each validation, from 1.
         agreements: Share of synthetic images to which student and teacher give the same class, which needs no image.
         accuracies: On validation images.
@@ -66,7 +67,7 @@ def draw_selection(of: str, epochs: Sequence[int], agreements: Sequence[float], 
     varied = len(set(agreements)) > 1 and len(set(accuracies)) > 1
     correlation = f"{spearmanr(agreements, accuracies).statistic:.2f}" if varied else "not defined"
     axes.set(
-        title=f"{of}: rank correlation over {len(epochs)} validations: {correlation}",
+        title=f"rank correlation over {len(epochs)} validations: {correlation}",
         xlabel="agreement with the teacher on synthetic images",
         ylabel="accuracy on validation images",
     )
