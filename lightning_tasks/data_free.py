@@ -82,8 +82,8 @@ class DataFreeTask(DistillationTask):
     diagnosed: Mapping[str, Mapping[str, str]] = {
         "synthetic images: classes": {"train/class_entropy": ""},
         "synthetic images: distance": {"train/pairwise_distance": ""},
-        "synthetic images: distance in a class": {"train/same_class_distance": ""},
-        "synthetic images: BatchNorm statistics": {
+        "synthetic images: within a class": {"train/same_class_distance": ""},
+        "synthetic images: BatchNorm": {
             "train/statistics_distance": "one batch",
             "train/loss_statistics": "training",
         },

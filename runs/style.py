@@ -22,7 +22,7 @@ styled = rc_context(
         "figure.titlesize": 12,
         "grid.alpha": 0.3,
         "legend.fontsize": 9,
-        "legend.edgecolor": "none",
+        "legend.frameon": False,
     }
 )
 """Decorator of the functions that draw."""

@@ -154,8 +154,7 @@ def draw_curves(
             axes.axvline(tested + 1, color="grey", linewidth=1, linestyle=":")
             if result in panel.lines:
                 _mark(axes, panel, history.get(result, []), tested)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="best")
+        _head(axes, panel.title, WIDTH / columns)
     for axes in grid[max(0, len(panels) - columns) : len(panels)]:
         axes.set(xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -175,7 +174,7 @@ def _draw_panel(axes: Axes, panel: Panel, history: History, constants: Mapping[s
             marker = "." if len(epochs) < 60 else None
             points = [epoch + 1 for epoch in epochs], [factor * value for value in values]
             axes.plot(*points, marker=marker, label=label or "_")
-    axes.set(title=panel.title, ylabel=panel.axis)
+    axes.set(ylabel=panel.axis)
     axes.grid()
 
 
@@ -186,3 +185,12 @@ def _mark(axes: Axes, panel: Panel, points: list[tuple[int, float]], tested: int
         label = f"epoch {tested + 1}: {100 * value:.1f} %" if share else f"epoch {tested + 1}: {value:.3g}"
         height = 100 * value if share else value
         axes.plot([tested + 1], [height], "o", markersize=9, color=BLACK, fillstyle="none", label=label)
+
+
+def _head(axes: Axes, title: str, width: float) -> None:
+    """Put title and legend above a panel of a width in inches, where they cover no curve."""
+    labels = axes.get_legend_handles_labels()[1]
+    columns = max(1, int((width - 0.7) / (0.45 + 0.062 * max(map(len, labels), default=0))))
+    if labels:
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, fontsize=8, borderaxespad=0.1)
+    axes.set_title(title, pad=5 + 12.5 * -(-len(labels) // columns))
