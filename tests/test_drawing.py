@@ -191,7 +191,23 @@ class TestCurves:
         assert generator.get_lines()[0].get_ydata().tolist() == [1, 3, 2]
         for axes in figure.axes:
             assert [2, 2] in [list(line.get_xdata()) for line in axes.get_lines() if line.get_linestyle() == ":"]
-        require_readable(figure)
+        require_readable(figure, 1200, 10)
+
+    @pytest.mark.parametrize("columns", [2, 3])
+    def test_legends_cover_no_curve_no_title_and_no_other_panel(self, columns):
+        watched, others = panels([*HISTORY, *TEACHER], DFADTask)
+        group = [*watched, *others][:4] if columns == 2 else [*watched, *others]
+        figure = draw_curves(HISTORY, TEACHER, group, "a title", 1, "val/acc")
+        require_readable(figure, 1200, 10)
+        legends = [(axes, axes.get_legend()) for axes in figure.axes if axes.get_legend()]
+        assert legends
+        for axes, legend in legends:
+            panel, box = axes.get_window_extent(), legend.get_window_extent()
+            assert box.y0 >= panel.y1
+            assert panel.x0 - 1 <= box.x0
+            assert box.x1 <= panel.x1 + 10
+            if axes.get_title():
+                assert axes.title.get_window_extent().y0 >= box.y1 - 4  # of the room around its letters
 
     def test_no_mark_where_no_epoch_was_chosen(self):
         (panel,), _ = panels(["train/loss"], ClassificationTask)
