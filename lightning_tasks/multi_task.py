@@ -78,6 +78,14 @@ class MultiTask(ClassificationTask):
             "train/loss_group": "group",
         },
     }
+    diagnosed: Mapping[str, Mapping[str, str]] = {
+        "errors by kind": {
+            "val/same_super": "same superclass",
+            "val/same_group": "same group",
+            "val/across": "across groups",
+        },
+        "answers that are no path of the tree": {"val/inconsistent": ""},
+    }
 
     def __init__(
         self,

@@ -14,10 +14,11 @@ BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE, BLACK = COLOURS = (
     "#000000",
 )
 MARKERS = "osD^v"  # where colours repeat
+DASHES = ("-", "--", ":", "-.")
 
 styled = rc_context(
     {
-        "axes.prop_cycle": cycler(color=COLOURS),
+        "axes.prop_cycle": cycler(linestyle=DASHES) * cycler(color=COLOURS),
         "axes.titlesize": 11,
         "figure.titlesize": 12,
         "grid.alpha": 0.3,

@@ -9,10 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from runs.figures import is_share, with_unit
-from runs.style import COLOURS, MARKERS, styled
+from runs.style import COLOURS, DASHES, MARKERS, styled
 from sweeps.plan import Sweep
 
-DASHES = ("-", "--", ":", "-.")  # where colours repeat
 Row = dict[str, Any]  # what came of one cell, as sweeps.report.rows says
 
 

@@ -209,6 +209,12 @@ class TestCurves:
             if axes.get_title():
                 assert axes.title.get_window_extent().y0 >= box.y1 - 4  # of the room around its letters
 
+    def test_lines_of_one_panel_differ(self):
+        names = {f"val/{number}": f"{number}" for number in range(20)}
+        history = {name: [(0, 1.0), (1, 0.5)] for name in names}
+        axes = draw_curves(history, {}, [Panel("", "nats", names)], "a").axes[0]
+        assert len({(line.get_color(), line.get_linestyle()) for line in axes.get_lines()}) == 20
+
     def test_no_mark_where_no_epoch_was_chosen(self):
         (panel,), _ = panels(["train/loss"], ClassificationTask)
         figure = draw_curves({"train/loss": [(0, 1.0), (1, 0.5)]}, {}, [panel], "a", None, "train/loss")
