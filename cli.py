@@ -43,7 +43,7 @@ from runs.folders import (
     require_experiment,
     run_folder,
 )
-from runs.logger import log_card, place_run
+from runs.logger import ExperimentLogger, log_card, place_run
 from runs.precision import fast_kernels, usable_precision
 from runs.profiler import NoProfiler
 from runs.quiet import silence_harmless_messages
@@ -119,6 +119,7 @@ class TaskCLI(LightningCLI):
         parser.add_argument("--experiment", type=str, default="unnamed", help="Name of the folder under logs/.")
         parser.add_argument("--test_after_fit", type=bool, default=True, help="Test the best weights, write run.json.")
         parser.add_argument("--pictures", type=bool, default=True, help="Whether the callbacks that draw are used.")
+        parser.add_argument("--plot_id", type=str | None, help="Mark that pictures carry, as your name and number.")
         parser.add_argument("--checkpoint_best.monitor", type=str | None, help="What chooses; else the task's own.")
         parser.add_argument("--checkpoint_best.mode", type=Literal["min", "max"] | None, help="Which is best.")
         parser.link_arguments("data.facts", "model.init_args.facts", apply_on="instantiate")
@@ -186,7 +187,7 @@ class TaskCLI(LightningCLI):
         best = config.checkpoint_best
         monitor = self.model.monitor if best.monitor is None else best.monitor
         self.best = BestCheckpoint(monitor, best.mode or self.model.mode)
-        self.run_card = RunCard(config.experiment, self.command, self.configuration, self.best.monitor)
+        self.run_card = RunCard(config.experiment, self.command, self.configuration, self.best.monitor, config.plot_id)
         callbacks = standard_callbacks(config.trainer, self.subcommand, config.pictures, self.model)
         callbacks += [self.run_card, self.best, LastCheckpoint()]
         checkpoint = self.goes_on_with / LAST if self.goes_on_with else config.get("ckpt_path")
@@ -199,6 +200,9 @@ class TaskCLI(LightningCLI):
         kwargs["profiler"] = config.trainer.profiler or NoProfiler()
         kwargs["enable_model_summary"] = any(isinstance(each, ModelSummary) for each in callbacks)  # else it is ours
         trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **self.place, **kwargs)
+        for logger in trainer.loggers:
+            if isinstance(logger, ExperimentLogger):
+                logger.writes = self.subcommand in (None, "fit")
         if isinstance(config.trainer.strategy, str):
             limit_waits(trainer.strategy)
         return trainer
@@ -213,7 +217,7 @@ class TaskCLI(LightningCLI):
         self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=None if elsewhere else best)
         path = self.run_card.write(self.trainer, Path(best) if best else None)
         if self.trainer.is_global_zero:
-            log_card(self.trainer.loggers, path)
+            log_card(self.trainer.loggers, path, [str(self.best.monitor), *self.model.headline])
             print(f"run card: {os.path.relpath(path)}")
 
 

@@ -36,7 +36,10 @@ class BaseTask(pl.LightningModule):
         mode: Whether the best is its greatest ("max") or its least ("min") value.
         headline: Test metrics that the tables of results show.
         learns_from_data: Whether an epoch goes through training data, not through a number of steps without any.
-        units: Units of the tracked losses that are not in nats.
+        units: Units of logged quantities that are neither shares nor in nats.
+        watched: What a user watches, the result first: of each chart the metrics, and what each is called there.
+        diagnosed: The same, of what tells why a run went wrong.
+        constants: Metrics that are the same in all epochs, known once training starts; drawn as lines, in no card.
         run_facts: What the run card holds of this task besides its metrics; kept over a resume.
     """
 
@@ -45,6 +48,8 @@ class BaseTask(pl.LightningModule):
     headline: tuple[str, ...]
     learns_from_data: ClassVar[bool] = True
     units: Mapping[str, str] = {}
+    watched: Mapping[str, Mapping[str, str]] = {}
+    diagnosed: Mapping[str, Mapping[str, str]] = {}
 
     def __init__(self, facts: Mapping[str, Any], compile: bool = False, channels_last: bool = False) -> None:
         super().__init__()
@@ -53,6 +58,7 @@ class BaseTask(pl.LightningModule):
         self.channels_last = channels_last
         self.run_facts: dict[str, Any] = {}
         self.given_as_objects: list[str] = []
+        self.constants: dict[str, float] = {}
         self.seed = run_seed()
         self._tracked: dict[str, list[tuple[Tensor, int]]] = {}
         self._loss_sums: dict[str, Tensor] = {}
@@ -113,7 +119,9 @@ class BaseTask(pl.LightningModule):
         """
         checkpoint = torch.load(checkpoint_path, weights_only=True, map_location="cpu", mmap=True)
         if (name := checkpoint.get("task", cls.__name__)) not in [each.__name__ for each in cls.__mro__]:
-            raise ValueError(f"{checkpoint_path} is of {name}, not {cls.__name__}: {name}.load_from_checkpoint reads it")
+            raise ValueError(
+                f"{checkpoint_path} is of {name}, not {cls.__name__}: {name}.load_from_checkpoint reads it"
+            )
         if missing := [each for each in checkpoint.get("given_as_objects", []) if each not in options]:
             again = "".join(f", {each}=..." for each in missing)
             raise ValueError(

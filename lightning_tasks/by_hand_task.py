@@ -5,7 +5,7 @@ computes on the same memory, as PyTorch tensors or as NumPy arrays.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -70,6 +70,8 @@ class ByHandTask(ImageTask):
     Raises:
         ValueError: If the layers do not fit each other, the images or the number of classes.
     """
+
+    watched: Mapping[str, Mapping[str, str]] = {**ImageTask.watched, "L2 penalty": {"train/loss_l2": ""}}
 
     def __init__(
         self,

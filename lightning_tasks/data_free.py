@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torchmetrics import CatMetric, MeanMetric
 
 from lightning_tasks.averaged import AveragedNetwork
-from lightning_tasks.distillation import DistillationTask
+from lightning_tasks.distillation import AGREEMENT, DistillationTask
 from lightning_tasks.image_task import accuracy
 from lightning_tasks.losses import BatchNormStatisticsLoss, Invented, same_class_distance
 from lightning_tasks.networks import GeneratorCallable, ImageGenerator, NetworkCallable, undisturbed
@@ -72,6 +72,24 @@ class DataFreeTask(DistillationTask):
         "pairwise_distance": "distance of images",
         "statistics_distance": "activations",
         "same_class_distance": "1 - cosine",
+        "class_entropy": "entropy (1: all equal)",
+    }
+    watched: Mapping[str, Mapping[str, str]] = {
+        **DistillationTask.watched,
+        AGREEMENT: {
+            "val/agreement": "validation images",
+            "val/agreement_invented": "synthetic images, held out",
+            "train/agreement": "synthetic images, one batch",
+        },
+    }
+    diagnosed: Mapping[str, Mapping[str, str]] = {
+        "synthetic images: classes": {"train/class_entropy": ""},
+        "synthetic images: distance": {"train/pairwise_distance": ""},
+        "synthetic images: within a class": {"train/same_class_distance": ""},
+        "synthetic images: BatchNorm": {
+            "train/statistics_distance": "one batch",
+            "train/loss_statistics": "training",
+        },
     }
 
     def __init__(
@@ -114,6 +132,8 @@ class DataFreeTask(DistillationTask):
         self.sees_no_images = facts["dataset"] == NO_IMAGES
         if self.sees_no_images:
             self.monitor, self.headline = "val/agreement", ("test/agreement",)
+            labels = {"val/agreement": "synthetic images, held out", "train/agreement": "synthetic images, one batch"}
+            self.watched = {**self.watched, AGREEMENT: labels}
             self.run_facts["chosen_by"] = "agreement with the teacher on held-out inventions: no real image was read"
         self.test_correct = CatMetric(sync_on_compute=False)  # every device tests all samples
         self.divergence = MeanMetric(nan_strategy="disable", sync_on_compute=False)  # on held-out inventions

@@ -104,6 +104,19 @@ class DFADTask(DataFreeTask):
         "loss_statistics": "activations",
         "loss_diversity": "1 - cosine",
     }
+    watched: Mapping[str, Mapping[str, str]] = {
+        **DataFreeTask.watched,
+        "loss of the student": {"train/loss_student": ""},
+        "loss of the generator": {"train/loss_generator": ""},
+    }
+    diagnosed: Mapping[str, Mapping[str, str]] = {
+        **DataFreeTask.diagnosed,
+        "time of an epoch": {
+            "train/time_student": "student",
+            "train/time_inventing": "images and answers",
+            "train/time_generator": "generator",
+        },
+    }
 
     def __init__(
         self,

@@ -1,5 +1,6 @@
 """What every distillation shares: a student, its frozen teacher, and how far they agree."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from runs.facts import ImageFacts
 
 SHARE_TOLERANCE = 0.01
 ACCURACY_TOLERANCE = 0.03  # and two standard errors, of the images that are looked at
+AGREEMENT = "agreement with the teacher"
 JUDGED_IMAGES = 1000  # at most, on which a teacher is tried
 
 
@@ -44,6 +46,15 @@ class DistillationTask(ImageTask):
         ValueError: If the student's share is not the one asked for, it cannot be a part of the teacher and should start
             so, or the teacher's checkpoint does not fit network or data.
     """
+
+    watched: Mapping[str, Mapping[str, str]] = {
+        "accuracy on validation images": {
+            "val/acc": "student",
+            "val/acc_ema": "student, averaged weights",
+            "val/acc_teacher": f"teacher, on up to {JUDGED_IMAGES:,} of them",
+        },
+        AGREEMENT: {"val/agreement": "validation images"},
+    }
 
     def __init__(
         self,
@@ -145,7 +156,7 @@ class DistillationTask(ImageTask):
                 x, y = (each.to(self.device) for each in images.__getitems__(group.tolist()))
                 logits = self.teacher(data.normalise(x.float() / 255).to(self.dtype))
                 right += int((logits.argmax(dim=1) == y).sum())
-        found = right / len(chosen)
+        found = self.constants["val/acc_teacher"] = right / len(chosen)
         said = f"{found:.1%} of {len(chosen):,} validation images"
         rank_zero_info(f"teacher: {said} right")
         expected = self.teacher.accuracy if self.teacher_acc is None else self.teacher_acc

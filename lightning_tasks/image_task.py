@@ -1,6 +1,6 @@
 """What tasks of image classification share: how networks are evaluated, and what their layers give."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
@@ -68,6 +68,15 @@ class ImageTask(BaseTask):
     monitor = "val/acc"
     mode = "max"
     headline: tuple[str, ...] = ("test/acc",)
+    watched: Mapping[str, Mapping[str, str]] = {
+        title: {
+            f"val/{quantity}": "validation",
+            f"val/{quantity}_ema": "validation, averaged weights",
+            f"train/{quantity}": "training",
+            f"test_curve/{quantity}": "test",
+        }
+        for quantity, title in (("acc", "accuracy"), ("loss", "cross-entropy"))
+    }
 
     def __init__(self, facts: ImageFacts, compile: bool = False, channels_last: bool = False) -> None:
         super().__init__(facts, compile, channels_last)

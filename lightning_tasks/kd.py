@@ -1,5 +1,6 @@
 """Distillation with data: a student learns from labels and from the answers of a frozen teacher."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -52,6 +53,20 @@ class KDTask(DistillationTask):
     Raises:
         ValueError: If an option is out of range, and see DistillationTask.
     """
+
+    watched: Mapping[str, Mapping[str, str]] = {
+        **DistillationTask.watched,
+        "cross-entropy": {
+            "val/loss": "validation",
+            "val/loss_ema": "validation, averaged weights",
+            "train/loss_hard": "training",
+        },
+        "losses of training": {
+            "train/loss": "both, by their weights",
+            "train/loss_hard": "cross-entropy",
+            "train/loss_soft": "distance from the teacher's answers",
+        },
+    }
 
     def __init__(
         self,

@@ -62,6 +62,30 @@ class MultiTask(ClassificationTask):
         **{f"{score}{suffix}": "severity" for score in ("severity", "cost") for suffix in ("", "_ema")},
         **{f"loss_weight_{level}": "weight" for level in LEVELS},
     }
+    watched: Mapping[str, Mapping[str, str]] = {
+        "accuracy on validation images": {
+            "val/acc_fine": "class",
+            "val/acc_super": "superclass",
+            "val/acc_group": "group",
+            "val/acc_fine_ema": "class, averaged weights",
+        },
+        "accuracy of classes": {"val/acc_fine": "validation", "train/acc_fine": "training"},
+        "cross-entropy of classes": {"val/loss": "validation", "train/loss_fine": "training"},
+        "losses of training": {
+            "train/loss": "all, by their weights",
+            "train/loss_fine": "class",
+            "train/loss_super": "superclass",
+            "train/loss_group": "group",
+        },
+    }
+    diagnosed: Mapping[str, Mapping[str, str]] = {
+        "errors by kind": {
+            "val/same_super": "same superclass",
+            "val/same_group": "same group",
+            "val/across": "across groups",
+        },
+        "answers that are no path of the tree": {"val/inconsistent": ""},
+    }
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """Sketches from words: a network that draws step by step."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -100,6 +100,23 @@ class SketchTask(BaseTask):
     monitor = "val/loss"
     mode = "min"
     headline = ("test/pen_acc", "test/recognised", "test/recognised_reconstructed", "test/endless", "test/loss")
+    watched: Mapping[str, Mapping[str, str]] = {
+        "loss": {"val/loss": "validation, from the word alone", "train/loss": "training"},
+        "pen of the next step foreseen": {
+            "val/pen_acc": "from the word alone",
+            "val/pen_acc_reconstruct": "attending to the drawing",
+        },
+        "loss of offsets": {
+            "val/loss_offset": "validation, from the word alone",
+            "val/loss_offset_reconstruct": "validation, attending to the drawing",
+            "train/loss_offset": "training",
+        },
+        "loss of the pen": {
+            "val/loss_pen": "validation, from the word alone",
+            "val/loss_pen_reconstruct": "validation, attending to the drawing",
+            "train/loss_pen": "training",
+        },
+    }
     offset_std: Tensor
 
     def __init__(

@@ -2,21 +2,35 @@
 
 import contextlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning_fabric.loggers.logger import _DummyExperiment
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from runs.folders import claim_version
 from runs.identity import differences
 
+TABLE = ".hparams"  # at the end of the file of events that holds the table of hyper-parameters
+
 
 class ExperimentLogger(TensorBoardLogger):
     """TensorBoard logger whose x axis counts epochs, from 1.
 
-    It claims its version folder when first asked, so that two runs never share one.
+    It claims its version folder when first asked, so that two runs never share one. Figures of a test are one point
+    each: they stand in the table of hyper-parameters, see `log_card`.
+
+    Attributes:
+        writes: Whether there are events; those of an evaluation would be another run to TensorBoard.
     """
+
+    writes = True
+
+    @property
+    def experiment(self) -> Any:
+        """What writes events."""
+        return super().experiment if self.writes else _DummyExperiment()
 
     @property
     def version(self) -> int | str:
@@ -32,29 +46,45 @@ class ExperimentLogger(TensorBoardLogger):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log values; those that come with the number of finished epochs, as Lightning gives it, at their epoch."""
-        values = dict(metrics)
+        values = {name: value for name, value in metrics.items() if not name.startswith("test/")}
         if (finished := values.pop("epoch", None)) is not None:
-            # An epoch is finished after its validation and its last log; a test comes later.
-            step = int(finished) + (not all(name.startswith("test/") for name in values))
+            step = int(finished) + 1  # an epoch is finished after its validation and its last log
         super().log_metrics(values, step)
 
 
-def log_card(loggers: Iterable[Logger], card: Path) -> None:
-    """Fill TensorBoard's table of hyper-parameters: the options of a run, and its final metrics as `card/<metric>`.
+def log_card(loggers: Iterable[Logger], card: Path, first: Collection[str]) -> None:
+    """Fill TensorBoard's table of hyper-parameters: the metrics of a run card, and the options of the run.
 
-    The metrics have names of their own, since `val/acc` is a curve already, whose last point is not the tested epoch.
+    TensorBoard's own columns of metrics show the last point of a curve, which is not the tested epoch, and would need a
+    chart of one point for each figure of the test. So all metrics are columns as the options are.
 
     Args:
         loggers: Of the run; those that are not TensorBoard's are left alone.
         card: The run card.
+        first: The metrics whose columns come first.
     """
+    # As late as Lightning itself does.
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+    from torch.utils.tensorboard import SummaryWriter
+    from torch.utils.tensorboard.summary import hparams
+
     facts = json.loads(card.read_text())
     options = {name: value for name, (_, value) in differences({}, facts["configuration"]).items() if value is not None}
-    metrics = {f"card/{name}": value for name, value in facts["metrics"].items()}
+    columns = {**facts["metrics"], "seed": facts["seed"], **options}
+    plain = {name: value if isinstance(value, (int, float)) else str(value) for name, value in columns.items()}
+    experiment, *session = hparams(plain, {})
+    data = experiment.value[0].metadata.plugin_data
+    content = HParamsPluginData.FromString(data.content)
+    for column in content.experiment.hparam_infos:
+        column.differs = column.name in first  # which TensorBoard puts in front, and then sorts by name
+    data.content = content.SerializeToString()
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams({"seed": facts["seed"], **options}, metrics, step=facts["epochs"])
-            logger.save()
+            for former in Path(logger.log_dir).glob(f"events.*{TABLE}"):  # of this run, before it was trained on
+                former.unlink()
+            with SummaryWriter(logger.log_dir, filename_suffix=TABLE) as writer:
+                for each in (experiment, *session):
+                    writer._get_file_writer().add_summary(each)
 
 
 def place_run(trainer: Any, experiment: str, folder: Path | None) -> dict[str, Any]:

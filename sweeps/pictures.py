@@ -5,16 +5,17 @@ import math
 from statistics import mean
 from typing import Any
 
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from runs.figures import is_share, with_unit
+from runs.style import COLOURS, DASHES, MARKERS, styled
 from sweeps.plan import Sweep
 
 Row = dict[str, Any]  # what came of one cell, as sweeps.report.rows says
 
 
+@styled
 def draw(sweep: Sweep, table: list[Row]) -> Figure:
     """Draw a panel for each metric: a line for each row of the table, with a dot for each cell in it."""
     down, _ = sweep.layout()
@@ -40,9 +41,9 @@ def _draw_metric(axes: Axes, sweep: Sweep, table: list[Row], metric: str) -> Non
             [factor * row[f"{metric} mean"] for row in drawn],
             [places[tuple(row[axis] for axis in down)] + shift for row in drawn],
             xerr=[factor * (row[f"{metric} std"] or 0) for row in drawn],
-            fmt="o",
+            fmt=MARKERS[index // len(COLOURS) % len(MARKERS)],
             markersize=5,
-            color=colormaps["tab10" if len(across) <= 10 else "tab20"](index),
+            color=COLOURS[index % len(COLOURS)],
             label=", ".join(f"{axis} {name}" for axis, name in each.items()),
         )
     numbers = {tuple(row[axis] for axis in down): row[f"{metric} reported"] for row in table}
@@ -51,11 +52,12 @@ def _draw_metric(axes: Axes, sweep: Sweep, table: list[Row], metric: str) -> Non
         axes.plot(list(reported.values()), [places[names] for names in reported], "kx", markersize=8, label="reported")
     axes.set_yticks(list(places.values()), [", ".join(names) for names in places])
     axes.set_xlabel(with_unit(metric))
-    axes.grid(alpha=0.3)
+    axes.grid()
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
+@styled
 def draw_over_time(sweep: Sweep, table: list[Row]) -> Figure:
     """Draw a panel for each metric over the minutes of `fit`: a faint line for each seed, and their mean.
 
@@ -63,15 +65,15 @@ def draw_over_time(sweep: Sweep, table: list[Row]) -> Figure:
     """
     figure = Figure(figsize=(3 + 5 * len(sweep.over_time), 4.5), layout="constrained")
     panels = figure.subplots(1, len(sweep.over_time), squeeze=False)[0]
-    colours = colormaps["tab10" if len(table) <= 10 else "tab20"]
     for axes, (metric, value) in zip(panels, sweep.over_time.items(), strict=True):
         factor = 100 if is_share(metric) else 1
         for index, row in enumerate(table):
             label = ", ".join(row[axis] for axis in sweep.axes)
-            plot_over_time(axes, row["over_time"], metric, color=colours(index), label=label)
+            look = {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index // len(COLOURS) % len(DASHES)]}
+            plot_over_time(axes, row["over_time"], metric, label, **look)
         axes.axhline(factor * value, color="grey", linestyle=":", linewidth=1)
         axes.set(xlabel="minutes", ylabel=with_unit(metric), title=sweep.name)
-        axes.grid(alpha=0.3)
+        axes.grid()
     if panels[0].lines[1:]:
         panels[-1].legend(
             *panels[0].get_legend_handles_labels(), fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5)

@@ -33,8 +33,9 @@ def test_answers_of_the_tested_weights(monkeypatch):
         assert [each[:2] for each in given] == [(NAMES[LABELS[index]], NAMES[said[index]]) for index in chosen]
         assert [each[2] for each in given] == pytest.approx([0.99] * len(chosen))
         assert title.endswith("10 test images")
-    assert drawn[1][2] == f"the surest of {len(wrong)} wrong answers to 10 test images"
-    ((counts, accuracy, confidence),) = bins
+    assert drawn[1][2] == f"scripted network: the surest of {len(wrong)} wrong answers to 10 test images"
+    ((counts, accuracy, confidence, of),) = bins
+    assert of == "scripted network"
     assert counts.tolist() == [0] * 9 + [10]
     assert accuracy[-1] == pytest.approx(0.1 * right(2, "test"))
     assert confidence[-1] == pytest.approx(0.99)
@@ -47,6 +48,7 @@ def test_the_surest_mistakes_come_first(monkeypatch):
     picture.predicted, picture.labels = torch.tensor([0, 1, 1, 1, 1]), torch.tensor([0, 0, 0, 0, 2])
     images = TensorImages(torch.arange(5, dtype=torch.uint8).view(5, 1, 1, 1), torch.zeros(5, dtype=torch.long))
     monkeypatch.setattr(answers, "save_figure", lambda *_: None)
+    monkeypatch.setattr(answers, "subject", lambda _: "MNIST network")
     picture.draw(SimpleNamespace(datamodule=SimpleNamespace(test_set=images, class_names=NAMES)))
     assert drawn[1][0].flatten().tolist() == [2, 4, 3]
 
@@ -58,4 +60,4 @@ def test_filters_of_a_linear_layer_are_images(monkeypatch):
     FiltersPicture().on_fit_end(None, task)
     ((weights, title),) = calls
     assert torch.equal(weights, task.network.layers[1].weight.detach()[:64].view(64, 1, 2, 3))
-    assert title == "network: first layer, 64 of 70"
+    assert title == "scripted network: weights of the first layer, 64 of 70 filters"

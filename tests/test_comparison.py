@@ -32,7 +32,7 @@ def test_what_has_changed_since_another_run(monkeypatch):
     callback = [{"class_path": "ChangesPicture", "init_args": {"control": control, "num_images": 3}}]
     run_cli("fit", *SCRIPTED, "--trainer.max_epochs=2", f"--trainer.callbacks={json.dumps(callback)}")
     ((bands, title),) = drawn
-    assert title == f"test accuracy 70.0% here, 30.0% in {control}; both right: 2 of 10 images"
+    assert title == f"scripted network: test accuracy 70.0% here, 30.0% in {control}; both right: 2 of 10 images"
     directions = (2, 3, 0.6), (3, 2, 0.99)
     for (name, images, answers), (ours, theirs, sure) in zip(bands, directions, strict=True):
         indices = changed(ours, theirs)
@@ -57,6 +57,7 @@ def test_those_come_first_of_which_the_right_network_is_surest(monkeypatch):
     picture.other_confidence = torch.tensor([0.99, 0.4, 0.5, 0.6, 0.8, 1.0])
     drawn = spy(monkeypatch, comparison, "draw_bands")
     monkeypatch.setattr(comparison, "save_figure", lambda *_: None)
+    monkeypatch.setattr(comparison, "subject", lambda _: "MNIST student")
     images = torch.arange(6, dtype=torch.uint8).view(6, 1, 1, 1)
 
     class Data:
@@ -86,6 +87,7 @@ def test_a_direction_without_changes_is_left_out(monkeypatch):
     picture.confidence = picture.other_confidence = torch.ones(2)
     drawn = spy(monkeypatch, comparison, "draw_bands")
     monkeypatch.setattr(comparison, "save_figure", lambda *_: None)
+    monkeypatch.setattr(comparison, "subject", lambda _: "MNIST student")
     images = TensorImages(torch.zeros(2, 1, 1, 1, dtype=torch.uint8), picture.labels)
     data = SimpleNamespace(class_names=NAMES, test_set=images)
     picture.draw(SimpleNamespace(datamodule=data))
@@ -101,10 +103,10 @@ def test_agreement_by_hand():
     student = torch.tensor([0, 1, 2, 2, 0, 0, 2, 0, 2])
     counts = agreement_counts(student, taught, labels)
     assert counts.tolist() == [[3, 0, 2, 0], [1, 2, 0, 1]]
-    figure = draw_agreement(counts)
+    figure = draw_agreement(counts, "MNIST student")
     require_readable(figure)
     (axes,) = figure.axes
-    assert figure.get_suptitle() == "44.4% of the student's answers are those of the teacher"
+    assert figure.get_suptitle() == "MNIST student: 44.4% of its answers are those of the teacher"
     assert [each.get_text() for each in axes.get_yticklabels()] == [
         "the teacher is right: 5",
         "the teacher is wrong: 4",
@@ -119,7 +121,8 @@ def test_agreement_of_a_run(monkeypatch, teacher_ckpt, precision):
     calls = spy(monkeypatch, comparison, "draw_agreement")
     words = [*TINY_KD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}", "--trainer.max_epochs=2"]
     run_cli("fit", *words, "--trainer.callbacks=AgreementPicture", f"--trainer.precision={precision}")
-    (((right, wrong),),) = calls
+    (((right, wrong), of),) = calls
+    assert of == "digits student"
     metrics = run_card("kd")["metrics"]
     assert right.sum() + wrong.sum() == 100
     assert right.sum().item() / 100 == pytest.approx(metrics["test/acc_teacher"])

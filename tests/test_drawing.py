@@ -6,18 +6,23 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
 from torch.nn import functional as F
 
+from lightning_tasks import BaseTask, ByHandTask, ClassificationTask, DFADTask, KDTask, MultiTask, SketchTask
 from lightning_tasks.callbacks.activations import draw_activations
 from lightning_tasks.callbacks.answers import calibration, calibration_error, draw_answers, draw_reliability
 from lightning_tasks.callbacks.confusion import confusion_order, draw_confusion, worst_pairs
-from lightning_tasks.callbacks.curves import draw_curves
+from lightning_tasks.callbacks.curves import Panel, draw_curves, panels
 from lightning_tasks.callbacks.filters import draw_filters
 from lightning_tasks.callbacks.generated import draw_generated
 from lightning_tasks.callbacks.pictures import add_axes
 from lightning_tasks.callbacks.tsne import draw_points, name_places
+from runs.style import BLUE, COLOURS, VERMILLION
+from runs.whole_files import save_picture
 
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 MANY = [f"{'class' if number % 9 else 'large_omnivore'}_{number}" for number in range(100)]
@@ -48,7 +53,7 @@ def confused(names, seed=0):
 class TestConfusion:
     def test_few_classes_keep_their_order_and_have_their_shares_written_in(self):
         counts = np.array([[8, 2, 0], [1, 3, 0], [0, 0, 0]])
-        figure = draw_confusion(counts, ["cat", "dog", "eel"])
+        figure = draw_confusion(counts, ["cat", "dog", "eel"], of="digits network")
         axes = figure.axes[0]
         shares = np.array([[0.8, 0.2, 0], [0.25, 0.75, 0], [0, 0, 0]])
         assert np.allclose(axes.images[0].get_array(), np.sqrt(shares))
@@ -56,7 +61,7 @@ class TestConfusion:
         assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
         cells = {tuple(map(int, text.get_position())): text.get_text() for text in axes.texts}  # (column, row)
         assert cells == {(0, 0): "80", (1, 0): "20", (0, 1): "25", (1, 1): "75"}
-        assert axes.get_title() == "accuracy 78.57% (cells in %)"
+        assert axes.get_title() == "digits network: test accuracy 78.57% (cells in %)"
         listed = figure.texts[0].get_text()
         assert listed.splitlines()[3:] == ["   2  cat -> dog", "   1  dog -> cat"]
 
@@ -99,54 +104,139 @@ class TestConfusion:
         assert figure.texts[0].get_window_extent().x0 > axes.get_window_extent().x1
 
 
-HISTORY = {
-    "train/loss": [(0, 1.0), (1, 0.5), (2, 0.25)],
-    "val/loss": [(1, 0.75)],
-    "val/nll": [(1, -2.0)],
-    "val/divergence": [(1, 0.2)],
+HISTORY = {  # epochs from 0
     "train/loss_student": [(0, 7.0), (1, 6.0), (2, 5.0)],
+    "train/loss_generator": [(0, 1.0), (1, 3.0), (2, 2.0)],
     "train/class_entropy": [(0, 0.9), (1, 0.8), (2, 0.7)],
-    "val/acc": [(0, 0.1), (1, 0.4), (2, 0.3)],
-    "val/agreement": [(0, 0.2), (1, 0.6), (2, 0.5)],
-    "val/nothing": [],
+    "train/time_student": [(0, 0.5), (1, 0.25), (2, 0.75)],
+    "train/agreement": [(0, 0.1), (1, 0.2), (2, 0.3)],
+    "train/loss_one_hot": [(0, 1.0), (1, 0.5), (2, 0.25)],
+    "val/acc": [(1, 0.4), (2, 0.3)],
+    "val/agreement": [(1, 0.6), (2, 0.5)],
+    "val/agreement_invented": [(1, 0.7), (2, 0.8)],
+    "val/loss": [(1, 0.75), (2, 0.5)],
+    "val/of_a_user": [(1, 0.125), (2, 0.25)],
 }
+TEACHER = {"val/acc_teacher": 0.875}
+
+
+def lines(axes):
+    """Points of each line with a label, by label."""
+    labelled = (line for line in axes.get_lines() if not line.get_label().startswith("_"))
+    return {
+        line.get_label(): list(zip(*(map(float, each) for each in line.get_data()), strict=True)) for line in labelled
+    }
 
 
 class TestCurves:
-    def test_panels(self):
-        figure = draw_curves(HISTORY, "dfad_digits", 1, {"loss_student": "logits"})
-        assert figure.get_suptitle() == "dfad_digits"
-        panels = {axes.get_ylabel(): axes for axes in figure.axes}
-        assert list(panels) == ["loss (logits)", "loss (nats)", "share", "class entropy (1: all equal)"]
-        assert figure.axes[-1].get_xlabel() == "epoch"
-        drawn = {}
-        for label, axes in panels.items():
-            *curves, line = axes.get_lines()
-            assert line.get_xdata() == [2, 2]  # epochs are counted from 1
-            assert line.get_label() == "tested: epoch 2"
-            assert axes.get_legend().get_texts()[-1].get_text() == "tested: epoch 2"
-            drawn[label] = {
-                curve.get_label(): list(zip(curve.get_xdata(), curve.get_ydata(), strict=True)) for curve in curves
-            }
-        assert drawn == {
-            "loss (logits)": {"train/loss_student (last 5)": [(1, 7.0), (2, 6.0), (3, 5.0)]},
-            "loss (nats)": {
-                "train/loss (last 0.25)": [(1, 1.0), (2, 0.5), (3, 0.25)],
-                "val/loss (last 0.75)": [(2, 0.75)],
-                "val/nll (last -2)": [(2, -2.0)],
-                "val/divergence (last 0.2)": [(2, 0.2)],
-            },
-            "share": {
-                "val/acc (last 0.3)": [(1, 0.1), (2, 0.4), (3, 0.3)],
-                "val/agreement (last 0.5)": [(1, 0.2), (2, 0.6), (3, 0.5)],
-            },
-            "class entropy (1: all equal)": {"train/class_entropy (last 0.7)": [(1, 0.9), (2, 0.8), (3, 0.7)]},
-        }
-        require_readable(figure)
+    def test_what_a_user_watches_comes_in_order_and_the_rest_by_units(self):
+        watched, others = panels([*HISTORY, *TEACHER], DFADTask)
+        assert [(each.title, each.axis, [*each.lines]) for each in watched] == [
+            ("accuracy on validation images", "%", ["val/acc", "val/acc_teacher"]),
+            ("agreement with the teacher", "%", ["val/agreement", "val/agreement_invented", "train/agreement"]),
+            ("loss of the student", "logits", ["train/loss_student"]),
+            ("loss of the generator", "logits", ["train/loss_generator"]),
+        ]
+        assert [(each.title, each.axis, [*each.lines]) for each in others] == [
+            ("synthetic images: classes", "entropy (1: all equal)", ["train/class_entropy"]),
+            ("time of an epoch", "%", ["train/time_student"]),
+            ("", "%", ["val/of_a_user"]),
+            ("", "nats", ["train/loss_one_hot", "val/loss"]),
+        ]
 
-    def test_no_line_where_no_epoch_was_chosen(self):
-        figure = draw_curves({"train/loss": [(0, 1.0), (1, 0.5)]}, "a", None, {})
-        assert [line.get_label() for line in figure.axes[0].get_lines()] == ["train/loss (last 0.5)"]
+    def test_a_task_that_says_nothing_has_panels_by_units(self):
+        watched, others = panels(["val/acc", "train/loss"], BaseTask)
+        assert [(each.axis, [*each.lines]) for each in watched] == [("%", ["val/acc"]), ("nats", ["train/loss"])]
+        assert others == []
+
+    @pytest.mark.parametrize(
+        ("task", "names", "first"),
+        [
+            (ClassificationTask, ["train/acc", "val/acc", "train/loss", "val/loss"], ["val/acc", "train/acc"]),
+            (ByHandTask, ["train/loss_l2", "train/acc", "val/acc", "val/loss"], ["val/acc", "train/acc"]),
+            (KDTask, ["train/loss", "val/acc", "val/agreement", "val/acc_teacher"], ["val/acc", "val/acc_teacher"]),
+            (
+                MultiTask,
+                ["train/loss", "val/acc_group", "val/acc_fine", "val/severity"],
+                ["val/acc_fine", "val/acc_group"],
+            ),
+            (SketchTask, ["train/loss", "val/pen_acc", "val/loss", "val/divergence"], ["val/loss", "train/loss"]),
+        ],
+    )
+    def test_the_result_of_each_task_comes_first(self, task, names, first):
+        assert [*panels(names, task)[0][0].lines] == first
+
+    def test_values_and_the_mark_at_the_tested_epoch(self):
+        watched, _ = panels([*HISTORY, *TEACHER], DFADTask)
+        figure = draw_curves(HISTORY, TEACHER, watched, "a title", 1, "val/acc")
+        assert figure.get_suptitle() == "a title"
+        accuracy, agreement, student, generator = figure.axes
+        assert [axes.get_title() for axes in figure.axes] == [each.title for each in watched]
+        assert [axes.get_ylabel() for axes in figure.axes] == ["%", "%", "logits", "logits"]
+        assert [axes.get_xlabel() for axes in figure.axes] == ["", "", "epoch", "epoch"]
+        assert accuracy.get_position().y0 > student.get_position().y0  # two columns
+        assert accuracy.get_position().x0 == student.get_position().x0 < agreement.get_position().x0
+        assert lines(accuracy) == {
+            "student": [(2, 40.0), (3, 30.0)],  # epochs are counted from 1
+            "teacher, on up to 1,000 of them": [(0, 87.5), (1, 87.5)],  # over the whole width
+            "epoch 2: 40.0 %": [(2, 40.0)],
+        }
+        assert lines(agreement) == {
+            "validation images": [(2, 60.0), (3, 50.0)],
+            "synthetic images, held out": [(2, 70.0), (3, 80.0)],
+            "synthetic images, one batch": [(1, 10.0), (2, 20.0), (3, 30.0)],
+        }
+        assert student.get_legend() is None
+        assert student.get_lines()[0].get_ydata().tolist() == [7, 6, 5]
+        assert generator.get_lines()[0].get_ydata().tolist() == [1, 3, 2]
+        for axes in figure.axes:
+            assert [2, 2] in [list(line.get_xdata()) for line in axes.get_lines() if line.get_linestyle() == ":"]
+        require_readable(figure, 1200, 10)
+
+    @pytest.mark.parametrize("columns", [2, 3])
+    def test_legends_cover_no_curve_no_title_and_no_other_panel(self, columns):
+        watched, others = panels([*HISTORY, *TEACHER], DFADTask)
+        group = [*watched, *others][:4] if columns == 2 else [*watched, *others]
+        figure = draw_curves(HISTORY, TEACHER, group, "a title", 1, "val/acc")
+        require_readable(figure, 1200, 10)
+        legends = [(axes, axes.get_legend()) for axes in figure.axes if axes.get_legend()]
+        assert legends
+        for axes, legend in legends:
+            panel, box = axes.get_window_extent(), legend.get_window_extent()
+            assert box.y0 >= panel.y1
+            assert panel.x0 - 1 <= box.x0
+            assert box.x1 <= panel.x1 + 10
+            if axes.get_title():
+                assert axes.title.get_window_extent().y0 >= box.y1 - 4  # of the room around its letters
+
+    def test_lines_of_one_panel_differ(self):
+        names = {f"val/{number}": f"{number}" for number in range(20)}
+        history = {name: [(0, 1.0), (1, 0.5)] for name in names}
+        axes = draw_curves(history, {}, [Panel("", "nats", names)], "a").axes[0]
+        assert len({(line.get_color(), line.get_linestyle()) for line in axes.get_lines()}) == 20
+
+    def test_no_mark_where_no_epoch_was_chosen(self):
+        (panel,), _ = panels(["train/loss"], ClassificationTask)
+        figure = draw_curves({"train/loss": [(0, 1.0), (1, 0.5)]}, {}, [panel], "a", None, "train/loss")
+        assert lines(figure.axes[0]) == {"training": [(1, 1.0), (2, 0.5)]}
+        assert len(figure.axes[0].get_lines()) == 1
+
+    @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 8, 12])
+    def test_size_in_pixels_and_axes_of_epochs(self, count, tmp_path):
+        group = [Panel(f"title {number}", "nats", {"val/loss": "validation"}) for number in range(count)]
+        figure = draw_curves(HISTORY, {}, group, "a title", 1)
+        save_picture(figure, tmp_path / "a.png", dpi=120)
+        width, height = Image.open(tmp_path / "a.png").size
+        assert width <= 1200
+        assert height <= 870  # and a line of letters that says whose it is
+        drawn = [axes for axes in figure.axes if axes.axison]
+        assert len(drawn) == count
+        columns = {round(axes.get_position().x0, 3) for axes in drawn}
+        assert (
+            len([axes for axes in drawn if axes.get_xlabel() == "epoch"])
+            == len(columns)
+            == (3 if count > 6 else min(count, 2))
+        )
 
 
 class TestGenerated:
@@ -202,7 +292,8 @@ class TestGenerated:
     def test_colours_and_size(self, names):
         images = torch.rand(20, 3, 32, 32)
         seen = torch.arange(20) % 7
-        title = "after epoch 500\nthe first of 512 images by the class that the teacher sees"
+        title = "CIFAR100 student after epoch 500: synthetic images by predicted class\n"
+        title += "the first of 512, predicted by the teacher"
         figure = draw_generated(
             images, F.one_hot(seen, len(names)).float(), torch.zeros(len(names), dtype=torch.long), names, title
         )
@@ -229,7 +320,7 @@ class TestActivations:
         said = [(axes.get_ylabel(), axes.yaxis.label.get_color()) for axes in grid[:, 0]]
         assert said == [
             ("true ant\npredicted ant", "black"),
-            ("true bee\npredicted cat", "red"),
+            ("true bee\npredicted cat", VERMILLION),
             ("true cat\npredicted cat", "black"),
         ]
         assert figure.get_suptitle() == "after epoch 7"
@@ -271,6 +362,13 @@ class TestPoints:
         assert [text.get_text() for text in axes.get_legend().get_texts()] == ["ant", "bee", "cat"]
         assert axes.get_title() == "a title"
         require_readable(figure)
+
+    def test_twenty_classes_differ_in_colour_or_marker(self):
+        points = np.arange(40.0).reshape(20, 2)
+        clouds = draw_points(points, np.arange(20), MANY[:20], "a title").axes[0].collections
+        looks = {(to_hex(each.get_facecolor()[0]), each.get_paths()[0].vertices.tobytes()) for each in clouds}
+        assert len(looks) == 20
+        assert {colour.upper() for colour, _ in looks} == set(COLOURS)
 
     def test_many_classes_are_named_where_they_are(self):
         random = np.random.default_rng(0)
@@ -315,7 +413,7 @@ class TestAnswers:
         assert [axes.images[0].get_array()[0, 0, 0] for axes in shown] == [20 * i for i in range(11)]
         assert [axes.get_title() for axes in shown] == [true for true, _, _ in answers]
         assert [axes.get_xlabel() for axes in shown] == [f"{said} {share:.0%}" for _, said, share in answers]
-        colours = ["green" if true == said else "red" for true, said, _ in answers]
+        colours = [BLUE if true == said else VERMILLION for true, said, _ in answers]
         assert [axes.xaxis.label.get_color() for axes in shown] == colours
         assert figure.get_suptitle() == "a title"
 
@@ -333,12 +431,12 @@ class TestAnswers:
         assert mean.tolist() == pytest.approx([0.1, 0.95 / 3, 0, 0.9])
         error = (0.9 + 0.95 + 0 + 2 * 0.1) / 6
         assert calibration_error(counts, accuracy, mean) == pytest.approx(error)
-        figure = draw_reliability(counts, accuracy, mean)
+        figure = draw_reliability(counts, accuracy, mean, "MNIST network")
         upper, lower = figure.axes
         assert [bar.get_height() for bar in upper.patches] == pytest.approx(accuracy.tolist())
         assert [bar.get_height() for bar in lower.patches] == pytest.approx([1 / 6, 1 / 2, 0, 1 / 3])
         assert upper.lines[0].get_xydata().ravel().tolist() == pytest.approx([0.1, 1, 0.95 / 3, 0, 0.9, 1])
-        assert upper.get_title() == f"expected calibration error {error:.2%}"
+        assert upper.get_title() == f"MNIST network: expected calibration error {error:.2%}"
         require_readable(figure)
 
 

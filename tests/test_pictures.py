@@ -1,13 +1,14 @@
 """What the callbacks hand to their drawing functions: the right arrays, of the right split, in order, and no trace."""
 
 import json
+import re
 from pathlib import Path
 
 import matplotlib.image
 import numpy as np
 import pytest
 import torch
-from conftest import TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, make_trainer, run_cli
+from conftest import TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, make_trainer, run_card, run_cli
 from pytorch_lightning.callbacks import EarlyStopping
 from scripted import ANSWERS, LABELS, ScriptedDataModule, ScriptedNetwork, right
 from test_figures import SCRIPTED, loss
@@ -26,9 +27,12 @@ from lightning_tasks.callbacks import (
     confusion,
     curves,
     generated,
+    pictures,
     tsne,
 )
 from lightning_tasks.networks import ImageNetwork, undisturbed
+from parsing import task_parser
+from runs.identity import read_command
 
 NAMES = ["ant", "bee", "cat"]
 
@@ -72,7 +76,9 @@ def fit(network, *callbacks, **options):
 def test_activations_of_the_first_test_image_of_each_class(monkeypatch):
     calls = spy(monkeypatch, activations, "draw_activations")
     fit(Seer, ActivationPicture(["network.maps"], every_n_epochs=2), max_epochs=3)
-    assert [title for *_, title in calls] == ["after epoch 2", "after epoch 3"]
+    assert [title for *_, title in calls] == [
+        f"scripted network after epoch {epoch}: outputs of network.maps" for epoch in (2, 3)
+    ]
     numbers = torch.tensor([20.0, 25, 28]).view(3, 1, 1, 1) / 255  # test images are 20 to 29; 5, 3 and 2 a class
     for images, said, maps, _ in calls:
         torch.testing.assert_close(images, numbers.expand(3, 1, 2, 3))
@@ -105,7 +111,7 @@ def test_tsne_of_test_images_with_their_labels(monkeypatch):
     calls = spy(monkeypatch, tsne, "draw_points")
     fit(Seer, TSNEPicture("network.maps", epochs=(1, 2, -1)), max_epochs=3)
     assert [title for *_, title, _ in calls] == [
-        f"t-SNE of network.maps after epoch {epoch}, 10 test images" for epoch in (1, 2, 3)
+        f"scripted network after epoch {epoch}: t-SNE of network.maps, 10 test images" for epoch in (1, 2, 3)
     ]
     for points, labels, names, _, groups in calls:
         assert np.allclose(points, [[number / 255, -number / 255] for number in range(20, 30)])
@@ -118,8 +124,9 @@ def test_confusion_of_the_tested_weights(monkeypatch):
     calls = spy(monkeypatch, confusion, "draw_confusion")
     callbacks = "--trainer.callbacks=ConfusionPicture"
     run_cli("fit", *SCRIPTED, "--trainer.max_epochs=4", callbacks)  # tests epoch 2, the best of four
-    (counts, names, levels), *others = calls
+    (counts, names, levels, of), *others = calls
     assert levels == []
+    assert of == "scripted network"
     assert not others
     expected = np.zeros((3, 3))
     for true, answer in zip(LABELS, ANSWERS[1]["test"], strict=True):
@@ -134,8 +141,10 @@ def test_curves_of_a_resumed_run_are_whole(monkeypatch):
     words = ["fit", *SCRIPTED, "--trainer.callbacks=[TestCurve,CurvesPicture]"]
     run_cli(*words, "--trainer.max_epochs=3")
     run_cli(*words, "--trainer.max_epochs=4", "--ckpt_path=last")
-    assert len(calls) == 2
-    history, title, tested, units = calls[1]
+    assert len(calls) == 2  # all is watched, and nothing is left for diagnostics
+    history, constants, group, title, tested, result = calls[1]
+    assert constants == {}
+    assert [each.title for each in group] == ["accuracy", "cross-entropy"]
     stages = {"train": "train", "val": "val", "test_curve": "test"}
     assert history.keys() == {f"{stage}/{quantity}" for stage in stages for quantity in ("loss", "acc")}
     for stage, part in stages.items():
@@ -143,9 +152,9 @@ def test_curves_of_a_resumed_run_are_whole(monkeypatch):
             epochs, values = zip(*history[f"{stage}/{quantity}"], strict=True)
             assert epochs == (0, 1, 2, 3)
             assert values == pytest.approx([measure(epoch, part) for epoch in (1, 2, 3, 4)], abs=1e-6)
-    assert title == "scripted"
+    assert title == "training of scripted network, 4 epochs; dotted: epoch 2, which is tested"
     assert tested == 1  # the second epoch, as in the run card
-    assert units == {}
+    assert result == "val/acc"
     assert json.loads(Path("logs/scripted/version_0/run.json").read_text())["best_epoch"] == 2
 
 
@@ -204,7 +213,10 @@ def test_generated_images_go_with_what_the_teacher_sees_in_them(monkeypatch, tea
     assert counts.tolist() == task.fake_class_counts.tolist()
     assert counts.sum() == 2 * 5 * 8  # rounds, student steps, batch
     assert names == [str(digit) for digit in range(10)]
-    assert title == "after epoch 3\nthe first of 40 images by the class that the teacher sees"
+    assert title.splitlines() == [
+        "digits student after epoch 3: synthetic images by predicted class",
+        "the first of 40, predicted by the teacher",
+    ]
 
 
 def test_a_sample_is_the_same_each_time_and_changes_no_mode(teacher_ckpt):
@@ -249,7 +261,7 @@ def test_pictures_change_nothing(kind, teacher_ckpt):
     layer = "network" if kind == "teacher" else "student"
     names = {"activations_0002", "activations_0003", f"tsne_{layer}.layer4_0001", f"tsne_{layer}.layer4_0003"}
     names |= {"curves", "confusion", "predictions", "mistakes", "reliability", f"filters_{layer}"}
-    names |= {"generated_0002", "generated_0003"} if kind == "dfad" else set()
+    names |= {"generated_0002", "generated_0003", "diagnostics"} if kind == "dfad" else set()
     figures = list(Path("logs/drawn/version_0/figures").iterdir())
     assert {path.stem for path in figures} == names
     assert all(matplotlib.image.imread(path).std() > 0.01 for path in figures)
@@ -343,3 +355,55 @@ def test_bad_pictures_are_refused_before_training(picture, message):
 def test_only_watching_callbacks_are_no_part_of_a_runs_identity():
     pictures = (ActivationPicture, ConfusionPicture, GeneratedPicture, TSNEPicture, TestCurve)
     assert all(picture.only_watches for picture in pictures)
+
+
+@pytest.mark.parametrize("plot_id", [None, "Jane Doe 1234"])
+def test_pictures_say_whose_they_are(monkeypatch, plot_id):
+    written = {}
+    save = pictures.save_picture
+
+    def spying(figure, path, dpi):
+        written[path.stem] = [text.get_text() for text in figure.texts]
+        save(figure, path, dpi)
+
+    monkeypatch.setattr(pictures, "save_picture", spying)
+    words = ["fit", *SCRIPTED, "--trainer.max_epochs=1", "--seed_everything=7"]
+    run_cli(
+        *words, "--trainer.callbacks=[CurvesPicture,ConfusionPicture]", *([f"--plot_id={plot_id}"] if plot_id else [])
+    )
+    assert written.keys() == {"curves", "confusion"}
+    mark = f", {plot_id}" if plot_id else ""
+    for texts in written.values():
+        assert re.fullmatch(rf"scripted, seed 7, 20\d\d-\d\d-\d\d{mark}", texts[-1])
+
+
+def test_the_mark_of_pictures_is_no_part_of_a_runs_identity():
+    words = ["fit", *SCRIPTED]
+    assert read_command(task_parser(), [*words, "--plot_id=Jane"]) == read_command(task_parser(), words)
+
+
+def test_the_mark_stands_below_the_picture_and_covers_nothing():
+    run = Path("logs/scripted/version_0")
+    run_cli("fit", *SCRIPTED, "--trainer.max_epochs=1", "--trainer.callbacks=ConfusionPicture")
+    image = matplotlib.image.imread(run / "figures/confusion.png")[..., :3].mean(axis=2)
+    rows = np.flatnonzero(image.min(axis=1) < 0.9)  # with ink
+    last = np.split(rows, np.flatnonzero(np.diff(rows) > 3) + 1)[-1]
+    assert 5 < len(last) < 20  # a line of small letters, with nothing beside it
+    assert np.flatnonzero(image[last].min(axis=0) < 0.9).max() < 0.6 * image.shape[1]
+
+
+def test_a_teacher_is_a_line_beside_its_student(monkeypatch, teacher_ckpt):
+    calls = spy(monkeypatch, curves, "draw_curves")
+    words = ["fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}"]
+    cli = run_cli(*words, "--trainer.max_epochs=2", "--trainer.callbacks=CurvesPicture")
+    history, constants, group, title, *_ = calls[0]
+    task, images = cli.model, cli.datamodule.val_set
+    x, y = images.__getitems__(list(range(len(images))))
+    answers = task.teacher(cli.datamodule.normalise(x.float() / 255)).argmax(dim=1)
+    assert constants == {"val/acc_teacher": pytest.approx((answers == y).float().mean().item())}
+    assert [*group[0].lines] == ["val/acc", "val/acc_teacher"]
+    assert "val/acc_teacher" not in history
+    assert not any("acc_teacher" in name for name in run_card("dfad")["metrics"] if name.startswith("val/"))
+    assert title.startswith("training of digits student, 2 epochs")
+    assert calls[1][3].startswith("diagnostics of digits student, 2 epochs")
+    assert "train/class_entropy" in calls[1][2][0].lines

@@ -114,7 +114,7 @@ def test_a_table_and_a_picture(teacher_ckpt, tmp_path, monkeypatch, workers):
         assert row[1::2] == [str(each) for each in classes.tolist()]
         assert [float(each) for each in row[2::2]] == pytest.approx(values.tolist(), abs=1e-3)
     (((surest, doubtful), title),) = [call[:2] for call in drawn]
-    assert title == "12 files"
+    assert title == "digits network: answers to 12 files"
     order = p.max(1).values.argsort(descending=True, stable=True).tolist()
     assert [each[0] for each in surest[2]] == [paths[index].name[:20] for index in order]
     assert [each[0] for each in doubtful[2]] == [paths[index].name[:20] for index in order[::-1]]

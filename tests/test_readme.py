@@ -51,7 +51,9 @@ def test_figures_in_its_sentences_are_those_of_the_cards():
     assert int(rows) == len(systems)
     plus = cards("dfad_cifar10/47-,plus-*.json")
     ((accuracy, minutes),) = re.findall(r"to (\d+) % in (\d+) minutes of one CPU core", TEXT)
-    assert sum(card["metrics"]["test/acc"] for card in plus) / len(plus) == pytest.approx(int(accuracy) / 100, abs=0.005)
+    assert sum(card["metrics"]["test/acc"] for card in plus) / len(plus) == pytest.approx(
+        int(accuracy) / 100, abs=0.005
+    )
     assert sorted(card["seconds"] for card in plus)[1] / 60 == pytest.approx(int(minutes), abs=0.5)
     assert all(card["device"] == "1 x CPU, 1 threads" for card in plus)
     ((command, percent, seconds),) = re.findall(r"configs/(\w+)\.yaml` \((\d+) % in (\d+) s\)", TEXT)
@@ -62,4 +64,6 @@ def test_figures_in_its_sentences_are_those_of_the_cards():
 
 def test_the_docs_of_its_tasks_exist_and_nothing_is_named_twice():
     names = re.findall(r"\]\((docs/\w+\.md)\)", TEXT)
-    assert {Path(name).name for name in names} >= {path.name for path in (ROOT / "docs").glob("*.md")} - {"robustness.md"}
+    assert {Path(name).name for name in names} >= {path.name for path in (ROOT / "docs").glob("*.md")} - {
+        "robustness.md"
+    }

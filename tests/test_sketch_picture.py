@@ -8,6 +8,7 @@ from lightning_tasks import RegressionHead, SketchNetwork, SketchTask
 from lightning_tasks.callbacks import SketchPicture
 from lightning_tasks.callbacks.sketches import draw_sketches
 from runs.figures import is_share
+from runs.style import BLUE
 
 WIDE = [np.array([[0, 0], [100, 0], [100, 50]], np.float32), np.array([[20, 10], [30, 10]], np.float32)]
 TALL = [np.array([[5, 5], [5, 205]], np.float32)]
@@ -22,7 +23,7 @@ def test_each_drawing_fills_its_cell():
     assert axes.get_ylim() == (2, 0)  # the first word above
     drawn = [(lines.get_segments(), to_rgb(lines.get_color()[0])) for lines in axes.collections]
     colours = [colour for _, colour in drawn]
-    assert colours[:4] == [to_rgb(name) for name in ("black", "black", "tab:gray", "tab:blue")]
+    assert colours[:4] == [to_rgb(name) for name in ("black", "black", "grey", BLUE)]
     # 100 units wide become 0.88 of a cell, around its middle: scale 0.0088.
     first, second = drawn[0][0]
     np.testing.assert_allclose(first, [[0.06, 0.28], [0.94, 0.28], [0.94, 0.72]], atol=1e-6)

@@ -1,16 +1,30 @@
 """What TensorBoard and other loggers get to show: values by epochs, options and final metrics, the graph, pictures."""
 
+import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from conftest import TINY_BY_HAND, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, make_trainer, run_card, run_cli
+from conftest import (
+    TINY_BY_HAND,
+    TINY_DATA,
+    TINY_DFAD,
+    TINY_TEACHER,
+    TINY_TRAINER,
+    files,
+    make_trainer,
+    run_card,
+    run_cli,
+)
 from PIL import Image
 from pytorch_lightning.loggers import Logger
 from scripted import ANSWERS, LABELS, PROBABILITIES
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata
+from tensorboard.plugins.hparams.backend_context import _sort_and_reduce_to_hparams_limit
 from test_figures import SCRIPTED
 from torch import nn
 
@@ -51,34 +65,120 @@ def test_x_axis_counts_epochs_also_of_a_resumed_run():
     events = read("logs/scripted/version_0")
     for tag, values in VALUES.items():
         assert scalars(events, tag) == list(enumerate(values, start=1))
-    assert scalars(events, "test/acc") == [(3, 0.7), (4, 0.7)]  # of epoch 2, after three epochs and after four
-    stages = {tag for tag in events.Tags()["scalars"] if not tag.startswith("card/")}
-    losses = {f"{stage}/loss" for stage in ("train", "val", "test_curve", "test")}
-    assert stages == {*VALUES, *losses, "test/acc"}
-    assert steps(events) == {"curves": [3, 4], "confusion": [3, 4]}
+    losses = {f"{stage}/loss" for stage in ("train", "val", "test_curve")}
+    assert {*events.Tags()["scalars"]} == {*VALUES, *losses}  # no chart of one point, and none of the test
+    assert steps(events) == {"test/confusion": [3, 4]}  # and no picture of curves
 
 
-def test_options_and_final_metrics_are_in_the_table_of_hyperparameters():
-    run_cli("fit", *SCRIPTED, "--trainer.max_epochs=4", "--seed_everything=7")
-    events = read("logs/scripted/version_0")
-    metrics = run_card("scripted")["metrics"]
-    assert metrics["val/acc"] != metrics["val/acc_last"]
+def table(events):
+    """Columns of the table of hyper-parameters in TensorBoard's order, and the values of the run."""
 
     def of(tag):
         return events.summary_metadata[tag].plugin_data.content
 
-    named = metadata.parse_experiment_plugin_data(of(metadata.EXPERIMENT_TAG)).metric_infos
-    assert {each.name.tag for each in named} == {f"card/{name}" for name in metrics}
+    experiment = metadata.parse_experiment_plugin_data(of(metadata.EXPERIMENT_TAG))
+    _sort_and_reduce_to_hparams_limit(experiment)
+    assert metadata.SESSION_END_INFO_TAG in events.summary_metadata
+    values = metadata.parse_session_start_info_plugin_data(of(metadata.SESSION_START_INFO_TAG)).hparams
+    return [each.name for each in experiment.hparam_infos], values
+
+
+def test_final_metrics_come_first_in_the_table_of_hyperparameters_and_then_options():
+    run_cli("fit", *SCRIPTED, "--trainer.max_epochs=4", "--seed_everything=7")
+    events = read("logs/scripted/version_0")
+    metrics = run_card("scripted")["metrics"]
+    assert metrics["val/acc"] != metrics["val/acc_last"]
+    columns, options = table(events)
+    assert columns[:2] == ["test/acc", "val/acc"]
+    assert {*columns} == {*options}
     for name, value in metrics.items():
-        assert scalars(events, f"card/{name}") == [(4, value)]
-    options = metadata.parse_session_start_info_plugin_data(of(metadata.SESSION_START_INFO_TAG)).hparams
+        assert options[name].number_value == value
     assert options["seed"].number_value == 7
     assert options["model"].string_value == "lightning_tasks.ClassificationTask"
     assert options["model.network"].string_value == "scripted.ScriptedNetwork"
     assert options["model.network.batches_per_epoch"].number_value == 3
     assert options["data.batch_size"].number_value == 4
     assert options["trainer.max_epochs"].number_value == 4
-    assert metadata.SESSION_END_INFO_TAG in events.summary_metadata
+
+
+def test_the_table_of_a_run_that_was_trained_on_has_its_new_metrics():
+    words = ["fit", *SCRIPTED, "--checkpoint_best.monitor=val/loss", "--checkpoint_best.mode=min"]
+    run_cli(*words, "--trainer.max_epochs=2")
+    assert table(read("logs/scripted/version_0"))[1]["test/acc"].number_value == pytest.approx(0.7)
+    run_cli(*words, "--trainer.max_epochs=3", "--ckpt_path=last")
+    columns, values = table(read("logs/scripted/version_0"))
+    assert columns[:2] == ["test/acc", "val/loss"]
+    assert values["test/acc"].number_value == run_card("scripted")["metrics"]["test/acc"] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("subcommand", ["test", "validate", "predict"])
+def test_an_evaluation_of_a_run_is_no_other_run(subcommand):
+    callbacks = "--trainer.callbacks=ConfusionPicture"
+    run_cli("fit", *SCRIPTED, "--trainer.max_epochs=2", callbacks)
+    before = files("logs/scripted/version_0")
+    logger = ["--trainer.logger=TensorBoardLogger", "--trainer.logger.save_dir=elsewhere"]
+    for words in ([], logger):
+        run_cli(subcommand, *SCRIPTED, "--ckpt_path=last", callbacks, *words)
+    assert [path.parent.name for path in Path().rglob("events*") if "version_0" not in str(path)] == []
+    assert files("logs/scripted/version_0") == before
+    for number in (1, 2):
+        folder = Path(f"logs/scripted/version_{number}")  # with its own files
+        assert (folder / "config.yaml").is_file()
+        assert (folder / "figures/confusion.png").is_file() == (subcommand == "test")
+
+
+def layout(events):
+    """Tags of each chart of Custom Scalars, by category and title."""
+    (tensor,) = events.Tensors("custom_scalars__config__")[-1:]
+    found = layout_pb2.Layout.FromString(tensor.tensor_proto.string_val[0])
+    return {each.title: {chart.title: [*chart.multiline.tag] for chart in each.chart} for each in found.category}
+
+
+def test_custom_scalars_of_a_classifier():
+    run_cli("fit", *SCRIPTED, "--trainer.max_epochs=4", "--trainer.check_val_every_n_epoch=2")
+    events = read("logs/scripted/version_0")
+    assert layout(events) == {  # also of what is validated after the second epoch only
+        "ClassificationTask": {
+            "accuracy": ["val/acc$", "train/acc$"],
+            "cross-entropy": ["val/loss$", "train/loss$"],
+        },
+        "ClassificationTask: diagnostics": {},
+    }
+
+
+def test_custom_scalars_of_a_student_its_teacher_and_synthetic_images(teacher_ckpt):
+    words = ["fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}"]
+    callbacks = (
+        "[{class_path: GeneratedPicture, init_args: {num_images: 16}},ConfusionPicture,SelectionPicture,CurvesPicture]"
+    )
+    cli = run_cli(*words, "--trainer.max_epochs=2", f"--trainer.callbacks={callbacks}")
+    events = read("logs/dfad/version_0")
+    charts = layout(events)
+    assert charts["DFADTask"] == {
+        "accuracy on validation images": ["val/acc$", "val/acc_teacher$"],
+        "agreement with the teacher": ["val/agreement$", "val/agreement_invented$", "train/agreement$"],
+        "loss of the student": ["train/loss_student$"],
+        "loss of the generator": ["train/loss_generator$"],
+    }
+    health = charts["DFADTask: diagnostics"]
+    assert health["synthetic images: classes"] == ["train/class_entropy$"]
+    assert health["synthetic images: distance"] == ["train/pairwise_distance$"]
+    tags = {*events.Tags()["scalars"]}
+    drawn = {tag.removesuffix("$") for category in charts.values() for chart in category.values() for tag in chart}
+    assert drawn == tags
+    teacher = cli.model.constants["val/acc_teacher"]
+    assert scalars(events, "val/acc_teacher") == [(1, teacher), (2, teacher)]
+    assert min(len(events.Scalars(tag)) for tag in tags) == 2
+    assert sorted({*events.Tags()["images"], *tags})[0] == "images/generated"
+    assert steps(events) == {"images/generated": [2], "test/confusion": [2], "val/selection": [2]}
+
+
+def test_tensorboard_shows_the_picture_of_the_folder():
+    run_cli("fit", *SCRIPTED, "--trainer.max_epochs=1", "--trainer.callbacks=ConfusionPicture")
+    run = Path("logs/scripted/version_0")
+    (event,) = read(run).Images("test/confusion")
+    shown = Image.open(io.BytesIO(event.encoded_image_string))
+    assert np.array_equal(shown, Image.open(run / "figures/confusion.png").convert("RGB"))
 
 
 @pytest.mark.parametrize("kind", ["ClassificationTask", "DFADTask"])
@@ -218,14 +318,14 @@ class TestOtherLoggers:
         assert (run / "metrics.csv").is_file()
         events = read(run)
         assert scalars(events, "val/acc") == [(1, 0.4), (2, 0.8)]
-        assert scalars(events, "card/val/acc") == [(2, 0.8)]
-        assert steps(events) == {"curves": [2], "confusion": [2]}
+        assert table(events)[0][:2] == ["test/acc", "val/acc"]
+        assert steps(events) == {"test/confusion": [2]}
 
     def test_one_that_holds_images(self):
         cli, run = self.fit("--trainer.logger=test_tensorboard.ImageLogger")
         logger = cli.trainer.logger
         assert logger.save_dir == str(run)
-        assert logger.images == [(name, run / f"figures/{name}.png", 2) for name in ("curves", "confusion")]
+        assert logger.images == [("test/confusion", run / "figures/confusion.png", 2)]
 
     def test_none(self):
         self.fit("--trainer.logger=false")

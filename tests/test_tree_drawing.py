@@ -14,6 +14,7 @@ from lightning_tasks.callbacks.answers import draw_bands
 from lightning_tasks.callbacks.confusion import draw_confusion, levels_above, tree_order
 from lightning_tasks.callbacks.error_kinds import draw_error_kinds
 from lightning_tasks.callbacks.tsne import draw_points
+from runs.style import VERMILLION
 
 ROWS = {"argmax": (0.2, 0.11, 0.05), "respecting the tree": (0.1, 0.002, 0.25), "none": (0.0, 0.0, 0.0)}
 
@@ -32,7 +33,7 @@ class TestConfusion:
         index = [MANY.index(name) for name in rows]
         assert np.allclose(axes.images[0].get_array(), np.sqrt(shares[np.ix_(index, index)]))
         drawn = list(zip(axes.patches, axes.texts, strict=True))
-        for level, number, placed, colour in ((near, 7, drawn[:7], "tab:red"), (far, 3, drawn[7:], "black")):
+        for level, number, placed, colour in ((near, 7, drawn[:7], VERMILLION), (far, 3, drawn[7:], "black")):
             runs = [(name, len(list(run))) for name, run in groupby(level[number] for number in index)]
             assert len(runs) == number  # each stands together
             assert [text.get_text() for _, text in placed] == [name for name, _ in runs]
@@ -63,7 +64,7 @@ class TestConfusion:
         assert [
             (text.get_text(), frame.get_height()) for text, frame in zip(axes.texts, axes.patches, strict=True)
         ] == runs
-        assert {to_hex(frame.get_edgecolor()) for frame in axes.patches} == {to_hex("tab:red")}
+        assert {to_hex(frame.get_edgecolor()) for frame in axes.patches} == {to_hex(VERMILLION)}
         assert not axes.lines
         require_readable(figure, 1200, 5)
         assert figure.texts[0].get_window_extent().x0 > max(text.get_window_extent().x1 for text in axes.texts)
@@ -88,7 +89,7 @@ class TestConfusion:
         insects = {("ant", "ant"): "60", ("ant", "bee"): "30", ("bee", "ant"): "20", ("bee", "bee"): "80"}
         trees = {("oak", "oak"): "100", ("fir", "oak"): "75", ("fir", "fir"): "25"}
         assert cells == {**insects, **trees, ("ant", "oak"): "10"}
-        assert axes.get_title() == "accuracy 68.97% (cells in %, groups are framed)"  # 20 of 29
+        assert axes.get_title() == "network: test accuracy 68.97% (cells in %, groups are framed)"  # 20 of 29
 
     def test_groups_that_are_confused_stand_together(self):
         """Of three groups the first and the last by name are confused with each other."""
@@ -193,7 +194,8 @@ def test_many_classes_have_the_colours_of_their_groups():
     assert [text.get_text() for text in axes.get_legend().get_texts()] == groups[:20]
     for name, cloud in zip(groups[:20], axes.collections, strict=True):
         assert cloud.get_offsets().tolist() == points[[its == name for its in groups]].tolist()
-    assert len({tuple(cloud.get_facecolor()[0]) for cloud in axes.collections}) == 20
+    looks = {(to_hex(each.get_facecolor()[0]), each.get_paths()[0].vertices.tobytes()) for each in axes.collections}
+    assert len(looks) == 20
     assert [text.get_text() for text in axes.texts] == MANY
     assert "a group of classes has one colour" in axes.get_title()
     few = draw_points(points[:2], labels_of[:2], ["ant", "bee"], "a title", ["insect", "insect"]).axes[0]

@@ -130,14 +130,15 @@ def test_pictures_of_the_tested_weights(monkeypatch):
 
     expected = [(COUNTS, CLASSES, [SUPER, GROUP]), ((2 * HEADS["super"]).tolist(), NAMES["super"], [ABOVE])]
     expected.append(((2 * HEADS["group"]).tolist(), NAMES["group"], []))
-    assert [(counts.tolist(), names, levels) for counts, names, levels in matrices] == expected
+    assert [(counts.tolist(), names, levels) for counts, names, levels, _ in matrices] == expected
+    assert [of.partition("network")[2] for *_, of in matrices] == ["", ", super", ", group"]
 
     ((rows, title),) = bars
     assert list(rows) == ["argmax", "respecting the tree", "least expected severity"]
     assert rows["argmax"] == pytest.approx((0.2, 0.12, 0.08))
     assert rows["respecting the tree"] == pytest.approx((0.03, 0.18, 0.09))
     assert rows["least expected severity"] == pytest.approx((0.2, 0.1, 0.5))
-    assert title == "wrong answers by severity"
+    assert title.endswith("network: wrong answers by severity")
 
     (((mild, middle, severe), title),) = bands
     assert "in 14 test images" in title
@@ -178,7 +179,9 @@ def test_confusion_has_all_levels_and_points_the_farthest(monkeypatch, levels):
     trainer = make_trainer(TSNEPicture("network.maps", epochs=(-1,)), ConfusionPicture())
     trainer.fit(task, data)
     trainer.test(task, data, verbose=False)
-    assert [calls[0][-1] for calls in shown] == [list(levels.values())[-1], list(levels.values())]
+    (points, *_), (matrix, *_) = shown
+    assert points[-1] == list(levels.values())[-1]
+    assert matrix[2] == list(levels.values())
 
 
 @pytest.mark.parametrize(
@@ -203,6 +206,7 @@ def test_a_test_without_errors(monkeypatch):
     """Whose shares of the errors are not defined."""
     calls = spy(monkeypatch, error_kinds, "draw_error_kinds")
     monkeypatch.setattr(error_kinds, "save_figure", lambda *_: None)
+    monkeypatch.setattr(error_kinds, "subject", lambda _: "CIFAR100 network")
     names = [f"{name}{suffix}" for suffix in SCORES for name in ("same_super", "same_group", "across")]
     metrics = {f"test/{name}": torch.tensor(float("nan")) for name in names}
     metrics |= {f"test/acc_fine{suffix}": torch.tensor(1.0) for suffix in SCORES}
@@ -228,6 +232,7 @@ def test_kinds_of_mistakes():
 def test_kinds_without_mistakes_have_no_band(monkeypatch, answers, kinds):
     calls = spy(monkeypatch, mistakes, "draw_bands")
     monkeypatch.setattr(mistakes, "save_figure", lambda *_: None)
+    monkeypatch.setattr(mistakes, "subject", lambda _: "CIFAR100 network")
     picture = MistakesBySeverityPicture()
     picture.confidence, picture.labels = torch.ones(3), torch.tensor([0, 1, 4])
     picture.predicted = torch.tensor(answers)

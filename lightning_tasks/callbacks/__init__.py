@@ -5,6 +5,7 @@ from lightning_tasks.callbacks.answers import PredictionsPicture, ReliabilityPic
 from lightning_tasks.callbacks.comparison import AgreementPicture, ChangesPicture
 from lightning_tasks.callbacks.confusion import ConfusionPicture
 from lightning_tasks.callbacks.curves import CurvesPicture
+from lightning_tasks.callbacks.custom_scalars import CustomScalars
 from lightning_tasks.callbacks.early_stopping import TieAwareEarlyStopping
 from lightning_tasks.callbacks.error_kinds import ErrorKindsPicture
 from lightning_tasks.callbacks.filters import FiltersPicture
@@ -31,6 +32,7 @@ __all__ = [
     "CompactProgressBar",
     "ConfusionPicture",
     "CurvesPicture",
+    "CustomScalars",
     "ErrorKindsPicture",
     "FiltersPicture",
     "GeneratedPicture",

@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_tasks.callbacks.pictures import SeriesPicture, save_figure
+from lightning_tasks.callbacks.pictures import SeriesPicture, save_figure, subject
+from runs.style import VERMILLION, styled
 
 if TYPE_CHECKING:
     from lightning_tasks import ImageTask
@@ -58,8 +59,9 @@ class ActivationPicture(SeriesPicture):
         names = trainer.datamodule.class_names  # type: ignore[attr-defined]
         predicted = cast("ImageTask", pl_module).answers(self.images).tolist()
         answers = [(names[label], names[answer]) for label, answer in zip(self.labels, predicted, strict=True)]
-        figure = draw_activations(self.images, answers, self._maps(pl_module), f"after epoch {epoch}")
-        save_figure(trainer, figure, "activations", epoch)
+        title = f"{subject(trainer)} after epoch {epoch}: outputs of {', '.join(self.layers)}"
+        figure = draw_activations(self.images, answers, self._maps(pl_module), title)
+        save_figure(trainer, figure, "layers/activations", epoch)
 
     def _maps(self, pl_module: LightningModule) -> dict[str, Tensor]:
         outputs = cast("ImageTask", pl_module).layer_outputs(self.images, self.layers)
@@ -70,6 +72,7 @@ class ActivationPicture(SeriesPicture):
         return {name: output[:, : self.num_channels].float().cpu() for name, output in outputs.items()}
 
 
+@styled
 def draw_activations(images: Tensor, answers: list[tuple[str, str]], maps: dict[str, Tensor], title: str) -> Figure:
     """Draw images in the first column and a column for each channel; more than two layers stand below each other.
 
@@ -99,7 +102,7 @@ def draw_activations(images: Tensor, answers: list[tuple[str, str]], maps: dict[
         for axes in grid[:, len(columns) :].flat:
             axes.set_axis_off()
         for axes, (true, predicted) in zip(grid[:, 0], answers, strict=True):
-            color = "black" if predicted == true else "red"
+            color = "black" if predicted == true else VERMILLION
             label = axes.set_ylabel(f"true {true}\npredicted {predicted}", size=9, color=color, rotation=0)
             label.set(ha="right", va="center")
     return figure

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_tasks.callbacks.pictures import Picture, save_figure
+from lightning_tasks.callbacks.pictures import Picture, save_figure, subject
+from runs.style import BLUE, VERMILLION, styled
 
 Answer = tuple[str, str, float]  # true class, predicted class and its probability
 COLUMNS = 8  # of images, at most
@@ -62,7 +63,7 @@ class AnswersPicture(Picture):
 class PredictionsPicture(AnswersPicture):
     """Draws the first test images as `figures/predictions.png` and the worst mistakes as `figures/mistakes.png`.
 
-    Each has its true class above, and the predicted one with its probability below: green if right, red if wrong. The
+    Each has its true class above, and the predicted one with its probability below: blue if right, red if wrong. The
     worst mistakes are the wrong answers of the greatest confidence.
 
     Args:
@@ -77,14 +78,15 @@ class PredictionsPicture(AnswersPicture):
     def draw(self, trainer: Trainer) -> None:
         """Draw both."""
         worst = self.surest(torch.nonzero(self.predicted != self.labels).flatten())
+        of = subject(trainer)
         pictures = {
-            "predictions": (torch.arange(len(self.labels)), f"the first of {len(self.labels)} test images"),
-            "mistakes": (worst, f"the surest of {len(worst)} wrong answers to {len(self.labels)} test images"),
+            "predictions": (torch.arange(len(self.labels)), f"{of}: the first of {len(self.labels)} test images"),
+            "mistakes": (worst, f"{of}: the surest of {len(worst)} wrong answers to {len(self.labels)} test images"),
         }
         for name, (order, title) in pictures.items():
             if len(order):
                 images, answers = self.answered(trainer, order[: self.num_images])
-                save_figure(trainer, draw_answers(images, answers, title), name)
+                save_figure(trainer, draw_answers(images, answers, title), f"test/{name}")
 
 
 class ReliabilityPicture(AnswersPicture):
@@ -105,7 +107,8 @@ class ReliabilityPicture(AnswersPicture):
     def draw(self, trainer: Trainer) -> None:
         """Draw accuracy by confidence."""
         counts, accuracy, confidence = calibration(self.confidence, self.predicted == self.labels, self.num_bins)
-        save_figure(trainer, draw_reliability(counts, accuracy, confidence), "reliability")
+        figure = draw_reliability(counts, accuracy, confidence, subject(trainer))
+        save_figure(trainer, figure, "test/reliability")
 
 
 def calibration(confidence: Tensor, right: Tensor, num_bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -142,13 +145,14 @@ def draw_answers(images: Tensor, answers: list[Answer], title: str) -> Figure:
     return draw_bands([("", images, answers)], title)
 
 
+@styled
 def draw_bands(bands: list[tuple[str, Tensor, list[Answer]]], title: str, judged: bool = True) -> Figure:
     """Draw bands of images, each with a title of its own, as `draw_answers` draws one.
 
     Args:
         bands: Title, images (N, C, H, W), and answers of each; see `draw_answers`.
         title: Above all.
-        judged: Whether predicted classes are green or red; else what stands above is no class, but a name.
+        judged: Whether predicted classes are blue or red; else what stands above is no class, but a name.
     """
     columns = min(COLUMNS, max(len(images) for _, images, _ in bands))
     rows = [-(-len(images) // columns) for _, images, _ in bands]
@@ -173,29 +177,31 @@ def _draw_answer(axes: Axes, image: Tensor, true: str, predicted: str, probabili
     axes.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=255)
     axes.set(xticks=[], yticks=[])
     axes.set_title(true, size=8, pad=3)
-    color = ("green" if predicted == true else "red") if judged else "black"
+    color = (BLUE if predicted == true else VERMILLION) if judged else "black"
     axes.set_xlabel(f"{predicted} {probability:.0%}", size=8, color=color, labelpad=3)
 
 
-def draw_reliability(counts: np.ndarray, accuracy: np.ndarray, confidence: np.ndarray) -> Figure:
+@styled
+def draw_reliability(counts: np.ndarray, accuracy: np.ndarray, confidence: np.ndarray, of: str) -> Figure:
     """Draw the accuracy of each bin of confidence beside the line of equal confidence, and how many answers it has.
 
     Args:
         counts: Number of answers in each bin.
         accuracy: Share of right ones.
         confidence: Their mean confidence.
+        of: Whose answers they are.
     """
     figure = Figure(figsize=(5, 5.6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     width = 1 / len(counts)
     middles = (np.arange(len(counts)) + 0.5) * width
-    upper.bar(middles, accuracy, 0.92 * width, color="tab:blue", label="accuracy")
+    upper.bar(middles, accuracy, 0.92 * width, color=BLUE, label="accuracy")
     filled = counts > 0
     upper.plot(confidence[filled], accuracy[filled], "k.", label="at the mean confidence")
     upper.plot([0, 1], [0, 1], "k--", linewidth=0.8, label="as sure as right")
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of right answers")
-    upper.set_title(f"expected calibration error {calibration_error(counts, accuracy, confidence):.2%}", size=11)
+    upper.set_title(f"{of}: expected calibration error {calibration_error(counts, accuracy, confidence):.2%}", size=11)
     upper.legend(loc="upper left", fontsize=9)
-    lower.bar(middles, counts / counts.sum(), 0.92 * width, color="tab:grey")
+    lower.bar(middles, counts / counts.sum(), 0.92 * width, color="grey")
     lower.set(xlabel="confidence", ylabel="share of answers")
     return figure

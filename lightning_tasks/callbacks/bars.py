@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 
 from lightning_tasks.callbacks.pictures import add_axes
+from runs.style import styled
 
 SIZE = 9.0  # of letters, in points
 Part = tuple[float, str]  # its length, and what stands on it where there is room
 
 
+@styled
 def draw_stacked_bars(
     rows: Mapping[str, Sequence[Part]], kinds: Mapping[str, tuple[str, str]], title: str, label: str
 ) -> Figure:

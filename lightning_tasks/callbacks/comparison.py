@@ -11,14 +11,15 @@ from torch import Tensor
 
 from lightning_tasks.callbacks.answers import AnswersPicture, draw_bands
 from lightning_tasks.callbacks.bars import draw_stacked_bars
-from lightning_tasks.callbacks.pictures import save_figure
+from lightning_tasks.callbacks.pictures import save_figure, subject
 from lightning_tasks.teacher import FrozenTeacher
+from runs.style import BLUE, ORANGE, SKY, VERMILLION
 
 KINDS = {  # of the student's answers, and their colours
-    "the same answer": ("#4c78a8", "white"),
-    "right where the teacher is not": ("#72b7b2", "black"),
-    "wrong where the teacher is right": ("#e45756", "white"),
-    "wrong in another way": ("#f2b8b5", "black"),
+    "the same answer": (BLUE, "white"),
+    "right where the teacher is not": (SKY, "black"),
+    "wrong where the teacher is right": (VERMILLION, "black"),
+    "wrong in another way": (ORANGE, "black"),
 }
 
 
@@ -70,7 +71,7 @@ class AgreementPicture(ComparisonPicture):
     def draw(self, trainer: Trainer) -> None:
         """Draw a bar for images that the teacher knows, and one for those that it does not."""
         counts = agreement_counts(self.predicted, self.other_predicted, self.labels)
-        save_figure(trainer, draw_agreement(counts), "agreement")
+        save_figure(trainer, draw_agreement(counts, subject(trainer)), "test/agreement")
 
 
 class ChangesPicture(ComparisonPicture):
@@ -123,11 +124,12 @@ class ChangesPicture(ComparisonPicture):
             if count
         ]
         if bands:
+            of = subject(trainer)
             title = (
-                f"test accuracy {ours.float().mean():.1%} here, {theirs.float().mean():.1%} in {self.control};"
+                f"{of}: test accuracy {ours.float().mean():.1%} here, {theirs.float().mean():.1%} in {self.control};"
                 f" both right: {int((ours & theirs).sum())} of {len(ours)} images"
             )
-            save_figure(trainer, draw_bands(bands, title), "changes")
+            save_figure(trainer, draw_bands(bands, title), "test/changes")
 
     def _band(
         self, trainer: Trainer, chosen: Tensor, order: Tensor, predicted: Tensor, confidence: Tensor
@@ -159,17 +161,16 @@ def agreement_counts(predicted: Tensor, taught: Tensor, labels: Tensor) -> Tenso
     return torch.stack([(kinds & knows).sum(1), (kinds & ~knows).sum(1)])
 
 
-def draw_agreement(counts: Tensor) -> Figure:
+def draw_agreement(counts: Tensor, of: str) -> Figure:
     """Draw a bar for the images that the teacher has right and one for the others, stacked of the student's answers.
 
     Args:
         counts: See `agreement_counts`.
+        of: Whose answers they are.
     """
     bars = {
         f"the teacher is {what}: {int(row.sum())}": [(int(each), f"{each / row.sum():.0%}") for each in row]
         for what, row in zip(("right", "wrong"), counts, strict=True)
     }
     agreed = counts[:, 0].sum() / counts.sum()
-    return draw_stacked_bars(
-        bars, KINDS, f"{agreed:.1%} of the student's answers are those of the teacher", "test images"
-    )
+    return draw_stacked_bars(bars, KINDS, f"{of}: {agreed:.1%} of its answers are those of the teacher", "test images")

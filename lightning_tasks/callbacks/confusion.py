@@ -12,7 +12,8 @@ from matplotlib.patches import Rectangle
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_tasks.callbacks.pictures import Picture, add_axes, save_figure
+from lightning_tasks.callbacks.pictures import Picture, add_axes, save_figure, subject
+from runs.style import VERMILLION, styled
 
 if TYPE_CHECKING:
     from lightning_tasks.multi_task import MultiTask
@@ -36,14 +37,16 @@ class ConfusionPicture(Picture):
         task = cast("MultiTask", pl_module)
         data = trainer.datamodule  # type: ignore[attr-defined]
         levels = list(data.class_levels.values())
-        save_figure(trainer, _drawn(task.test_confusion.compute(), data.class_names, levels), "confusion")
+        of = subject(trainer)
+        save_figure(trainer, _drawn(task.test_confusion.compute(), data.class_names, levels, of), "test/confusion")
         for level, counts in getattr(task, "level_confusions", {}).items():
             names = task.level_names[level]
-            save_figure(trainer, _drawn(counts, names, levels_above(names, levels)), f"confusion_{level}")
+            figure = _drawn(counts, names, levels_above(names, levels), f"{of}, {level}")
+            save_figure(trainer, figure, f"test/confusion_{level}")
 
 
-def _drawn(counts: Tensor, names: list[str], levels: Sequence[list[str]]) -> Figure:
-    return draw_confusion(counts.cpu().numpy(), names, levels)
+def _drawn(counts: Tensor, names: list[str], levels: Sequence[list[str]], of: str) -> Figure:
+    return draw_confusion(counts.cpu().numpy(), names, levels, of)
 
 
 def levels_above(names: list[str], levels: Sequence[list[str]]) -> list[list[str]]:
@@ -62,13 +65,17 @@ def levels_above(names: list[str], levels: Sequence[list[str]]) -> list[list[str
     return []
 
 
-def draw_confusion(counts: np.ndarray, names: list[str], levels: Sequence[list[str]] = ()) -> Figure:
+@styled
+def draw_confusion(
+    counts: np.ndarray, names: list[str], levels: Sequence[list[str]] = (), of: str = "network"
+) -> Figure:
     """Draw a confusion matrix.
 
     Args:
         counts: Number of samples of each true (row) and predicted (column) class. Shape (C, C).
         names: Names of the C classes.
         levels: Of each level of a tree above the classes, from near to far, the name of what each class belongs to.
+        of: Whose answers they are.
     """
     few = len(names) <= FEW
     order = confusion_order(counts) if not few and not levels else tree_order(counts, levels)
@@ -91,7 +98,9 @@ def draw_confusion(counts: np.ndarray, names: list[str], levels: Sequence[list[s
     axes.set_yticks(range(len(names)), names, size=size)
     placed = "groups of classes are framed" if levels else "classes that are confused stand together"
     said = ("cells in %, groups are framed" if levels else "cells in %") if few else placed
-    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {np.trace(counts) / counts.sum():.2%} ({said})")
+    axes.set(
+        xlabel="predicted", ylabel="true", title=f"{of}: test accuracy {np.trace(counts) / counts.sum():.2%} ({said})"
+    )
     for index, level in enumerate(levels):
         left = side + 0.08 + sum(widths[:index])
         _frame(axes, level, left * len(names) / side - 0.5, above, thick=few or index > 0)
@@ -135,9 +144,9 @@ def _frame(axes: Axes, level: list[str], left: float, size: float, thick: bool) 
         level: Name of what each class belongs to, in the order of the matrix.
         left: Where the names begin.
         size: Of the names, in points.
-        thick: Draw thick black squares, and such a line beside each name, as long as its run; else thin red squares.
+        thick: Draw black squares, and such a line beside each name, as long as its run; else thin coloured ones.
     """
-    color, linewidth = ("black", 1.4) if thick else ("tab:red", 0.6)
+    color, linewidth = ("black", 1.4) if thick else (VERMILLION, 0.6)
     start = 0
     for name, run in itertools.groupby(level):
         count = len(list(run))

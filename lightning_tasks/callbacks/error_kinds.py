@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 
 from lightning_tasks.callbacks.bars import draw_stacked_bars
-from lightning_tasks.callbacks.pictures import Picture, save_figure
+from lightning_tasks.callbacks.pictures import Picture, save_figure, subject
 
 DECISIONS = {"": "argmax", "_tree": "respecting the tree", "_crm": "least expected severity"}
 KINDS = {"same_super": "same superclass", "same_group": "same group", "across": "across groups"}
@@ -30,7 +30,7 @@ class ErrorKindsPicture(Picture):
             wrong = 1 - measured[f"test/acc_fine{suffix}"]
             mild, middle, severe = (wrong * measured[f"test/{kind}{suffix}"] if wrong else 0.0 for kind in KINDS)
             rows[decision] = mild, middle, severe
-        save_figure(trainer, draw_error_kinds(rows, "wrong answers by severity"), "errors")
+        save_figure(trainer, draw_error_kinds(rows, f"{subject(trainer)}: wrong answers by severity"), "test/errors")
 
 
 def draw_error_kinds(rows: Mapping[str, tuple[float, float, float]], title: str) -> Figure:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lightning_tasks.callbacks.pictures import Picture, save_figure
 from lightning_tasks.networks import ImageNetwork, count_parameters
+from runs.style import styled
 
 if TYPE_CHECKING:
     from lightning_tasks import BaseTask
@@ -32,10 +33,13 @@ class FiltersPicture(Picture):
             weights = first.weight.detach().float().cpu()[:MOST]
             if isinstance(first, nn.Linear):
                 weights = weights.view(-1, *network.image_shape)
-            figure = draw_filters(weights, f"{name}: first layer, {len(weights)} of {len(first.weight)}")
-            save_figure(trainer, figure, f"filters_{name}")
+            data = cast("BaseTask", pl_module).facts["dataset"]
+            title = f"{data} {name}: weights of the first layer, {len(weights)} of {len(first.weight)} filters"
+            figure = draw_filters(weights, title)
+            save_figure(trainer, figure, f"layers/filters_{name}")
 
 
+@styled
 def draw_filters(weights: Tensor, title: str) -> Figure:
     """Draw filters side by side; those of other than 1 or 3 channels by their mean over channels.
 

@@ -1,4 +1,4 @@
-"""What the generator of a data-free distillation invents."""
+"""What the generator of a data-free distillation makes: synthetic images."""
 
 from typing import TYPE_CHECKING, cast
 
@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_tasks.callbacks.pictures import SeriesPicture, add_axes, save_figure
+from lightning_tasks.callbacks.pictures import SeriesPicture, add_axes, save_figure, subject
+from runs.style import styled
 
 if TYPE_CHECKING:
     from lightning_tasks import DFADTask
@@ -17,14 +18,14 @@ ROWS = 25  # of one block, at most
 
 
 class GeneratedPicture(SeriesPicture):
-    """Draws invented images, a row for each class that the teacher sees, and how often it saw each in the epoch.
+    """Draws synthetic images, a row for each class that the teacher sees, and how often it saw each in the epoch.
 
     The noise is the same each time, so the pictures can be laid side by side. One PNG a time, as
     `figures/generated_<epoch>.png`. Works with tasks that have `sample` and `fake_class_counts`.
 
     Args:
         every_n_epochs: Draw after each n-th epoch, and after the last.
-        num_images: How many images are invented; the first of each class are shown.
+        num_images: How many images are made; the first of each class are shown.
     """
 
     needs = ("sample", "fake_class_counts")
@@ -44,11 +45,13 @@ class GeneratedPicture(SeriesPicture):
         task = cast("DFADTask", pl_module)
         images, probabilities = task.sample(self.num_images)
         names = trainer.datamodule.class_names  # type: ignore[attr-defined]
-        title = f"after epoch {epoch}\nthe first of {len(images)} images by the class that the teacher sees"
+        title = f"{subject(trainer)} after epoch {epoch}: synthetic images by predicted class\n"
+        title += f"the first of {len(images)}, predicted by the teacher"
         figure = draw_generated(images.float().cpu(), probabilities.cpu(), task.fake_class_counts.cpu(), names, title)
-        save_figure(trainer, figure, "generated", epoch)
+        save_figure(trainer, figure, "images/generated", epoch)
 
 
+@styled
 def draw_generated(images: Tensor, probabilities: Tensor, counts: Tensor, names: list[str], title: str) -> Figure:
     """Draw a row of images for each class; beside it its share in an epoch's images and the teacher's confidence.
 
@@ -106,7 +109,7 @@ def _draw_shares(bars: Axes, shares: list[float], greatest: float, equal: float)
     bars.barh(range(len(shares)), shares, height=0.7)
     bars.axvline(equal, color="black", linewidth=0.8, linestyle="--")
     bars.set_xlim(0, 1.4 * max(greatest, equal))  # with room for the confidence
-    bars.set_xticks([equal], [f"{equal:.2g}"], size=8)
-    bars.set_xlabel("share of the epoch\n(line: all equal);\n%: teacher's confidence", size=8)
+    bars.set_xticks([equal], [f"{100 * equal:.3g} %"], size=8)
+    bars.set_xlabel("share of the epoch\n(line: all equal);\nnumbers: confidence", size=8)
     bars.tick_params(left=False, labelleft=False)
     bars.spines[["top", "right"]].set_visible(False)

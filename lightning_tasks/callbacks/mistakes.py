@@ -8,7 +8,7 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_tasks.callbacks.answers import AnswersPicture, draw_bands
-from lightning_tasks.callbacks.pictures import save_figure
+from lightning_tasks.callbacks.pictures import save_figure, subject
 
 
 class MistakesBySeverityPicture(AnswersPicture):
@@ -47,8 +47,9 @@ class MistakesBySeverityPicture(AnswersPicture):
                 title = f"{kind}: {len(chosen)} of {len(wrong)} mistakes ({len(chosen) / len(wrong):.0%})"
                 bands.append((title, *self.answered(trainer, chosen[: self.num_images])))
         if bands:
-            title = f"the surest mistakes of each kind, mild to severe, in {len(self.labels)} test images"
-            save_figure(trainer, draw_bands(bands, title), "mistakes_by_severity")
+            title = f"{subject(trainer)}: the surest mistakes of each kind, mild to severe, in "
+            title += f"{len(self.labels)} test images"
+            save_figure(trainer, draw_bands(bands, title), "test/mistakes_by_severity")
 
 
 def kinds_of_mistakes(levels: Mapping[str, list[str]]) -> list[str]:

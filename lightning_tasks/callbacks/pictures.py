@@ -1,14 +1,21 @@
-"""What pictures share: one switch, when they are drawn, and where they go: a PNG, TensorBoard, other loggers."""
+"""What pictures share: one switch, when they are drawn, whose they are, where they go: a PNG, TensorBoard, others."""
 
-from typing import Any, ClassVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from lightning_tasks.callbacks.run_card import RunCard
 from runs.folders import run_folder
 from runs.whole_files import save_picture
+
+if TYPE_CHECKING:
+    from lightning_tasks import BaseTask
 
 
 class Picture(Callback):
@@ -68,27 +75,45 @@ def add_axes(figure: Figure, left: float, bottom: float, width: float, height: f
     return figure.add_axes(place, **options)
 
 
-def save_figure(trainer: Trainer, figure: Figure, name: str, epoch: int | None = None) -> None:
-    """Write a figure to `<run folder>/figures/<name>.png`, and show it in loggers that hold images by the same name.
+def subject(trainer: Trainer) -> str:
+    """Name what a title is about: the data and the network that the task is about, as "CIFAR10 student"."""
+    task = cast("BaseTask", trainer.lightning_module)
+    return f"{task.facts['dataset']} {next(iter(task.networks))}"
 
-    A series over epochs has a file an epoch, `<name>_<epoch>.png`, and one card with a slider in TensorBoard.
+
+def signature(trainer: Trainer) -> str:
+    """Say whose a picture is: experiment, seed, date and the mark of `--plot_id`."""
+    cards = [each for each in trainer.callbacks if isinstance(each, RunCard)]  # type: ignore[attr-defined]
+    named = [name for card in cards for name in (card.experiment, card.plot_id) if name]
+    seed = cast("BaseTask", trainer.lightning_module).seed
+    return ", ".join([*named[:1], f"seed {seed}", datetime.now(UTC).date().isoformat(), *named[1:]])
+
+
+def save_figure(trainer: Trainer, figure: Figure, name: str, epoch: int | None = None) -> None:
+    """Write a figure to `<run folder>/figures/<name>.png`, and show it in loggers that hold images.
+
+    A series over epochs has a file an epoch, `<name>_<epoch>.png`, and one card with a slider in TensorBoard. Below the
+    figure stands whose it is.
 
     Does nothing on ranks other than zero, and in a fast development run, which has no log folder.
 
     Args:
         trainer: Of the run that the picture belongs to.
         figure: The figure; made with `matplotlib.figure.Figure`, it needs no closing.
-        name: Of the picture.
+        name: Of the picture, after the group in which loggers show it, as "images/generated"; the file is named
+            without. A picture of no group is not shown: loggers have curves of their own.
         epoch: Number of the epoch for a picture of a series; without one, it is the run's only picture of that name.
     """
     folder = run_folder(trainer) / "figures"
     if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
         return
-    path = folder / (f"{name}.png" if epoch is None else f"{name}_{epoch:04d}.png")
+    group, _, file = name.rpartition("/")
+    path = folder / (f"{file}.png" if epoch is None else f"{file}_{epoch:04d}.png")
+    figure.text(0, 0, signature(trainer), va="top", size=7, color="dimgrey")
     save_picture(figure, path, dpi=120)
     step = trainer.current_epoch if epoch is None else epoch
-    for logger in trainer.loggers:
+    for logger in trainer.loggers if group else ():
         if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_figure(name, figure, step)
+            logger.experiment.add_image(name, np.asarray(Image.open(path).convert("RGB")), step, dataformats="HWC")
         elif hasattr(logger, "log_image"):  # as Weights & Biases has
             logger.log_image(key=name, images=[str(path)], step=step)

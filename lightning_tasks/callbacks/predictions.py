@@ -12,7 +12,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_tasks.callbacks.answers import draw_bands
-from lightning_tasks.callbacks.pictures import save_figure
+from lightning_tasks.callbacks.pictures import save_figure, subject
 from runs.folders import run_folder
 from runs.whole_files import write_table
 
@@ -85,7 +85,11 @@ class PredictionWriter(BasePredictionWriter):
             indices = chosen.tolist()
             said = [(files[i].name[:20], data.class_names[answers[i]], sure[i].item()) for i in indices]
             bands.append((title, dataset.__getitems__(indices)[0], said))
-        save_figure(trainer, draw_bands(bands, f"{len(order)} files", False), "predictions")
+        save_figure(
+            trainer,
+            draw_bands(bands, f"{subject(trainer)}: answers to {len(order)} files", False),
+            "predict/predictions",
+        )
 
 
 def _columns(said: Tensor | Levels, top: int) -> Levels:

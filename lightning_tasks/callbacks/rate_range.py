@@ -5,7 +5,8 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import LearningRateFinder
 from pytorch_lightning.utilities import rank_zero_info
 
-from lightning_tasks.callbacks.pictures import save_figure
+from lightning_tasks.callbacks.pictures import save_figure, subject
+from runs.style import styled
 
 BETA = 0.98  # of Lightning's running mean of the losses
 
@@ -51,6 +52,12 @@ class LearningRateRange(LearningRateFinder):
         self.optimal_lr.results["loss"] = [loss * (1 - BETA ** (n + 1)) / (1 - BETA**n) for n, loss in losses]
         if (rate := self.optimal_lr.suggestion()) is not None:
             rank_zero_info(f"learning rate: the loss falls fastest at {rate:.2g}")
+        save_figure(trainer, self._drawn(subject(trainer)), "lr/learning_rates")
+
+    @styled
+    def _drawn(self, of: str) -> Figure:
+        assert self.optimal_lr is not None
         figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+        figure.suptitle(f"{of}: loss by learning rate, in one step each")
         self.optimal_lr.plot(suggest=True, ax=figure.subplots())
-        save_figure(trainer, figure, "learning_rates")
+        return figure

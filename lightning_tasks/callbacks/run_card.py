@@ -34,13 +34,22 @@ class RunCard(Callback):
         command: Command line that repeats it.
         configuration: What its figures depend on, see runs.identity.
         monitor: Metric that chose the tested checkpoint.
+        plot_id: Mark that pictures carry.
     """
 
-    def __init__(self, experiment: str, command: str, configuration: Configuration, monitor: str | None) -> None:
+    def __init__(
+        self,
+        experiment: str,
+        command: str,
+        configuration: Configuration,
+        monitor: str | None,
+        plot_id: str | None = None,
+    ) -> None:
         self.experiment = experiment
         self.command = command
         self.configuration = configuration
         self.monitor = monitor
+        self.plot_id = plot_id
         self.seconds = 0.0  # of fit, with the part before a resume
         self.validations: list[dict[str, Any]] = []
         self.facts: dict[str, Any] = {}  # of the run and of the task, at its end

@@ -3,16 +3,18 @@
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from pytorch_lightning import LightningModule, Trainer
 from scipy.stats import spearmanr
 
-from lightning_tasks.callbacks.pictures import Picture, save_figure
+from lightning_tasks.callbacks.pictures import Picture, save_figure, subject
 from lightning_tasks.callbacks.run_card import RunCard
 from runs.ranking import Ranking
+from runs.style import VERMILLION, styled
 
 
 class SelectionPicture(Picture):
-    """Draws the agreement on inventions against the accuracy, a point a validation, as `figures/selection.png`.
+    """Draws the agreement on synthetic images against the accuracy, a point a validation, as `figures/selection.png`.
 
     Works with data-free tasks that validate on images, which log `val/agreement_invented` and `val/acc`. Validations of
     a warm-up, in which the student knows nothing, are no evidence for either and are left out.
@@ -31,9 +33,12 @@ class SelectionPicture(Picture):
             and each["epoch"] >= getattr(pl_module, "warm_up_epochs", 0)
         ]
         if found:
-            save_figure(trainer, draw_selection(*zip(*found, strict=True)), "selection")
+            figure = draw_selection(*zip(*found, strict=True))
+            figure.suptitle(f"{subject(trainer)}: checkpoints chosen with and without images")
+            save_figure(trainer, figure, "val/selection")
 
 
+@styled
 def draw_selection(epochs: Sequence[int], validations: Sequence[Mapping[str, float]]) -> Figure:
     """Draw validations as points whose colour is the epoch, and name what either criterion would choose.
 
@@ -56,7 +61,7 @@ def draw_selection(epochs: Sequence[int], validations: Sequence[Mapping[str, flo
             marker,
             markersize=14,
             markerfacecolor="none",
-            markeredgecolor="crimson",
+            markeredgecolor=VERMILLION,
             markeredgewidth=1.5,
             linestyle="none",
             label=f"chosen {name}: epoch {epochs[best]}, {accuracies[best]:.1%} right",
@@ -65,9 +70,11 @@ def draw_selection(epochs: Sequence[int], validations: Sequence[Mapping[str, flo
     correlation = f"{spearmanr(agreements, accuracies).statistic:.2f}" if varied else "not defined"
     axes.set(
         title=f"rank correlation over {len(epochs)} validations: {correlation}",
-        xlabel="agreement with the teacher on inventions",
+        xlabel="agreement with the teacher on synthetic images",
         ylabel="accuracy on validation images",
     )
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=9, loc="best")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1))
+    axes.grid()
+    axes.legend(loc="best")
     return figure

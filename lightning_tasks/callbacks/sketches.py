@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 
 from drawings.steps import Drawing, to_drawing
-from lightning_tasks.callbacks.pictures import SeriesPicture, save_figure
+from lightning_tasks.callbacks.pictures import SeriesPicture, save_figure, subject
+from runs.style import BLUE, styled
 
 if TYPE_CHECKING:
     from lightning_tasks import SketchTask
@@ -64,9 +65,11 @@ class SketchPicture(SeriesPicture):
             )
             for word, some in enumerate(examples)
         ]
-        save_figure(trainer, draw_sketches(names, rows, f"after epoch {epoch}", task.temperature), "sketches", epoch)
+        title = f"{subject(trainer)} after epoch {epoch}: sketches"
+        save_figure(trainer, draw_sketches(names, rows, title, task.temperature), "images/sketches", epoch)
 
 
+@styled
 def draw_sketches(
     names: list[str], rows: list[tuple[list[Drawing], list[tuple[Drawing, Drawing]]]], title: str, temperature: float
 ) -> Figure:
@@ -88,8 +91,8 @@ def draw_sketches(
         for column, drawing in enumerate(sketches):
             axes.add_collection(_placed(drawing, column, row, "black"))
         for number, (real, redrawn) in enumerate(pairs):
-            axes.add_collection(_placed(real, pairs_at + 2 * number, row, "tab:gray"))
-            axes.add_collection(_placed(redrawn, pairs_at + 2 * number + 1, row, "tab:blue"))
+            axes.add_collection(_placed(real, pairs_at + 2 * number, row, "grey"))
+            axes.add_collection(_placed(redrawn, pairs_at + 2 * number + 1, row, BLUE))
     axes.set(xlim=(0, width), ylim=(len(rows), 0), aspect="equal")
     axes.set_yticks(np.arange(len(rows)) + 0.5, names)
     axes.set_xticks(

@@ -5,6 +5,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.callbacks import ModelSummary
 
+from lightning_tasks.callbacks.custom_scalars import CustomScalars
 from lightning_tasks.callbacks.graph import NetworkGraph
 from lightning_tasks.callbacks.learning_rates import LearningRates
 from lightning_tasks.callbacks.pictures import Picture
@@ -24,7 +25,7 @@ def standard_callbacks(trainer: Any, subcommand: str | None, pictures: bool, tas
         task: What is run.
     """
     given = trainer.callbacks or []
-    callbacks = [*(given if isinstance(given, list) else [given]), NetworkGraph()]
+    callbacks = [*(given if isinstance(given, list) else [given]), NetworkGraph(), CustomScalars()]
     if not pictures:
         callbacks = [callback for callback in callbacks if not isinstance(callback, Picture)]
     if trainer.enable_progress_bar is not False:

@@ -11,7 +11,8 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from sklearn.manifold import TSNE
 from torch import Tensor
 
-from lightning_tasks.callbacks.pictures import SeriesPicture, save_figure
+from lightning_tasks.callbacks.pictures import SeriesPicture, save_figure, subject
+from runs.style import COLOURS, MARKERS, styled
 
 if TYPE_CHECKING:
     from lightning_tasks import ImageTask
@@ -66,10 +67,10 @@ class TSNEPicture(SeriesPicture):
         perplexity = min(self.perplexity, (len(features) - 1) / 3)
         points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features)
         data = trainer.datamodule  # type: ignore[attr-defined]
-        title = f"t-SNE of {self.layer} after epoch {epoch}, {len(points)} test images"
+        title = f"{subject(trainer)} after epoch {epoch}: t-SNE of {self.layer}, {len(points)} test images"
         farthest = next(reversed(data.class_levels.values()), None)
         figure = draw_points(points, self.labels.numpy(), data.class_names, title, farthest)
-        save_figure(trainer, figure, f"tsne_{self.layer}", epoch)
+        save_figure(trainer, figure, f"layers/tsne_{self.layer}", epoch)
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             images = data.test_set.__getitems__(list(range(len(features))))[0]
             self._project(trainer, features, [data.class_names[label] for label in self.labels], images, epoch)
@@ -87,6 +88,7 @@ class TSNEPicture(SeriesPicture):
         return output.flatten(1).float().cpu().numpy()
 
 
+@styled
 def draw_points(
     points: np.ndarray, labels: np.ndarray, names: list[str], title: str, groups: list[str] | None = None
 ) -> Figure:
@@ -106,11 +108,12 @@ def draw_points(
     listed = list(dict.fromkeys(coloured))  # without repetition, in order
     figure = Figure(figsize=(6.8, 5.2) if few else (12, 11), layout="constrained")
     axes = figure.subplots()
-    map_name = "tab10" if len(listed) <= 10 else "tab20" if len(listed) <= FEW else "turbo"
-    colours = colormaps[map_name].resampled(len(listed))
+    many = colormaps["turbo"].resampled(len(listed))
     for index, name in enumerate(listed):
         chosen = points[np.isin(labels, [label for label, its in enumerate(coloured) if its == name])]
-        axes.scatter(chosen[:, 0], chosen[:, 1], s=14, color=colours(index), label=name)
+        repeated, colour = divmod(index, len(COLOURS))
+        look = {"color": COLOURS[colour], "marker": MARKERS[repeated]} if len(listed) <= FEW else {"color": many(index)}
+        axes.scatter(chosen[:, 0], chosen[:, 1], s=14, label=name, **look)
     if not few:
         outline = [patheffects.withStroke(linewidth=2, foreground="white")]
         for label, (x, y) in name_places(points, labels).items():

@@ -9,7 +9,7 @@ from PIL import Image
 from systems import finished_run
 
 from lightning_tasks import callbacks
-from lightning_tasks.callbacks import NetworkGraph, Picture, SeriesPicture
+from lightning_tasks.callbacks import CustomScalars, NetworkGraph, Picture, SeriesPicture
 
 # By system: callbacks with their options, and the figures that they leave.
 PICTURES = {
@@ -58,5 +58,5 @@ def test_pictures_are_drawn(name, system_folder):
 
 def test_no_picture_is_left_out():
     exported = {name for name, each in inspect.getmembers(callbacks, inspect.isclass) if issubclass(each, Picture)}
-    standing = {each.__name__ for each in (Picture, SeriesPicture, NetworkGraph)}
+    standing = {each.__name__ for each in (Picture, SeriesPicture, NetworkGraph, CustomScalars)}
     assert exported - standing <= {each for drawing, _ in PICTURES.values() for each in drawing}
