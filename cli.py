@@ -5,6 +5,7 @@ if __name__ == "__main__":
 
     end_in_one_line()
 
+import json
 import os
 import re
 import shlex
@@ -20,14 +21,13 @@ os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 from filelock import FileLock
 from jsonargparse import set_parsing_settings
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import ModelSummary
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.strategies import DDPStrategy
 
 import datamodules
 import lightning_tasks
 from datamodules import BaseDataModule
-from lightning_tasks import BaseTask, by_hand
+from lightning_tasks import BaseTask, ImageTask, SketchTask, by_hand
 from lightning_tasks.callbacks import RunCard, standard_callbacks
 from lightning_tasks.networks import FACTS, ImageNetwork
 from runs import identity
@@ -44,6 +44,7 @@ from runs.folders import (
     run_folder,
 )
 from runs.logger import log_card, place_run
+from runs.outcome import after_a_run, print_outcome
 from runs.precision import fast_kernels, usable_precision
 from runs.profiler import NoProfiler
 from runs.quiet import silence_harmless_messages
@@ -197,24 +198,47 @@ class TaskCLI(LightningCLI):
         kwargs["precision"] = usable_precision(config.trainer)
         kwargs["benchmark"] = fast_kernels(config.trainer)
         kwargs["profiler"] = config.trainer.profiler or NoProfiler()
-        kwargs["enable_model_summary"] = any(isinstance(each, ModelSummary) for each in callbacks)  # else it is ours
+        kwargs["enable_model_summary"] = False  # the first lines are ours; one among the callbacks is used all the same
         trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **self.place, **kwargs)
         if isinstance(config.trainer.strategy, str):
             limit_waits(trainer.strategy)
         return trainer
 
     def after_fit(self) -> None:
-        """Test the checkpoint that validation chose, once, and write the run card."""
-        if self.trainer.fast_dev_run or not self._get(self.config, "test_after_fit"):  # type: ignore[attr-defined]
+        """Test the checkpoint that validation chose, once, write the run card, and say what came of it."""
+        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         best = self.best.best_model_path
-        # It lies on the first machine, whose weights DDP gives to the others.
-        elsewhere = not best or (isinstance(self.trainer.strategy, DDPStrategy) and not self.trainer.is_global_zero)
-        self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=None if elsewhere else best)
-        path = self.run_card.write(self.trainer, Path(best) if best else None)
-        if self.trainer.is_global_zero:
-            log_card(self.trainer.loggers, path)
-            print(f"run card: {os.path.relpath(path)}")
+        if self._get(self.config, "test_after_fit"):
+            # It lies on the first machine, whose weights DDP gives to the others.
+            elsewhere = not best or (isinstance(self.trainer.strategy, DDPStrategy) and not self.trainer.is_global_zero)
+            ckpt = None if elsewhere else best
+            self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=ckpt, verbose=False)
+            path = self.run_card.write(self.trainer, Path(best) if best else None)
+            if self.trainer.is_global_zero:
+                log_card(self.trainer.loggers, path)
+                print_outcome(json.loads(path.read_text()), path.parent)
+        self.say_next(best)
+
+    def say_next(self, best: str) -> None:
+        """Print the commands that make sense now.
+
+        Args:
+            best: The best checkpoint, if there is one.
+        """
+        run = run_folder(self.trainer)
+        if not self.trainer.is_global_zero:
+            return
+        if not self._get(self.config, "test_after_fit"):
+            config, ckpt = os.path.relpath(run / identity.CONFIG), os.path.relpath(best)
+            commands = [f"python cli.py test --config {config} --ckpt_path {ckpt}"] if best else []
+        else:
+            kind = (
+                "export" if isinstance(self.model, ImageTask) else "live" if isinstance(self.model, SketchTask) else ""
+            )
+            commands = after_a_run(run, kind, self.run_card.facts.get("teacher_ckpt"), self.trainer.loggers)
+        if commands:
+            print(f"next: {f'{chr(10)}      '.join(commands)}", flush=True)
 
 
 def main(args: ArgsType = None, run: bool = True, cli_class: type[TaskCLI] = TaskCLI) -> TaskCLI:
