@@ -38,6 +38,7 @@ from runs.folders import (
     LAST,
     is_first_process,
     lock_run,
+    newest_version,
     own_run_folder,
     remove_if_not_begun,
     require_experiment,
@@ -49,6 +50,7 @@ from runs.precision import fast_kernels, usable_precision
 from runs.profiler import NoProfiler
 from runs.quiet import silence_harmless_messages
 from runs.ranks import OneRun, limit_waits
+from runs.remedies import how_to_make
 from runs.resume import last_run
 from runs.seed import require_seed
 from runs.signals import end_in_time, leave_to_the_run
@@ -136,8 +138,8 @@ class TaskCLI(LightningCLI):
         if subcommand:
             require_trainer(config.trainer, subcommand, config.get("test_after_fit", False))
         self.configuration = identity.configuration(config)
+        folder = Path(config.trainer.default_root_dir or "logs", config.experiment)
         if subcommand and config.ckpt_path == "last":
-            folder = Path(config.trainer.default_root_dir or "logs", config.experiment)
             ours = self.configuration if subcommand == "fit" else None
             try:
                 self.goes_on_with = last_run(folder, config.seed_everything, ours, parser)
@@ -148,10 +150,14 @@ class TaskCLI(LightningCLI):
             config.ckpt_path = str(self.goes_on_with / LAST) if self.goes_on_with else None
             if ours and self.goes_on_with and is_first_process():
                 lock_run(self.goes_on_with).release()  # held from SaveRunConfig.setup on; here nothing is written yet
-        if subcommand and config.ckpt_path:
-            read_task_checkpoint(Path(config.ckpt_path), config.model.as_dict())
+        if subcommand and (path := config.ckpt_path):
+            if not Path(path).is_file():
+                raise FileNotFoundError(f"ckpt_path: no checkpoint at {path}{how_to_make(path)}")
+            read_task_checkpoint(Path(path), config.model.as_dict())
         elif subcommand not in (None, "fit"):
-            raise ValueError(f"ckpt_path: {subcommand} needs a checkpoint, or last, for the newest run")
+            begun = newest_version(folder, lambda run: (run / LAST).is_file())
+            how = "; the same command with --ckpt_path last takes that" if begun else how_to_make(folder)
+            raise ValueError(f"ckpt_path: {subcommand} needs a checkpoint, or last, for the newest run{how}")
 
     def _parse_ckpt_path(self) -> None:
         """Take the options of the checkpoint; the saved config is to say how to repeat a run, not how to go on."""

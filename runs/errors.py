@@ -16,6 +16,9 @@ from runs import signals
 from runs.whole_files import NO_ROOM, reason
 
 
+EXAMPLE = "python cli.py fit --config configs/teacher_digits.yaml"
+
+
 class OneLineErrorParser(LightningArgumentParser):
     """Parser that says what is wrong in one line, without the pages of usage before it.
 
@@ -40,6 +43,8 @@ class OneLineErrorParser(LightningArgumentParser):
         wanted = r'Parser key "([\w.]+)":.*expects a function or a callable class: (.*)\. Got value: (\S+)'
         if wrong := re.search(wanted, message, re.DOTALL):
             message = f"{wrong[1]}: {wrong[3]}: {wrong[2]}"
+        if message.startswith(("the following arguments are required", 'expected "subcommand"')):
+            message += f"; for example: {EXAMPLE}"
         if message.startswith("Unexpected config"):
             message = "a config file must map options to values, as `trainer: {max_epochs: 5}`"
         if message.startswith("Problems parsing config"):

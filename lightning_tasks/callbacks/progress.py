@@ -124,7 +124,8 @@ class _TimeLeft(ProgressColumn):
             return Text()
         done = trainer.current_epoch + task.completed / task.total
         left = self.bar.clock.left(trainer, done)
-        said = in_words(self.bar.clock.elapsed) if done == trainer.max_epochs else left and f"{left} left"
+        ended = 0 < (trainer.max_epochs or -1) <= done
+        said = in_words(self.bar.clock.elapsed) if ended else left and f"{left} left"
         return Text(said, style="progress.remaining")
 
 
