@@ -14,7 +14,8 @@ from rich.table import Table
 
 from cli import TaskCLI, main
 from runs.cards import load_card
-from runs.folders import CARD, newest_version
+from runs.errors import one_line
+from runs.folders import CARD, newest_version, versions
 
 ROOT = Path(__file__).parent
 LOGS = ROOT / "logs"
@@ -42,8 +43,9 @@ def train(experiment: str, *words: str) -> Path:
     if run is None:
         print(f"\n{PARTS[experiment]}\n", flush=True)
         config = ROOT / "configs" / f"{experiment}.yaml"
-        words = (f"--config={config}", f"--trainer.default_root_dir={LOGS}", "--ckpt_path=last", *words)
-        main(["fit", *words], cli_class=Part)
+        words = (f"--config={config}", f"--trainer.default_root_dir={LOGS}", *words)
+        begun = versions(LOGS / experiment)
+        main(["fit", *words, *(["--ckpt_path=last"] if begun else [])], cli_class=Part)
         run = finished(experiment)
     assert run is not None
     return run
@@ -60,7 +62,7 @@ def quickstart() -> None:
     """Run both experiments and print the table."""
     start = time.perf_counter()
     student = finished("dfad_plus_digits") or train(
-        "dfad_plus_digits", f"--model.teacher_ckpt={train('teacher_digits')}"
+        "dfad_plus_digits", f"--model.teacher_ckpt={os.path.relpath(train('teacher_digits'))}"
     )
     # The teacher that this student learnt from, which need not be the newest.
     teacher = Path(read(student)["teacher_ckpt"]).parents[1]
@@ -81,4 +83,4 @@ def quickstart() -> None:
 
 
 if __name__ == "__main__":
-    quickstart()
+    one_line(quickstart)

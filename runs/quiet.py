@@ -13,6 +13,7 @@ HARMLESS_WARNINGS = (
     "Found keys that are in the model state dict but not in the checkpoint",  # the teacher is left out of checkpoints
     "The '.*_dataloader' does not have many workers",  # whole batches come from memory
     "Detected call of .lr_scheduler.step",  # of a student that waits for its generator to warm up
+    "The number of training batches .* is smaller than the logging interval",  # the last batch of an epoch logs too
     "LightningCLI's args parameter",  # words that are not those of this process are meant
 )
 

@@ -104,6 +104,12 @@ class CompactProgressBar(RichProgressBar):
             self._validation = validation_metric(trainer, pl_module)
         super().on_validation_end(trainer, pl_module)
 
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the bar away: the result comes in its place."""
+        super().on_test_end(trainer, pl_module)
+        if self.progress is not None and self.test_progress_bar_id is not None:
+            self.progress.update(self.test_progress_bar_id, visible=False)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read the loss of the epoch."""
         if self.is_enabled:
