@@ -179,7 +179,7 @@ def name_extra(said: str) -> str:
     extra = EXTRAS.get(module[1]) if module else None
     if extra is None or f"[{extra}]" in said:
         return said
-    return f"{said.partition(' HINT: ')[0]}; pip install 'lightning-tasks[{extra}]'"
+    return f"{said.partition(' HINT: ')[0].rstrip('.')}; pip install 'lightning-tasks[{extra}]'"
 
 
 def describe(error: BaseException) -> str:

@@ -100,9 +100,9 @@ def test_export_of_a_missing_run():
 
 def test_a_test_without_a_checkpoint_may_take_the_newest_run():
     run_cli("fit", *words_of("--trainer.max_epochs=1", "--test_after_fit=false"))
-    with pytest.raises(ValueError, match="; the same command with --ckpt_path last takes that$"):
+    with pytest.raises(ValueError, match=r"; the same command with --ckpt_path last takes that$"):
         run_cli("test", *words_of())
-    with pytest.raises(FileNotFoundError, match="--ckpt_path last goes on with logs/teacher/version_0$"):
+    with pytest.raises(FileNotFoundError, match=r"--ckpt_path last goes on with logs/teacher/version_0$"):
         find_checkpoint("logs/teacher", "teacher_ckpt")
 
 
@@ -130,7 +130,7 @@ def test_a_command_without_words_gets_an_example(words, capsys):
         ("no: No module named 'timm.models'", "no: No module named 'timm.models'; pip install 'lightning-tasks[own]'"),
         (
             "Requirement 'wandb>=0.12.10' not met. HINT: Try running `pip install -U 'wandb>=0.12.10'`",
-            "Requirement 'wandb>=0.12.10' not met.; pip install 'lightning-tasks[loggers]'",
+            "Requirement 'wandb>=0.12.10' not met; pip install 'lightning-tasks[loggers]'",
         ),
         ("No module named 'mine'", "No module named 'mine'"),
         ("No module named 'timm'; pip install 'lightning-tasks[own]'",) * 2,
