@@ -5,6 +5,7 @@ if __name__ == "__main__":
 
     end_in_one_line()
 
+import json
 import os
 import re
 import shlex
@@ -20,14 +21,13 @@ os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 from filelock import FileLock
 from jsonargparse import set_parsing_settings
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import ModelSummary
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.strategies import DDPStrategy
 
 import datamodules
 import lightning_tasks
 from datamodules import BaseDataModule
-from lightning_tasks import BaseTask, by_hand
+from lightning_tasks import BaseTask, ImageTask, SketchTask, by_hand
 from lightning_tasks.callbacks import RunCard, standard_callbacks
 from lightning_tasks.networks import FACTS, ImageNetwork
 from runs import identity
@@ -38,16 +38,19 @@ from runs.folders import (
     LAST,
     is_first_process,
     lock_run,
+    newest_version,
     own_run_folder,
     remove_if_not_begun,
     require_experiment,
     run_folder,
 )
 from runs.logger import ExperimentLogger, log_card, place_run
+from runs.outcome import after_a_run, print_outcome
 from runs.precision import fast_kernels, usable_precision
 from runs.profiler import NoProfiler
 from runs.quiet import silence_harmless_messages
 from runs.ranks import OneRun, limit_waits
+from runs.remedies import how_to_make
 from runs.resume import last_run
 from runs.seed import require_seed
 from runs.signals import end_in_time, leave_to_the_run
@@ -136,8 +139,8 @@ class TaskCLI(LightningCLI):
         if subcommand:
             require_trainer(config.trainer, subcommand, config.get("test_after_fit", False))
         self.configuration = identity.configuration(config)
+        folder = Path(config.trainer.default_root_dir or "logs", config.experiment)
         if subcommand and config.ckpt_path == "last":
-            folder = Path(config.trainer.default_root_dir or "logs", config.experiment)
             ours = self.configuration if subcommand == "fit" else None
             try:
                 self.goes_on_with = last_run(folder, config.seed_everything, ours, parser)
@@ -148,10 +151,14 @@ class TaskCLI(LightningCLI):
             config.ckpt_path = str(self.goes_on_with / LAST) if self.goes_on_with else None
             if ours and self.goes_on_with and is_first_process():
                 lock_run(self.goes_on_with).release()  # held from SaveRunConfig.setup on; here nothing is written yet
-        if subcommand and config.ckpt_path:
-            read_task_checkpoint(Path(config.ckpt_path), config.model.as_dict())
+        if subcommand and (path := config.ckpt_path):
+            if not Path(path).is_file():
+                raise FileNotFoundError(f"ckpt_path: no checkpoint at {path}{how_to_make(path)}")
+            read_task_checkpoint(Path(path), config.model.as_dict())
         elif subcommand not in (None, "fit"):
-            raise ValueError(f"ckpt_path: {subcommand} needs a checkpoint, or last, for the newest run")
+            begun = newest_version(folder, lambda run: (run / LAST).is_file())
+            how = "; the same command with --ckpt_path last takes that" if begun else how_to_make(folder)
+            raise ValueError(f"ckpt_path: {subcommand} needs a checkpoint, or last, for the newest run{how}")
 
     def _parse_ckpt_path(self) -> None:
         """Take the options of the checkpoint; the saved config is to say how to repeat a run, not how to go on."""
@@ -198,7 +205,7 @@ class TaskCLI(LightningCLI):
         kwargs["precision"] = usable_precision(config.trainer)
         kwargs["benchmark"] = fast_kernels(config.trainer)
         kwargs["profiler"] = config.trainer.profiler or NoProfiler()
-        kwargs["enable_model_summary"] = any(isinstance(each, ModelSummary) for each in callbacks)  # else it is ours
+        kwargs["enable_model_summary"] = False  # the first lines are ours; one among the callbacks is used all the same
         trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **self.place, **kwargs)
         for logger in trainer.loggers:
             if isinstance(logger, ExperimentLogger):
@@ -208,17 +215,40 @@ class TaskCLI(LightningCLI):
         return trainer
 
     def after_fit(self) -> None:
-        """Test the checkpoint that validation chose, once, and write the run card."""
-        if self.trainer.fast_dev_run or not self._get(self.config, "test_after_fit"):  # type: ignore[attr-defined]
+        """Test the checkpoint that validation chose, once, write the run card, and say what came of it."""
+        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         best = self.best.best_model_path
-        # It lies on the first machine, whose weights DDP gives to the others.
-        elsewhere = not best or (isinstance(self.trainer.strategy, DDPStrategy) and not self.trainer.is_global_zero)
-        self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=None if elsewhere else best)
-        path = self.run_card.write(self.trainer, Path(best) if best else None)
-        if self.trainer.is_global_zero:
-            log_card(self.trainer.loggers, path, [str(self.best.monitor), *self.model.headline])
-            print(f"run card: {os.path.relpath(path)}")
+        if self._get(self.config, "test_after_fit"):
+            # It lies on the first machine, whose weights DDP gives to the others.
+            elsewhere = not best or (isinstance(self.trainer.strategy, DDPStrategy) and not self.trainer.is_global_zero)
+            ckpt = None if elsewhere else best
+            self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=ckpt, verbose=False)
+            path = self.run_card.write(self.trainer, Path(best) if best else None)
+            if self.trainer.is_global_zero:
+                log_card(self.trainer.loggers, path, [str(self.best.monitor), *self.model.headline])
+                print_outcome(json.loads(path.read_text()), path.parent)
+        self.say_next(best)
+
+    def say_next(self, best: str) -> None:
+        """Print the commands that make sense now.
+
+        Args:
+            best: The best checkpoint, if there is one.
+        """
+        run = run_folder(self.trainer)
+        if not self.trainer.is_global_zero:
+            return
+        if not self._get(self.config, "test_after_fit"):
+            config, ckpt = os.path.relpath(run / identity.CONFIG), os.path.relpath(best)
+            commands = [f"python cli.py test --config {config} --ckpt_path {ckpt}"] if best else []
+        else:
+            kind = (
+                "export" if isinstance(self.model, ImageTask) else "live" if isinstance(self.model, SketchTask) else ""
+            )
+            commands = after_a_run(run, kind, self.run_card.facts.get("teacher_ckpt"), self.trainer.loggers)
+        if commands:
+            print(f"next: {f'{chr(10)}      '.join(commands)}", flush=True)
 
 
 def main(args: ArgsType = None, run: bool = True, cli_class: type[TaskCLI] = TaskCLI) -> TaskCLI:

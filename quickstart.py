@@ -4,6 +4,7 @@ Trains a teacher, distils a student from it without data, and says what came of 
 interrupted one goes on where it was.
 """
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,24 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cli import main
+from cli import TaskCLI, main
 from runs.cards import load_card
-from runs.folders import CARD, newest_version
+from runs.errors import one_line
+from runs.folders import CARD, newest_version, versions
 
 ROOT = Path(__file__).parent
 LOGS = ROOT / "logs"
+PARTS = {
+    "teacher_digits": "1 of 2: a teacher learns from scikit-learn's handwritten digits",
+    "dfad_plus_digits": "2 of 2: a student of a fifth of its size learns from it, and sees no digit",
+}
+
+
+class Part(TaskCLI):
+    """The command line, as a part of something longer."""
+
+    def say_next(self, best: str) -> None:
+        """Say nothing: the quick start goes on itself."""
 
 
 def finished(experiment: str) -> Path | None:
@@ -28,8 +41,11 @@ def train(experiment: str, *words: str) -> Path:
     """Run an experiment unless it has been; return its folder."""
     run = finished(experiment)
     if run is None:
+        print(f"\n{PARTS[experiment]}\n", flush=True)
         config = ROOT / "configs" / f"{experiment}.yaml"
-        main(["fit", f"--config={config}", f"--trainer.default_root_dir={LOGS}", "--ckpt_path=last", *words])
+        words = (f"--config={config}", f"--trainer.default_root_dir={LOGS}", *words)
+        begun = versions(LOGS / experiment)
+        main(["fit", *words, *(["--ckpt_path=last"] if begun else [])], cli_class=Part)
         run = finished(experiment)
     assert run is not None
     return run
@@ -46,7 +62,7 @@ def quickstart() -> None:
     """Run both experiments and print the table."""
     start = time.perf_counter()
     student = finished("dfad_plus_digits") or train(
-        "dfad_plus_digits", f"--model.teacher_ckpt={train('teacher_digits')}"
+        "dfad_plus_digits", f"--model.teacher_ckpt={os.path.relpath(train('teacher_digits'))}"
     )
     # The teacher that this student learnt from, which need not be the newest.
     teacher = Path(read(student)["teacher_ckpt"]).parents[1]
@@ -58,12 +74,13 @@ def quickstart() -> None:
         accuracy = card["metrics"]["test/acc"]
         table.add_row(role, f"{sizes[role]:,}", f"{share:.1%}", f"{accuracy:.2%}", f"{card['seconds']:.0f}")
     console = Console()
+    console.print()
     console.print(table)
     for role, run in (("teacher", teacher), ("student", student)):
-        console.print(f"{role} pictures: {run / 'figures'}", highlight=False, soft_wrap=True)
+        console.print(f"{role} pictures: {os.path.relpath(run / 'figures')}", highlight=False, soft_wrap=True)
     console.print(f"TensorBoard: .venv/bin/tensorboard --logdir {LOGS.relative_to(ROOT)}", highlight=False)
     console.print(f"{time.perf_counter() - start:.0f} s in all", highlight=False)
 
 
 if __name__ == "__main__":
-    quickstart()
+    one_line(quickstart)

@@ -152,12 +152,13 @@ class BaseTask(pl.LightningModule):
         steps = getattr(data, "steps_per_epoch", None)
         if steps is not None and self.learns_from_data:
             raise ValueError(
-                f"steps_per_epoch of the data is for training without data, got {steps}; {type(self).__name__} needs data"
+                f"steps_per_epoch of the data is for training without data, got {steps}; {type(self).__name__} needs"
+                " data"
             )
         if steps is None and not self.learns_from_data:
             raise ValueError(
-                f"steps_per_epoch of the data must be given, as 50: {type(self).__name__} trains without data, so it says"
-                " how long an epoch is"
+                f"steps_per_epoch of the data must be given, as 50: {type(self).__name__} trains without data, so it"
+                " says how long an epoch is"
             )
 
     def setup(self, stage: str) -> None:

@@ -9,6 +9,7 @@ from rich.table import Table
 from results.cards import Card, read
 from runs.folders import CARD
 from runs.identity import differences
+from runs.remedies import how_to_make
 
 SHOWN = (
     "seed",
@@ -38,7 +39,7 @@ def find_cards(places: Iterable[Path], parser: ArgumentParser) -> dict[str, Card
         paths = [place] if place.is_file() else sorted(place.rglob(CARD))
         cards = {path: card for path in paths if (card := read(path, parser))}
         if not cards:
-            raise ValueError(f"--compare: no finished run at {place}: it has no {CARD}")
+            raise ValueError(f"--compare: no finished run at {place}: it has no {CARD}{how_to_make(place)}")
         found |= {str(path.parent if path.name == CARD else path): card for path, card in cards.items()}
     return found
 

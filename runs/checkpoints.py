@@ -18,6 +18,7 @@ from runs.cards import load_card
 from runs.folders import BEST, CARD, LAST, newest_version, run_folder
 from runs.names import DOTTED, texts, would_be_imported
 from runs.ranking import Rank, Ranking
+from runs.remedies import how_to_make
 from runs.weights import read_checkpoint
 from runs.whole_files import whole_file
 
@@ -167,7 +168,7 @@ def find_checkpoint(path: str, option: str) -> Path:
             return run / BEST
     raise FileNotFoundError(
         f"{option}: no checkpoint at {path}: expected a .ckpt file, a run's folder, or the log folder of an experiment"
-        " that has been run to its end"
+        f" that has been run to its end{how_to_make(path)}"
     )
 
 

@@ -15,6 +15,10 @@ from torch import OutOfMemoryError, distributed
 from runs import signals
 from runs.whole_files import NO_ROOM, reason
 
+# Modules that only some runs need, by the extra of this project that brings them.
+EXTRAS = {"timm": "own", "onnx2torch": "own", "wandb": "loggers", "mlflow": "loggers"}
+EXAMPLE = "python cli.py fit --config configs/teacher_digits.yaml"
+
 
 class OneLineErrorParser(LightningArgumentParser):
     """Parser that says what is wrong in one line, without the pages of usage before it.
@@ -40,11 +44,13 @@ class OneLineErrorParser(LightningArgumentParser):
         wanted = r'Parser key "([\w.]+)":.*expects a function or a callable class: (.*)\. Got value: (\S+)'
         if wrong := re.search(wanted, message, re.DOTALL):
             message = f"{wrong[1]}: {wrong[3]}: {wrong[2]}"
+        if message.startswith(("the following arguments are required", 'expected "subcommand"')):
+            message += f"; for example: {EXAMPLE}"
         if message.startswith("Unexpected config"):
             message = "a config file must map options to values, as `trainer: {max_epochs: 5}`"
         if message.startswith("Problems parsing config"):
             message = message.replace("<unicode string>", " or ".join(map(str, config_files())))
-        self.exit(2, f"error: {of_union(' '.join(message.split()))}\n")
+        self.exit(2, f"error: {name_extra(of_union(' '.join(message.split())))}\n")
 
 
 UNION = re.compile(
@@ -167,6 +173,15 @@ def no_answer(error: BaseException) -> bool:
     return lost is not None and (lost[1] or lost[2]).lower().startswith(("timed out", "application timeout"))
 
 
+def name_extra(said: str) -> str:
+    """Add to an error how to install what it misses, if an extra of this project brings it and it does not say so."""
+    module = re.search(r"(?:No module named|Requirement) '(\w+)", said)
+    extra = EXTRAS.get(module[1]) if module else None
+    if extra is None or f"[{extra}]" in said:
+        return said
+    return f"{said.partition(' HINT: ')[0].rstrip('.')}; pip install 'lightning-tasks[{extra}]'"
+
+
 def describe(error: BaseException) -> str:
     """Say in one line what went wrong; the kind of error too where it is not one that this project raises."""
     while error.__cause__ is not None and str(error).startswith("Does not validate"):  # jsonargparse's wrapping
@@ -183,5 +198,5 @@ def describe(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is not None:
         return f"{error.filename}: {reason(error, None, Path(error.filename))}"
     if isinstance(error, (ValueError, OSError, FloatingPointError, ImportError, MisconfigurationException)):
-        return text
+        return name_extra(text)
     return f"{type(error).__name__}: {text[:500]} (python -X dev shows where)"

@@ -1,6 +1,7 @@
 """Messages of libraries that say nothing to whoever runs an experiment."""
 
 import logging
+import re
 import warnings
 
 HARMLESS_WARNINGS = (
@@ -12,16 +13,35 @@ HARMLESS_WARNINGS = (
     "Found keys that are in the model state dict but not in the checkpoint",  # the teacher is left out of checkpoints
     "The '.*_dataloader' does not have many workers",  # whole batches come from memory
     "Detected call of .lr_scheduler.step",  # of a student that waits for its generator to warm up
+    "The number of training batches .* is smaller than the logging interval",  # the last batch of an epoch logs too
     "LightningCLI's args parameter",  # words that are not those of this process are meant
 )
 
+# Of Lightning's loggers, by their names: what the first and last lines of a run say themselves, or what is of no use.
+HARMLESS_MESSAGES = {
+    "pytorch_lightning.utilities.rank_zero": (
+        "Tip: For seamless",
+        "^(GPU|TPU|HPU) available: ",
+        "Using (16bit|bfloat16) Automatic Mixed Precision",
+        "Restor(ing|ed) (all )?states from the checkpoint",
+        "Loaded model weights from the checkpoint",
+        "`Trainer.fit` stopped: `max_epochs=",
+        "-+\\ndistributed_backend=",
+        r"student: [\d,]+ parameters, ",
+    ),
+    "pytorch_lightning.accelerators.cuda": ("LOCAL_RANK: ",),
+    "lightning_fabric.utilities.distributed": ("Initializing distributed: ",),
+    "lightning_fabric.utilities.seed": (r"(\[rank: \d+\] )?Seed set to ",),
+}
+
 
 def silence_harmless_messages() -> None:
-    """Leave out warnings that tell no fault, and Lightning's advertisements."""
+    """Leave out warnings that tell no fault, and what Lightning says that is said elsewhere or helps nobody."""
     for message in HARMLESS_WARNINGS:
         warnings.filterwarnings("ignore", message)
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertisement)
+    for name in HARMLESS_MESSAGES:
+        logging.getLogger(name).addFilter(_is_of_use)
 
 
-def _is_no_advertisement(record: logging.LogRecord) -> bool:
-    return "Tip: For seamless" not in record.getMessage()
+def _is_of_use(record: logging.LogRecord) -> bool:
+    return re.search("|".join(HARMLESS_MESSAGES[record.name]), record.getMessage()) is None

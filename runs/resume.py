@@ -13,6 +13,7 @@ from runs.cards import load_card
 from runs.checkpoints import file_hash, find_checkpoint
 from runs.folders import CARD, LAST, versions
 from runs.identity import Configuration, differences, read_run, teacher
+from runs.remedies import how_to_make
 
 LONGER = "trainer.max_epochs"
 
@@ -42,6 +43,7 @@ def last_run(experiment: Path, seed: Any, ours: Configuration | None, parser: Ar
     if not runs:
         raise FileNotFoundError(
             f"ckpt_path: no run of this experiment and seed has left a last checkpoint that can be read in {experiment}"
+            f"{how_to_make(experiment)}"
         )
     print(f"ckpt_path: {runs[0][0] / LAST}")
     return runs[0][0]
@@ -65,7 +67,7 @@ def _run_to_go_on_with(runs: list[tuple[Path, Configuration]], ours: Configurati
     for run, differing in found.items():
         if not differing:
             if load_card(run / CARD) is not None:
-                print(f"ckpt_path: {run} is finished, and its run card stands")
+                print(f"ckpt_path: {run} is finished, and its run card stands; a greater --{LONGER} trains it longer")
                 sys.exit()
             print(f"ckpt_path: {run / LAST}")
             return run

@@ -117,7 +117,7 @@ def test_a_factory_that_takes_keywords_besides_others_is_told_classes_only():
 def test_data_that_must_say_how_long_an_epoch_is_are_told_so_in_words_of_python(tmp_path):
     task, _ = dfad()
     trainer = Trainer(max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    with pytest.raises(ValueError, match="^steps_per_epoch of the data must be given, as 50: DFADTask trains without"):
+    with pytest.raises(ValueError, match=r"^steps_per_epoch of the data must be given, as 50: DFADTask trains without"):
         trainer.fit(task, datamodule=DigitsDataModule(root=tmp_path))
 
 

@@ -2,6 +2,7 @@
 
 from lightning_tasks.callbacks.activations import ActivationPicture
 from lightning_tasks.callbacks.answers import PredictionsPicture, ReliabilityPicture
+from lightning_tasks.callbacks.clock import Clock
 from lightning_tasks.callbacks.comparison import AgreementPicture, ChangesPicture
 from lightning_tasks.callbacks.confusion import ConfusionPicture
 from lightning_tasks.callbacks.curves import CurvesPicture
@@ -9,13 +10,14 @@ from lightning_tasks.callbacks.custom_scalars import CustomScalars
 from lightning_tasks.callbacks.early_stopping import TieAwareEarlyStopping
 from lightning_tasks.callbacks.error_kinds import ErrorKindsPicture
 from lightning_tasks.callbacks.filters import FiltersPicture
+from lightning_tasks.callbacks.first_lines import FirstLines
 from lightning_tasks.callbacks.generated import GeneratedPicture
 from lightning_tasks.callbacks.graph import NetworkGraph
 from lightning_tasks.callbacks.learning_rates import LearningRates
 from lightning_tasks.callbacks.mistakes import MistakesBySeverityPicture
 from lightning_tasks.callbacks.pictures import Picture, SeriesPicture
 from lightning_tasks.callbacks.predictions import PredictionWriter
-from lightning_tasks.callbacks.progress import CompactProgressBar
+from lightning_tasks.callbacks.progress import CompactProgressBar, ProgressLines
 from lightning_tasks.callbacks.rate_range import LearningRateRange
 from lightning_tasks.callbacks.run_card import RunCard
 from lightning_tasks.callbacks.selection import SelectionPicture
@@ -29,12 +31,14 @@ __all__ = [
     "ActivationPicture",
     "AgreementPicture",
     "ChangesPicture",
+    "Clock",
     "CompactProgressBar",
     "ConfusionPicture",
     "CurvesPicture",
     "CustomScalars",
     "ErrorKindsPicture",
     "FiltersPicture",
+    "FirstLines",
     "GeneratedPicture",
     "LearningRateRange",
     "LearningRates",
@@ -44,6 +48,7 @@ __all__ = [
     "Picture",
     "PredictionWriter",
     "PredictionsPicture",
+    "ProgressLines",
     "ReliabilityPicture",
     "RunCard",
     "SelectionPicture",

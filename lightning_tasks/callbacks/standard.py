@@ -3,16 +3,17 @@
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule
-from pytorch_lightning.callbacks import ModelSummary
+from pytorch_lightning.callbacks import ProgressBar
+from rich.console import Console
 
 from lightning_tasks.callbacks.custom_scalars import CustomScalars
+from lightning_tasks.callbacks.first_lines import FirstLines
 from lightning_tasks.callbacks.graph import NetworkGraph
 from lightning_tasks.callbacks.learning_rates import LearningRates
 from lightning_tasks.callbacks.pictures import Picture
 from lightning_tasks.callbacks.predictions import PredictionWriter
-from lightning_tasks.callbacks.progress import CompactProgressBar
+from lightning_tasks.callbacks.progress import progress
 from lightning_tasks.callbacks.sketch_writer import SketchWriter
-from lightning_tasks.callbacks.summary import NetworkSummary
 
 
 def standard_callbacks(trainer: Any, subcommand: str | None, pictures: bool, task: LightningModule) -> list[Callback]:
@@ -28,10 +29,9 @@ def standard_callbacks(trainer: Any, subcommand: str | None, pictures: bool, tas
     callbacks = [*(given if isinstance(given, list) else [given]), NetworkGraph(), CustomScalars()]
     if not pictures:
         callbacks = [callback for callback in callbacks if not isinstance(callback, Picture)]
-    if trainer.enable_progress_bar is not False:
-        callbacks.append(CompactProgressBar())
-    if trainer.enable_model_summary is not False and not any(isinstance(each, ModelSummary) for each in callbacks):
-        callbacks.append(NetworkSummary())
+    callbacks.append(FirstLines(trainer.enable_model_summary is not False))
+    if trainer.enable_progress_bar is not False and not any(isinstance(each, ProgressBar) for each in callbacks):
+        callbacks += progress(Console())
     callbacks.append(LearningRates())
     if subcommand == "predict":
         callbacks.append(SketchWriter() if hasattr(task, "reconstruct") else PredictionWriter())

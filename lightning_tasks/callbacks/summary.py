@@ -25,8 +25,10 @@ NUMBERS = ("output", "parameters", "trained", "multiply-adds")
 class NetworkSummary(Callback):
     """Prints the networks of the task without losses and metrics, and the layers of those that learn from images.
 
-    Shapes and multiply-adds are those of one image.
+    Shapes and multiply-adds are those of one image. A frozen network has no table: the first lines of a run name it.
     """
+
+    only_watches = True
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print a table for each network."""
@@ -35,8 +37,9 @@ class NetworkSummary(Callback):
         task = cast("BaseTask", pl_module)
         with undisturbed(task):
             for name, network in task.networks.items():
-                x = torch.zeros(1, *getattr(network, "image_shape", ()), device=task.device).to(task.dtype)
-                Console().print(summary(name, network, x))
+                if count_parameters(network, trained_only=True):
+                    x = torch.zeros(1, *getattr(network, "image_shape", ()), device=task.device).to(task.dtype)
+                    Console().print(summary(name, network, x))
 
 
 def summary(name: str, network: nn.Module, x: torch.Tensor) -> Table:
