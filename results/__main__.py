@@ -16,7 +16,7 @@ from rich.console import Console
 
 from parsing import task_parser
 from results import cards as run_cards
-from results import error_kinds
+from results import error_kinds, front
 from results.compare import comparison, find_cards
 from results.tables import benchmark_table, campaign_table, fill, front_table, results_table, systems_table
 from runs.identity import config_hash, read_command
@@ -71,6 +71,8 @@ def write(logs: Path) -> None:
         picture = HERE / "pictures" / "cifar100_multitask_errors.png"
         picture.parent.mkdir(exist_ok=True)
         error_kinds.draw(current).savefig(picture, dpi=110, bbox_inches="tight")
+    if (images := front.synthetic_images(logs, HERE / "pictures")).is_file():
+        front.draw(current, images).savefig(HERE / "pictures" / "front.png", dpi=200)
     for page in (Path("README.md"), *sorted(Path("docs").glob("*.md"))):
         page.write_text(fill(page.read_text(), lambda name: section(name, current)))
     print(f"{len(cards)} runs in {HERE / 'results.csv'}; tables of README.md and docs/ written")

@@ -1,5 +1,6 @@
 """The picture of README.md: what a generator makes, and how fast students learn from it."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,27 +8,38 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from results.cards import Card
+from runs.folders import newest_version
+from runs.style import BLUE, VERMILLION, styled
 from sweeps.pictures import plot_over_time
 
 SWEEP = "dfad_cifar10"
-METHODS = {f"{SWEEP}/47-,plus": ("DFAD+", "#0072B2"), f"{SWEEP}/47-,plain": ("DFAD", "#D55E00")}
-IMAGES = f"{SWEEP}_synthetic.png"  # a row of tiles for each class, as GeneratedPicture leaves it in a run's folder
+METHODS = {f"{SWEEP}/47-,plus": ("DFAD+", BLUE), f"{SWEEP}/47-,plain": ("DFAD", VERMILLION)}
 CLASSES = "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"
-COLUMNS = 8
 
 
+def synthetic_images(logs: Path, pictures: Path) -> Path:
+    """Give the synthetic images of DFAD+ that are kept in git, those of the newest run of it if the logs have one."""
+    kept = pictures / f"{SWEEP}_synthetic_images.png"
+    of_run = Path("figures", "synthetic_images.png")
+    run = newest_version(logs / next(iter(METHODS)), lambda folder: (folder / of_run).is_file())
+    if run is not None:
+        shutil.copyfile(run / of_run, kept)
+    return kept
+
+
+@styled
 def draw(cards: list[Card], images: Path) -> Figure:
     """Draw synthetic images of CIFAR-10's classes, and beside them the students' accuracy over minutes.
 
     Args:
         cards: Of all runs; those of METHODS are drawn, a faint line a seed.
-        images: Tiles without gaps, a row for each class.
+        images: Tiles without gaps, a row for each class, see GeneratedPicture.
     """
     figure = Figure(figsize=(8, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1, 1.35))
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
     tiles = imread(images)
     side = tiles.shape[0] // len(CLASSES)
-    left.imshow(tiles[:, : COLUMNS * side])
+    left.imshow(tiles)
     left.set_yticks((np.arange(len(CLASSES)) + 0.5) * side, CLASSES)
     left.set_xticks([])
     left.tick_params(length=0)
@@ -37,13 +49,13 @@ def draw(cards: list[Card], images: Path) -> Figure:
         runs = [card["over_time"] for card in cards if card["experiment"] == experiment]
         plot_over_time(right, runs, "val/acc", name, color=colour)
     right.set(
-        title="CIFAR-10 student that never saw an image",
+        title="CIFAR-10 student that sees only these",
         xlabel="minutes on one CPU core",
         ylabel="accuracy on validation images (%)",
         xlim=(0, None),
         ylim=(0, 100),
     )
-    right.grid(alpha=0.3)
+    right.grid()
     right.spines[["top", "right"]].set_visible(False)
     right.legend(loc="lower right", frameon=False)
     return figure

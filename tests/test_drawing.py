@@ -18,7 +18,7 @@ from lightning_tasks.callbacks.answers import calibration, calibration_error, dr
 from lightning_tasks.callbacks.confusion import confusion_order, draw_confusion, worst_pairs
 from lightning_tasks.callbacks.curves import Panel, draw_curves, panels
 from lightning_tasks.callbacks.filters import draw_filters
-from lightning_tasks.callbacks.generated import draw_generated
+from lightning_tasks.callbacks.generated import draw_generated, tiles
 from lightning_tasks.callbacks.pictures import add_axes
 from lightning_tasks.callbacks.tsne import draw_points, name_places
 from runs.style import BLUE, COLOURS, VERMILLION
@@ -450,3 +450,13 @@ class TestFilters:
         weights = torch.tensor([1.0, 3.0]).view(1, 2, 1, 1).expand(1, 2, 2, 3)
         assert draw_filters(weights, "").axes[0].images[0].get_array().shape == (2, 3)
         assert draw_filters(torch.rand(9, 3, 3, 3), "").axes[0].images[0].get_array().shape == (3, 3, 3)
+
+
+def test_tiles_lie_side_by_side_in_rows_without_gaps():
+    """Three classes, with more images than columns, fewer, and none; each image is of one number."""
+    numbers = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 3, 2, 4) / 10
+    made = tiles([numbers[:4], numbers[4:5], numbers[:0]], columns=2)
+    assert made.shape == (3, 6, 8)
+    assert made[1, ::2, ::4].tolist() == pytest.approx(torch.tensor([[0, 0.1], [0.4, 1], [1, 1]]).tolist())
+    assert torch.equal(made[:, :2, :4], numbers[0])
+    assert torch.equal(made[:, 2:4, :4], numbers[4])

@@ -3,25 +3,31 @@
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
+from torchvision.utils import save_image
 
 from lightning_tasks.callbacks.pictures import SeriesPicture, add_axes, save_figure, subject
+from runs.folders import run_folder
 from runs.style import styled
+from runs.whole_files import whole_file
 
 if TYPE_CHECKING:
     from lightning_tasks import DFADTask
 
 ROWS = 25  # of one block, at most
+COLUMNS = 8  # of images alone
 
 
 class GeneratedPicture(SeriesPicture):
     """Draws synthetic images, a row for each class that the teacher sees, and how often it saw each in the epoch.
 
     The noise is the same each time, so the pictures can be laid side by side. One PNG a time, as
-    `figures/generated_<epoch>.png`. Works with tasks that have `sample` and `fake_class_counts`.
+    `figures/generated_<epoch>.png`; the images alone, pixel for pixel, as `figures/synthetic_images.png`. Works with
+    tasks that have `sample` and `fake_class_counts`.
 
     Args:
         every_n_epochs: Draw after each n-th epoch, and after the last.
@@ -47,8 +53,14 @@ class GeneratedPicture(SeriesPicture):
         names = trainer.datamodule.class_names  # type: ignore[attr-defined]
         title = f"{subject(trainer)} after epoch {epoch}: synthetic images by predicted class\n"
         title += f"the first of {len(images)}, predicted by the teacher"
-        figure = draw_generated(images.float().cpu(), probabilities.cpu(), task.fake_class_counts.cpu(), names, title)
+        images, probabilities = images.float().cpu(), probabilities.cpu()
+        figure = draw_generated(images, probabilities, task.fake_class_counts.cpu(), names, title)
         save_figure(trainer, figure, "images/generated", epoch)
+        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            seen = probabilities.argmax(dim=1)
+            rows = [images[seen == label] for label in range(len(names))]
+            with whole_file(run_folder(trainer) / "figures" / "synthetic_images.png") as file:
+                save_image(tiles(rows, COLUMNS), file, format="png")
 
 
 @styled
@@ -113,3 +125,12 @@ def _draw_shares(bars: Axes, shares: list[float], greatest: float, equal: float)
     bars.set_xlabel("share of the epoch\n(line: all equal);\nnumbers: confidence", size=8)
     bars.tick_params(left=False, labelleft=False)
     bars.spines[["top", "right"]].set_visible(False)
+
+
+def tiles(rows: list[Tensor], columns: int) -> Tensor:
+    """Put images (n, C, H, W) of each row side by side without gaps, white where a row has less than `columns`."""
+    channels, height, width = rows[0].shape[1:]
+    grid = torch.ones(len(rows), columns, channels, height, width)
+    for place, images in zip(grid, rows, strict=True):
+        place[: len(images)] = images[:columns]
+    return grid.permute(2, 0, 3, 1, 4).reshape(channels, len(rows) * height, columns * width)
