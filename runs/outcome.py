@@ -39,13 +39,12 @@ def print_outcome(card: dict[str, Any], run: Path) -> None:
         card: Of the run.
         run: Its folder.
     """
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(result(card))
+    Console().print(result(card))
     if "partial" in card:
-        console.print("a part of the data only, so no result")
+        print("a part of the data only, so no result")
     if any(run.glob("figures/*.png")):
-        console.print(f"figures: {os.path.relpath(run / 'figures')}")
-    console.print(f"run card: {os.path.relpath(run / CARD)}")
+        print(f"figures: {os.path.relpath(run / 'figures')}")
+    print(f"run card: {os.path.relpath(run / CARD)}", flush=True)
 
 
 def after_a_run(run: Path, kind: str, teacher: str | None, loggers: Iterable[Logger]) -> list[str]:

@@ -384,8 +384,8 @@ def test_the_mark_of_pictures_is_no_part_of_a_runs_identity():
 
 def test_the_mark_stands_below_the_picture_and_covers_nothing():
     run = Path("logs/scripted/version_0")
-    run_cli("fit", *SCRIPTED, "--trainer.max_epochs=1", "--trainer.callbacks=ConfusionPicture")
-    image = matplotlib.image.imread(run / "figures/confusion.png")[..., :3].mean(axis=2)
+    run_cli("fit", *SCRIPTED, "--trainer.max_epochs=1", "--trainer.callbacks=CurvesPicture")
+    image = matplotlib.image.imread(run / "figures/curves.png")[..., :3].mean(axis=2)
     rows = np.flatnonzero(image.min(axis=1) < 0.9)  # with ink
     last = np.split(rows, np.flatnonzero(np.diff(rows) > 3) + 1)[-1]
     assert 5 < len(last) < 20  # a line of small letters, with nothing beside it

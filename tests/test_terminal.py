@@ -257,7 +257,7 @@ def test_what_ends_first_counts(monkeypatch, capsys):
     host = Host(monkeypatch)
     timer = Timer({"seconds": 7})
     assert pretend(Clock(), host, [2.0], callbacks=[timer])
-    assert capsys.readouterr().out.startswith("about 7 s to go")
+    assert capsys.readouterr().out == "about 7 s to go on this machine\n"
     pretend(Clock(), host, [2.0], callbacks=[EarlyStopping("val/loss")])
     assert capsys.readouterr().out.startswith("at most 38 s to go")
 

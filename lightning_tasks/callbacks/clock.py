@@ -72,20 +72,24 @@ class Clock(Callback):
             trainer: In a fit.
             done: Epochs that are done, the part of a running one included.
         """
-        if not self.seconds_an_epoch:
-            return ""
-        ends = [each.time_remaining() for each in trainer.callbacks if isinstance(each, Timer)]  # type: ignore[attr-defined]
-        if (trainer.max_epochs or -1) >= 0:
-            ends.append((trainer.max_epochs - done) * self.seconds_an_epoch)  # type: ignore[operator]
-        if trainer.max_steps >= 0 and trainer.global_step > self._first_step:
-            a_step = self.elapsed / (trainer.global_step - self._first_step)
-            ends.append((trainer.max_steps - trainer.global_step) * a_step)
-        known = [each for each in ends if each is not None and math.isfinite(each)]
-        if not known:
+        if not (ends := self._ends(trainer, done)):
             return ""
         stops = any(isinstance(each, EarlyStopping) for each in trainer.callbacks)  # type: ignore[attr-defined]
         bound = "at least " if self._waits else "at most " if stops else ""
-        return f"{bound}{in_words(max(0.0, min(known)))}"
+        return f"{bound}{in_words(max(0.0, min(ends.values())))}"
+
+    def _ends(self, trainer: Trainer, done: float) -> dict[str, float]:
+        """Give the seconds until each of the trainer's limits is reached; none before the first estimate."""
+        if not self.seconds_an_epoch:
+            return {}
+        timers = [each for each in trainer.callbacks if isinstance(each, Timer)]  # type: ignore[attr-defined]
+        ends = {"max_time": left for each in timers if (left := each.time_remaining()) is not None}
+        if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+            ends["max_epochs"] = (trainer.max_epochs - done) * self.seconds_an_epoch
+        if trainer.max_steps >= 0 and trainer.global_step > self._first_step:
+            a_step = self.elapsed / (trainer.global_step - self._first_step)
+            ends["max_steps"] = (trainer.max_steps - trainer.global_step) * a_step
+        return {limit: seconds for limit, seconds in ends.items() if math.isfinite(seconds)}
 
     def _say(self, trainer: Trainer, done: float) -> None:
         """Say it once, if there is more to come; in a warm-up also that it will take longer."""
@@ -94,9 +98,10 @@ class Clock(Callback):
         self._said = True
         if trainer.should_stop or done == trainer.max_epochs or not (left := self.left(trainer, done)):
             return
-        epochs = math.ceil((trainer.max_epochs or -1) - done)
         said = f"{'about ' if left[0].isdigit() else ''}{left} to go on this machine"
-        if epochs > 0:
+        ends = self._ends(trainer, done)
+        if min(ends, key=ends.__getitem__) == "max_epochs":
+            epochs = math.ceil(trainer.max_epochs - done)  # type: ignore[operator]
             said += f", for {epochs:,} {'epochs' if epochs > 1 else 'epoch'} like this one"
         if self._waits:
             said += "; later ones, in which the student learns, take longer"

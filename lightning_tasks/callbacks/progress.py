@@ -44,10 +44,10 @@ class ProgressLines(ProgressBar):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the line; without the validation metric after an epoch without validation."""
-        if not self._enabled or not trainer.is_global_zero:
-            return
         numbers = training_loss(trainer) | self._validation
         self._validation = {}
+        if not self._enabled or not trainer.is_global_zero:
+            return
         epoch = trainer.current_epoch + 1
         words = [_epoch(trainer), *(f"{name} {value:#.4g}" for name, value in numbers.items())]
         words += [in_words(self.clock.elapsed)]
@@ -100,7 +100,7 @@ class CompactProgressBar(RichProgressBar):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read the validation metric."""
-        if self.is_enabled and not trainer.sanity_checking:
+        if not trainer.sanity_checking:
             self._validation = validation_metric(trainer, pl_module)
         super().on_validation_end(trainer, pl_module)
 
@@ -112,8 +112,7 @@ class CompactProgressBar(RichProgressBar):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read the loss of the epoch."""
-        if self.is_enabled:
-            self._loss = training_loss(trainer)
+        self._loss = training_loss(trainer)
         super().on_train_epoch_end(trainer, pl_module)
 
 
@@ -142,14 +141,17 @@ def progress(console: Console) -> list[Callback]:
 
 
 def training_loss(trainer: Trainer) -> dict[str, float]:
-    """Read the loss that says most, as the task has last shown it, by its name; nothing if there is none."""
+    """Read the loss that says most, as the task has last shown it, by its name; nothing if there is none.
+
+    At the end of an epoch to be called on all ranks: whatever else was logged is reduced over them.
+    """
     shown = trainer.progress_bar_metrics
     names = [*LOSSES, *(name for name in shown if name.startswith("loss"))]
     return next(({name: shown[name]} for name in names if name in shown), {})
 
 
 def validation_metric(trainer: Trainer, task: LightningModule) -> dict[str, float]:
-    """Read the metric that chooses the checkpoint, by its name; nothing if there is none."""
+    """Read the metric that chooses the checkpoint, by its name; nothing if there is none. On all ranks, as above."""
     monitors = [each.monitor for each in trainer.checkpoint_callbacks if isinstance(each, BestCheckpoint)]
     name = next(iter(monitors), getattr(task, "monitor", None))
     value = trainer.callback_metrics.get(str(name))
