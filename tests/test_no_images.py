@@ -8,6 +8,8 @@ import torch
 from conftest import TINY_DATA, TINY_DFAD, TINY_TRAINER, refused, run_card, run_cli
 
 from datamodules import DigitsDataModule, NoImages
+from lightning_tasks.callbacks.curves import panels
+from lightning_tasks.callbacks.pictures import subject
 
 DIGITS = DigitsDataModule
 NONE = [
@@ -33,6 +35,12 @@ def test_a_run_is_chosen_and_judged_by_agreement(teacher_ckpt):
     assert card["chosen_by"] == "agreement with the teacher on held-out inventions: no real image was read"
     assert card["metrics"]["val/agreement"] >= card["metrics"]["val/agreement_mean"]
     assert not Path("data").exists()
+    assert subject(cli.trainer) == "student"
+    first = panels(["train/loss_student", "val/agreement", "train/agreement"], cli.model)[0][0]
+    assert first.lines == {
+        "val/agreement": "synthetic images, held out",
+        "train/agreement": "synthetic images, one batch",
+    }
     task = cli.model.eval()
     with torch.inference_mode():  # as Lightning has it in the evaluation that made the metrics' state
         seen = [task._agree("test", number) for number in range(3)]

@@ -11,6 +11,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from lightning_tasks.callbacks.run_card import RunCard
+from runs.facts import NO_IMAGES
 from runs.folders import run_folder
 from runs.whole_files import save_picture
 
@@ -78,7 +79,8 @@ def add_axes(figure: Figure, left: float, bottom: float, width: float, height: f
 def subject(trainer: Trainer) -> str:
     """Name what a title is about: the data and the network that the task is about, as "CIFAR10 student"."""
     task = cast("BaseTask", trainer.lightning_module)
-    return f"{task.facts['dataset']} {next(iter(task.networks))}"
+    data, network = str(task.facts["dataset"]), next(iter(task.networks))
+    return network if data == NO_IMAGES else f"{data} {network}"
 
 
 def signature(trainer: Trainer) -> str:
