@@ -106,8 +106,11 @@ def test_lightnings_own_summary_can_be_asked_for(capsys, logged):
 def test_a_file_gets_a_line_an_epoch_at_once_and_no_control_characters(tmp_path):
     """Also while the run goes on: a file's buffer is not waited for."""
     words = [*TEACHER, "--trainer.max_epochs=30", "--pictures=false"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with open("said.txt", "w") as file:
-        run = subprocess.Popen([sys.executable, ROOT / "cli.py", "fit", *words], stdout=file, stderr=file)
+        run = subprocess.Popen(
+            [sys.executable, ROOT / "cli.py", "fit", *words], stdout=file, stderr=file, env=environment
+        )
         while run.poll() is None and not lines_of(Path("said.txt").read_text()):
             time.sleep(0.05)
         running = run.poll() is None and "epoch 30/30" not in Path("said.txt").read_text()
