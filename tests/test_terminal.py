@@ -1,6 +1,7 @@
 """What a fit says: first lines, a bar or a line an epoch, how long it will take, and what came of it."""
 
 import io
+import logging
 import os
 import pty
 import re
@@ -31,10 +32,22 @@ def lines_of(out):
     return [line for line in out.splitlines() if line.startswith("epoch ") and "test" not in line]
 
 
+@pytest.fixture
+def logged():
+    """What Lightning logs, which goes to the standard error that was there when it was imported."""
+    text = io.StringIO()
+    handler = logging.StreamHandler(text)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).addHandler(handler)
+    yield text
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).removeHandler(handler)
+
+
 # First lines
 
 
-def test_first_lines_say_what_on_what_and_where(capsys):
+def test_first_lines_say_what_on_what_and_where(capsys, logged):
     run_cli("fit", *TEACHER, "--trainer.max_epochs=2", "--seed_everything=7")
     said = capsys.readouterr()
     assert said.out.splitlines()[:5] == [
@@ -45,10 +58,10 @@ def test_first_lines_say_what_on_what_and_where(capsys):
         "training: 2 epochs of 4 steps, 32-true, 1 x CPU, 1 threads, seed 7",
     ]
     for noise in ("TPU", "GPU available", "Seed set", "Restor", "max_epochs", "Loaded model", "summary callbacks"):
-        assert noise not in said.out + said.err
+        assert noise not in said.out + said.err + logged.getvalue()
 
 
-def test_a_frozen_teacher_is_named_in_a_line_and_nothing_is_said_twice(teacher_ckpt, capsys):
+def test_a_frozen_teacher_is_named_in_a_line_and_nothing_is_said_twice(teacher_ckpt, capsys, logged):
     run_cli("fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, *SHOWN, f"--model.teacher_ckpt={teacher_ckpt}",
             "--trainer.max_epochs=1")  # fmt: skip
     said = capsys.readouterr()
@@ -57,7 +70,9 @@ def test_a_frozen_teacher_is_named_in_a_line_and_nothing_is_said_twice(teacher_c
     assert "student: ResNet, 5,144 parameters, 25.9% of the teacher's" in lines
     assert "teacher: ResNet, 19,830 parameters, frozen" in lines
     assert len(set(lines)) == len(lines)
-    assert (said.out + said.err).count("5,144") == (said.out + said.err).count("25.9%") == 1
+    everything = said.out + said.err + logged.getvalue()
+    assert everything.count("5,144") == everything.count("25.9%") == 1
+    assert everything.count("validation images right") == 1
     assert "Conv2d" not in said.out
     assert "multiply-adds" not in said.out
 
@@ -78,11 +93,11 @@ def test_the_courses_that_ask_for_a_summary_have_one(name):
     assert "NetworkSummary" in (ROOT / f"configs/{name}.yaml").read_text()
 
 
-def test_lightnings_own_summary_can_be_asked_for(capsys):
+def test_lightnings_own_summary_can_be_asked_for(capsys, logged):
     run_cli("fit", *TEACHER, "--trainer.callbacks=RichModelSummary", "--trainer.fast_dev_run=1")
     said = capsys.readouterr()
     assert "Total params" in said.out
-    assert "already configured" not in said.out + said.err
+    assert "already configured" not in said.out + said.err + logged.getvalue()
 
 
 # Without a terminal
@@ -91,8 +106,11 @@ def test_lightnings_own_summary_can_be_asked_for(capsys):
 def test_a_file_gets_a_line_an_epoch_at_once_and_no_control_characters(tmp_path):
     """Also while the run goes on: a file's buffer is not waited for."""
     words = [*TEACHER, "--trainer.max_epochs=30", "--pictures=false"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with open("said.txt", "w") as file:
-        run = subprocess.Popen([sys.executable, ROOT / "cli.py", "fit", *words], stdout=file, stderr=file)
+        run = subprocess.Popen(
+            [sys.executable, ROOT / "cli.py", "fit", *words], stdout=file, stderr=file, env=environment
+        )
         while run.poll() is None and not lines_of(Path("said.txt").read_text()):
             time.sleep(0.05)
         running = run.poll() is None and "epoch 30/30" not in Path("said.txt").read_text()
