@@ -239,14 +239,14 @@ class TaskCLI(LightningCLI):
         run = run_folder(self.trainer)
         if not self.trainer.is_global_zero:
             return
-        if not self._get(self.config, "test_after_fit"):
-            config, ckpt = os.path.relpath(run / identity.CONFIG), os.path.relpath(best)
-            commands = [f"python cli.py test --config {config} --ckpt_path {ckpt}"] if best else []
-        else:
-            kind = (
-                "export" if isinstance(self.model, ImageTask) else "live" if isinstance(self.model, SketchTask) else ""
-            )
+        commands = []
+        if self._get(self.config, "test_after_fit"):
+            kinds = {ImageTask: "export", SketchTask: "live"}
+            kind = next((name for task, name in kinds.items() if isinstance(self.model, task)), "")
             commands = after_a_run(run, kind, self.run_card.facts.get("teacher_ckpt"), self.trainer.loggers)
+        elif best:
+            config = os.path.relpath(run / identity.CONFIG)
+            commands = [f"python cli.py test --config {config} --ckpt_path {os.path.relpath(best)}"]
         if commands:
             print(f"next: {f'{chr(10)}      '.join(commands)}", flush=True)
 

@@ -286,7 +286,7 @@ class BaseTask(pl.LightningModule):
         kept = [each.best_model_path for each in callbacks if isinstance(each, LastCheckpoint) and each.best_model_path]
         good = f"the last good checkpoint is {kept[0]}" if kept else "there is no good checkpoint"
         return (
-            f"in epoch {self.current_epoch}: training diverged; lower the learning rate or clip the gradients; {good}"
+            f"in epoch {self.current_epoch + 1}: training diverged; lower the learning rate or clip the gradients; {good}"
         )
 
 

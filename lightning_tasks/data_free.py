@@ -255,11 +255,11 @@ class DataFreeTask(DistillationTask):
         self.run_facts["collapsed_epochs"] += 1
         then = {"warn": "", "stop": "; the run ends", "restart": "; the generator starts anew"}[self.on_collapse]
         rank_zero_warn(
-            f"epoch {self.current_epoch}: the generator may have collapsed: the classes that the teacher sees in"
+            f"epoch {self.current_epoch + 1}: the generator may have collapsed: the classes that the teacher sees in"
             f" its images have entropy {entropy:.2f} of 1 (warning below {self.collapse_entropy:g}){then}"
         )
         if self.on_collapse == "stop":
-            self.run_facts["ended_by"] = f"collapse of the generator in epoch {self.current_epoch}"
+            self.run_facts["ended_by"] = f"collapse of the generator in epoch {self.current_epoch + 1}"
             self.trainer.should_stop = True
         elif self.on_collapse == "restart":
             self.run_facts["generator_restarts"] = self.run_facts.get("generator_restarts", 0) + 1

@@ -104,7 +104,6 @@ class DistillationTask(ImageTask):
         share = student / teacher
         self.run_facts["student_share"] = round(share, 4)
         said = f"{student:,} parameters, {share:.1%} of the teacher's {teacher:,}"
-        rank_zero_info(f"student: {said}")
         if wanted is not None and abs(share - wanted) > SHARE_TOLERANCE:
             raise ValueError(f"student_share: the student has {said}; asked for {wanted:.0%} +- {SHARE_TOLERANCE:.0%}")
 

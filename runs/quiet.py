@@ -27,7 +27,6 @@ HARMLESS_MESSAGES = {
         "Loaded model weights from the checkpoint",
         "`Trainer.fit` stopped: `max_epochs=",
         "-+\\ndistributed_backend=",
-        r"student: [\d,]+ parameters, ",
     ),
     "pytorch_lightning.accelerators.cuda": ("LOCAL_RANK: ",),
     "lightning_fabric.utilities.distributed": ("Initializing distributed: ",),

@@ -272,7 +272,7 @@ def test_divergence_says_the_epoch_and_keeps_the_last_good_checkpoint(tmp_path):
     checkpoint["state_dict"]["rule_states.linear_1_weight_velocity"] += 1e38  # as a learning rate too high makes it
     torch.save(checkpoint, last)
     bad = last.read_bytes()
-    with pytest.raises(FloatingPointError, match="in epoch 2: training diverged; lower the learning rate"):
+    with pytest.raises(FloatingPointError, match="in epoch 3: training diverged; lower the learning rate"):
         run_cli(*[word.replace("max_epochs=2", "max_epochs=4") for word in words], "--ckpt_path=last")
     assert last.read_bytes() == bad != good
     assert torch.load(tmp_path / "logs/diverging/version_0/checkpoints/best.ckpt", weights_only=True)

@@ -180,7 +180,7 @@ def test_a_collapse_ends_the_run(teacher_ckpt):
     card = run_card()
     assert card["epochs"] == 1
     assert card["collapsed_epochs"] == 1
-    assert card["ended_by"] == "collapse of the generator in epoch 0"
+    assert card["ended_by"] == "collapse of the generator in epoch 1"
 
 
 def test_a_collapse_starts_the_generator_anew(teacher_ckpt):

@@ -233,7 +233,7 @@ def test_a_whole_run_in_half_precision_and_a_card(teacher_ckpt):
 
 def test_a_loss_that_becomes_nan_stops_the_run_with_its_epoch(teacher_ckpt):
     task, data = make(teacher_ckpt, optimizer=lambda params: torch.optim.SGD(params, lr=1e20))
-    with pytest.raises(FloatingPointError, match=r"in epoch 0: training diverged.*there is no good checkpoint"):
+    with pytest.raises(FloatingPointError, match=r"in epoch 1: training diverged.*there is no good checkpoint"):
         make_trainer(max_epochs=5).fit(task, data)
 
 
