@@ -42,6 +42,8 @@ class AveragedNetwork(AveragedModel):
         if self._starts is None:
             self._starts = self.n_averaged.item() == 0
         (ours, our_counts), (theirs, their_counts) = _tensors(self.module), _tensors(model)
+        if len(their_counts) < len(our_counts):  # BatchCounts hides those on which nothing depends
+            our_counts, their_counts = [], []
         if self._starts:
             torch._foreach_copy_(ours + our_counts, theirs + their_counts)
         else:

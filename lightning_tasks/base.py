@@ -12,6 +12,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.utilities.types import LRSchedulerTypeUnion
 from torch import Tensor, nn
 
 from runs.checkpoints import LastCheckpoint
@@ -186,6 +187,19 @@ class BaseTask(pl.LightningModule):
         if stage == "fit" and self.compile_networks:
             network.compile()
 
+    # Schedules
+
+    def lr_scheduler_step(self, scheduler: LRSchedulerTypeUnion, metric: Any | None) -> None:
+        """Step a schedule, but for those that watch a metric: Lightning would do so after `last.ckpt` is written."""
+        if metric is None:
+            super().lr_scheduler_step(scheduler, metric)
+
+    def on_train_epoch_end(self) -> None:
+        """Step the schedules that watch a metric, after an epoch with a validation; before `last.ckpt` is written."""
+        for config in self.trainer.lr_scheduler_configs:
+            if config.reduce_on_plateau and (self.current_epoch + 1) % config.frequency == 0:
+                config.scheduler.step(self.trainer.callback_metrics[str(config.monitor)])  # type: ignore[arg-type]
+
     # Seeds
 
     def epoch_seed(self, epoch: int) -> int:
@@ -285,9 +299,8 @@ class BaseTask(pl.LightningModule):
         callbacks = self.trainer.checkpoint_callbacks
         kept = [each.best_model_path for each in callbacks if isinstance(each, LastCheckpoint) and each.best_model_path]
         good = f"the last good checkpoint is {kept[0]}" if kept else "there is no good checkpoint"
-        return (
-            f"in epoch {self.current_epoch + 1}: training diverged; lower the learning rate or clip the gradients; {good}"
-        )
+        epoch = self.current_epoch + 1
+        return f"in epoch {epoch}: training diverged; lower the learning rate or clip the gradients; {good}"
 
 
 def _all_finite(tensors: list[Tensor]) -> bool:

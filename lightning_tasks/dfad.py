@@ -341,6 +341,7 @@ class DFADTask(DataFreeTask):
                 self.track("loss_soft", soft, len(target))
                 loss = loss + soft
             self._step(self.student, optimizer, loss)
+            self.follow()
             self.track("loss_student", loss, len(target))
             answers.append(logits.detach())
         if self.bank is not None:

@@ -1,6 +1,7 @@
 """What tasks of image classification share: how networks are evaluated, and what their layers give."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
@@ -107,11 +108,15 @@ class ImageTask(BaseTask):
             self._averaged = [network]  # in a list, since it is no second child
             self.ema = AveragedNetwork(network, decay, "ema_decay")
 
-    def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
-        """Let the average follow, then what every task does."""
+    def optimizer_step(self, *args: Any, **options: Any) -> None:
+        """Step, then let the average follow; not after each batch, of which a step may accumulate several."""
+        super().optimizer_step(*args, **options)
+        self.follow()
+
+    def follow(self) -> None:
+        """Let the average follow a step of its network; a task that optimizes by itself calls it after each."""
         if self.ema is not None:
             self.ema.update_parameters(self._averaged[0])
-        super().on_train_batch_end(outputs, batch, batch_idx)
 
     # Evaluation
 

@@ -32,8 +32,10 @@ def planned(trainer: Trainer, scheduler: LRSchedulerCallable, optimizer: Optimiz
             " total_steps, as OneCycleLR takes them"
         ) from error
     require_periods(built)
-    monitor = getattr(built, "monitor", None)  # of Lightning's ReduceLROnPlateau
-    return {"scheduler": built, "name": "lr", "monitor": monitor, "interval": interval}
+    config = {"scheduler": built, "name": "lr", "interval": interval}
+    if monitor := getattr(built, "monitor", None):  # Lightning's ReduceLROnPlateau, see BaseTask.on_train_epoch_end
+        config |= {"monitor": monitor, "frequency": trainer.check_val_every_n_epoch or 1}
+    return config
 
 
 def require_periods(scheduler: Any) -> None:
