@@ -72,7 +72,7 @@ def write(logs: Path) -> None:
         picture.parent.mkdir(exist_ok=True)
         error_kinds.draw(current).savefig(picture, dpi=110, bbox_inches="tight")
     if (images := front.synthetic_images(logs, HERE / "pictures")).is_file():
-        front.draw(current, images).savefig(HERE / "pictures" / "front.png", dpi=200)
+        front.draw(current, images).savefig(HERE / "pictures" / "front.png", dpi=160)
     for page in (Path("README.md"), *sorted(Path("docs").glob("*.md"))):
         page.write_text(fill(page.read_text(), lambda name: section(name, current)))
     print(f"{len(cards)} runs in {HERE / 'results.csv'}; tables of README.md and docs/ written")
