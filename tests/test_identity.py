@@ -234,6 +234,9 @@ def test_only_code_of_the_project_makes_a_commit_dirty(tmp_path):
     (tmp_path / "runs/new.py").write_text("1")
     (tmp_path / "cli.py").write_text("2")
     assert commit(tmp_path) == f"{head} with changes in cli.py, runs/new.py"
+    inside = tmp_path / ".venv/lib/site-packages"
+    inside.mkdir(parents=True)
+    assert commit(inside) is None  # of an installed package, in somebody else's repository
 
 
 @pytest.mark.parametrize(("number", "name"), [("SIGTERM", "SIGTERM"), ("SIGINT", "Ctrl-C")])

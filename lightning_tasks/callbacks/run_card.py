@@ -244,16 +244,19 @@ def device_name(trainer: Trainer) -> str:
 
 
 def commit(folder: Path = Path(__file__).parents[2]) -> str | None:
-    """Return the commit of the code, with the files of it that differ or are new; None outside a repository.
+    """Return the commit of the code, with the files of it that differ or are new; None if it is no repository.
 
     Args:
-        folder: Root of the repository.
+        folder: Root of the code. A repository around it, as one that has the environment with the installed package,
+            says nothing of the code.
     """
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout
 
     try:
+        if not folder.samefile(git("rev-parse", "--show-toplevel").strip()):
+            return None
         head = git("rev-parse", "HEAD").strip()
         changed = [line[3:] for line in git("status", "--porcelain", "--", *CODE).splitlines()]
     except (OSError, subprocess.CalledProcessError):
