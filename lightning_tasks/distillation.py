@@ -78,7 +78,8 @@ class DistillationTask(ImageTask):
         self.teacher_ema = teacher_ema
         self.student_from_teacher = student_from_teacher
         self.student = build_network(student, self.num_classes, self.image_shape)
-        self.teacher = FrozenTeacher(build_network(teacher, self.num_classes, self.image_shape))
+        network = build_network(teacher, self.num_classes, self.image_shape)
+        self.teacher = FrozenTeacher(network, trained=isinstance(teacher, nn.Module))
         self._check_share(student_share)
         if student_from_teacher:  # so that what cannot be is refused before the teacher is read
             self._start_from_teacher()

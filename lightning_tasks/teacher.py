@@ -41,6 +41,7 @@ class FrozenTeacher(nn.Module):
 
     Args:
         network: Its architecture.
+        trained: Whether it has its weights already, as a module that is given from Python.
 
     Attributes:
         accuracy: On the validation images of the run that has trained it; None where that is not known.
@@ -48,8 +49,9 @@ class FrozenTeacher(nn.Module):
 
     accuracy: float | None = None
 
-    def __init__(self, network: ImageNetwork) -> None:
+    def __init__(self, network: ImageNetwork, trained: bool = False) -> None:
         super().__init__()
+        self.trained = trained
         self._frozen: list[nn.Module] = [network.requires_grad_(False).eval()]  # in a list, which hides submodules
         self.eval()
 
@@ -146,8 +148,9 @@ class FrozenTeacher(nn.Module):
         self._fold()
         if isinstance(self.network, NetworkFile):
             return {"teacher_ckpt": None, "teacher_sha256": file_hash(Path(self.network.path))}
-        name = type(self.network.inner).__name__
-        rank_zero_warn(f"{option}: null; the teacher has the weights with which {name} is made, which may be random")
+        if not self.trained:
+            made = f"with which {type(self.network.inner).__name__} is made"
+            rank_zero_warn(f"{option}: null; the teacher has the weights {made}, which may be random")
         digest = hashlib.sha256()
         for key, value in self.network.state_dict().items():
             digest.update(key.encode() + value.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())

@@ -45,12 +45,21 @@ def find_cards(places: Iterable[Path], parser: ArgumentParser) -> dict[str, Card
 
 
 def comparison(cards: dict[str, Card]) -> Table:
-    """Build a table with a column for each run: options, cost and facts that differ, and all metrics.
+    """Build a table with a column for each run: all metrics, then cost, facts and options that differ.
 
     Args:
         cards: By the name of the run.
     """
-    table = Table("", *cards, title="what differs, and all metrics")
+    table = Table("", *cards, title="metrics, and what differs")
+    for name in sorted({name for card in cards.values() for name in card["metrics"]}, key=_by_stage):
+        values = [card["metrics"].get(name) for card in cards.values()]
+        table.add_row(name, *("-" if each is None else f"{each:.4g}" for each in values))
+    table.add_section()
+    for name in SHOWN:
+        values = [str(card.get(name, "-")) for card in cards.values()]
+        if len(set(values)) > 1:
+            table.add_row(name, *values)
+    table.add_section()
     first = next(iter(cards.values()))
     options = sorted(
         {
@@ -61,16 +70,11 @@ def comparison(cards: dict[str, Card]) -> Table:
     )
     for option in options:
         table.add_row(option, *(str(value(card, option)) for card in cards.values()))
-    table.add_section()
-    for name in SHOWN:
-        values = [str(card.get(name, "-")) for card in cards.values()]
-        if len(set(values)) > 1:
-            table.add_row(name, *values)
-    table.add_section()
-    for name in sorted({name for card in cards.values() for name in card["metrics"]}):
-        values = [card["metrics"].get(name) for card in cards.values()]
-        table.add_row(name, *("-" if each is None else f"{each:.4g}" for each in values))
     return table
+
+
+def _by_stage(metric: str) -> tuple[bool, str]:
+    return not metric.startswith("test/"), metric
 
 
 def value(card: Card, option: str) -> object:

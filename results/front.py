@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from statistics import mean
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -9,7 +10,7 @@ from matplotlib.image import imread
 
 from results.cards import Card
 from runs.folders import newest_version
-from runs.style import BLUE, VERMILLION, styled
+from runs.style import BLACK, BLUE, VERMILLION, styled
 from sweeps.pictures import plot_over_time
 
 SWEEP = "dfad_cifar10"
@@ -44,12 +45,14 @@ def draw(cards: list[Card], images: Path) -> Figure:
     left.set_xticks([])
     left.tick_params(length=0)
     left.spines[:].set_visible(False)
-    left.set_title("Synthetic images by the teacher's class")
+    left.set_title("Synthetic images by predicted class")
     for experiment, (name, colour) in METHODS.items():
         runs = [card["over_time"] for card in cards if card["experiment"] == experiment]
         plot_over_time(right, runs, "val/acc", name, color=colour)
+    taught = [card["metrics"]["test/acc_teacher"] for card in cards if card["experiment"] in METHODS]
+    right.axhline(100 * mean(taught), color=BLACK, linestyle=":", linewidth=1, label="teacher, on test images")
     right.set(
-        title="CIFAR-10 student that sees only these",
+        title="CIFAR-10 student trained on synthetic images only",
         xlabel="minutes on one CPU core",
         ylabel="accuracy on validation images (%)",
         xlim=(0, None),

@@ -166,6 +166,8 @@ def find_checkpoint(path: str, option: str) -> Path:
         run = newest_version(place, lambda version, partial=accept_partial: _is_finished(version, partial))  # type: ignore[misc]
         if run is not None:
             return run / BEST
+    if place.suffix and not place.exists():
+        raise FileNotFoundError(f"{option}: there is no file {path}{how_to_make(path)}")
     raise FileNotFoundError(
         f"{option}: no checkpoint at {path}: expected a .ckpt file, a run's folder, or the log folder of an experiment"
         f" that has been run to its end{how_to_make(path)}"

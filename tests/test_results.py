@@ -424,13 +424,17 @@ def test_the_front_picture_by_hand(card, tmp_path):
     for name, (seconds, values) in over_time.items():
         kept = {"seconds": seconds, "val/acc": values}
         cards.append(card(1, experiment=f"dfad_cifar10/47-,{name}", over_time=kept))
+    for each, teacher in zip(cards, (0.9, 0.94, 0.5), strict=True):
+        each["metrics"]["test/acc_teacher"] = teacher
     second = {"seconds": [120, 240], "val/acc": [0.7, 0.7]}
     cards.append(card(2, experiment="dfad_cifar10/47-,plus", over_time=second))
+    cards[-1]["metrics"]["test/acc_teacher"] = 0.95
     images = np.zeros((10 * 4, 3 * 4, 3), dtype=np.uint8)
     images[8:12] = 255  # of the third class
     imsave(tmp_path / "tiles.png", images)
     left, right = front.draw(cards, tmp_path / "tiles.png").axes
     lines = {line.get_label(): line.get_xydata().tolist() for line in right.lines if line.get_alpha() is None}
+    assert lines.pop("teacher, on test images") == [[0, pytest.approx(93)], [1, pytest.approx(93)]]
     assert lines == {"DFAD+": [[1.5, 60.0], [3.0, 80.0]], "DFAD": [[1.0, 10.0], [5.0, 30.0]]}
     faint = [line.get_xydata().tolist() for line in right.lines if line.get_alpha()]
     assert faint == [[[1, 50], [2, 90]], [[2, 70], [4, 70]]]
