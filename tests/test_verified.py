@@ -53,6 +53,23 @@ def test_other_content_is_refused_each_time(tmp_path, files):
     assert list(json.loads((tmp_path / ".verified.json").read_text())) == ["a", "b"]
 
 
+@pytest.mark.parametrize("how", ["written", "replaced", "swapped"])
+def test_other_content_of_equal_size_and_time_is_refused(tmp_path, files, how):
+    (tmp_path / "c").write_bytes(b"third")
+    for name in "abc":
+        os.utime(tmp_path / name, (1, 1))
+    require_official(tmp_path, files)
+    if how == "written":
+        (tmp_path / "a").write_bytes(b"thirD")
+    else:
+        if how == "swapped":
+            (tmp_path / "a").rename(tmp_path / "d")
+        (tmp_path / "c").rename(tmp_path / "a")
+    os.utime(tmp_path / "a", (1, 1))
+    with pytest.raises(ValueError, match="/a is not the official file"):
+        require_official(tmp_path, files)
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"a": 1}', "no JSON"])
 def test_a_memory_that_is_damaged_is_made_anew(content, tmp_path, files):
     (tmp_path / ".verified.json").write_text(content)
