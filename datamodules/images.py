@@ -295,5 +295,5 @@ def channel_statistics(images: TensorImages) -> tuple[tuple[float, ...], tuple[f
     total = torch.stack(counts).sum(0).double()
     values = torch.arange(256, dtype=torch.float64) / 255
     mean, square = (total @ power / total.sum(1) for power in (values, values.square()))
-    std = (square - mean.square()).sqrt()
+    std = (square - mean.square()).clamp(min=0).sqrt()  # of one value everywhere, the difference may round below 0
     return tuple(round(value, 4) for value in mean.tolist()), tuple(round(value, 4) for value in std.tolist())
