@@ -87,7 +87,10 @@ class ImageFolderDataModule(ImageDataModule):
     def _say_what_is_read(self) -> None:
         """Count it in one line, by part and kind; a warning if anything is not read."""
         parts = self._parts.values()
-        read = ", ".join(f"{count_kinds(part.files)} of {len(part.classes)} classes in {part.folder}" for part in parts)
+        read = ", ".join(
+            f"{len(part.files):,} images of {len(part.classes)} classes in {part.folder} ({count_kinds(part.files)})"
+            for part in parts
+        )
         used = {file for part in parts for file in part.files}
         if others := [file for file in visible_files(self.folder) if file not in used]:
             rank_zero_warn(f"data.folder: {read}; not read: {count_kinds(sorted(others), where=True)}")
