@@ -1,7 +1,6 @@
 """Anybody's images, in arrays."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
@@ -11,6 +10,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 
 from datamodules.images import ImageDataModule, Split, channel_statistics
 from datamodules.tensors import TensorImages
+from runs.paths import user_path
 
 # What the arrays of a part are called, images and labels: by Keras, by MedMNIST, and where there is one part only.
 NAMES: dict[str, tuple[tuple[str, str], ...]] = {
@@ -50,7 +50,7 @@ class ImageArraysDataModule(ImageDataModule):
     def __init__(
         self, path: str, class_names: list[str] | None = None, split: Split = "official", **options: Any
     ) -> None:
-        self.path = Path(path)
+        self.path = user_path(path)
         self.dataset_name = self.path.resolve().stem  # type: ignore[misc]
         arrays, there = self._read()
         self._parts = {part: self._part(arrays, names) for part, names in NAMES.items()}

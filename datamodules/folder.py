@@ -13,6 +13,7 @@ from datamodules.images import ImageDataModule, Split, channel_statistics
 from datamodules.listing import count_kinds, is_hidden, is_image, visible_files, visible_folders
 from datamodules.preprocessing import preprocessing_of as find_preprocessing
 from datamodules.tensors import TensorImages
+from runs.paths import user_path
 
 LOOKED_AT = 1000  # files at most, to say what there is in place of images
 # What the folders of the parts may be called, in small or capital letters.
@@ -58,7 +59,7 @@ class ImageFolderDataModule(ImageDataModule):
             raise ValueError(f"max_unreadable must be in [0, 1), got {max_unreadable}")
         if preprocessing_of is not None and image_size is None:
             image_size = find_preprocessing(preprocessing_of).side
-        self.folder = Path(folder)
+        self.folder = user_path(folder)
         self.dataset_name = self.folder.resolve().name  # type: ignore[misc]
         folders = _part_folders(self.folder)
         if folders and "train" not in folders:

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from datamodules.decoding import UnreadableImageError, open_rgb
 from datamodules.listing import count_kinds, is_image, visible_files
 from datamodules.tensors import Batch
+from runs.paths import user_path
 
 UNLABELLED, UNREADABLE = -1, -2  # in the place of labels
 
@@ -33,11 +34,11 @@ def find_images(places: Sequence[str]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for place in places:
-        path = Path(place)
+        path = user_path(place)
         if path.is_file():
             files = [path]
         else:
-            names = visible_files(path) if path.is_dir() else map(Path, glob.glob(place, recursive=True))
+            names = visible_files(path) if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
             there = sorted(each for each in names if not each.is_dir())
             files = [each for each in there if is_image(each)]
             if files and len(files) < len(there):

@@ -16,6 +16,7 @@ from datamodules.download import fetch_file
 from datamodules.images import ImageDataModule, channel_statistics
 from datamodules.listing import count_kinds, visible_files
 from datamodules.tensors import TensorImages
+from runs.paths import user_path
 
 OFFICIAL_CLASSES, OFFICIAL_IMAGES = 200, 100_000  # of the training part
 
@@ -55,7 +56,7 @@ class TinyImageNetDataModule(ImageDataModule):
     def __init__(self, num_classes: int | None = None, root: str = "data", **options: Any) -> None:
         if num_classes is not None and num_classes < 2:
             raise ValueError(f"num_classes must be at least 2, got {num_classes}")
-        self.root = Path(root)
+        self.root = user_path(root)
         self.folder = self.root / "tiny-imagenet-200"
         self.fetch()
         classes = self._classes()
