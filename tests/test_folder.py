@@ -323,7 +323,9 @@ class TestWhatIsRead:
         (folder / "train" / "dog").rename(tmp_path / "elsewhere")
         (folder / "train" / "dog").symlink_to(tmp_path / "elsewhere")
         (folder / "train" / "cat" / "up").symlink_to(folder / "train")
-        assert len(ImageFolderDataModule(str(folder)).load()[0]) == 9
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert len(ImageFolderDataModule(str(folder)).load()[0]) == 9
 
     def test_images_that_lie_too_deep_are_counted(self, tmp_path):
         folder = image_folder(tmp_path / "deep", {"x/y": 2}, ["a", "b"])
