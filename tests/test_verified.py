@@ -9,7 +9,7 @@ import pytest
 from conftest import refused
 
 from datamodules import CIFAR10DataModule, CIFAR100DataModule
-from datamodules.verified import require_official
+from datamodules.verified import require_official, state
 
 
 @pytest.fixture
@@ -51,6 +51,13 @@ def test_other_content_is_refused_each_time(tmp_path, files):
         with pytest.raises(ValueError, match="/b is not the official file"):
             require_official(tmp_path, files)
     assert list(json.loads((tmp_path / ".verified.json").read_text())) == ["a", "b"]
+
+
+def test_each_of_four_numbers_tells_files_apart():
+    """Of files that were unpacked together all but the inode may be equal."""
+    numbers = {"st_size": 1, "st_mtime_ns": 2, "st_ctime_ns": 3, "st_ino": 4}
+    states = [state(mock.Mock(**numbers | {name: 5})) for name in numbers]
+    assert all(each != state(mock.Mock(**numbers)) for each in states)
 
 
 @pytest.mark.parametrize("how", ["written", "replaced", "swapped"])
