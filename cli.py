@@ -134,6 +134,9 @@ class TaskCLI(LightningCLI):
         super().parse_arguments(parser, args)
         subcommand = self.config.get("subcommand")
         config = self.config[subcommand] if subcommand else self.config
+        for options, name in ((config.trainer, "default_root_dir"), (config, "ckpt_path")):
+            if options.get(name):
+                options[name] = os.path.expanduser(options[name])
         require_experiment(config.experiment)
         require_seed(config.seed_everything, "seed_everything")
         if subcommand:

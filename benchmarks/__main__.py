@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import os
 import platform
 from dataclasses import asdict
 from importlib import import_module
@@ -36,7 +37,7 @@ def main() -> None:
     """Replace the rows of what is measured; keep those of what is not."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help=f"some of {', '.join(NAMES)}; all if none is named")
-    parser.add_argument("--root", default="data", help="folder of the data sets")
+    parser.add_argument("--root", type=os.path.expanduser, default="data", help="folder of the data sets")
     options = parser.parse_args()
     if unknown := set(options.names) - set(NAMES):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")

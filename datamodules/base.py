@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from datamodules.tensors import BalancedSampler, StepDataset
 from datamodules.verified import require_official
+from runs.paths import user_path
 from runs.seed import run_seed
 
 MOST = 2**31 - 1
@@ -62,7 +63,7 @@ class BaseDataModule(pl.LightningDataModule):
             raise ValueError(f"num_workers must not be negative, got {num_workers}")
         if steps_per_epoch is not None and balanced_sampling:
             raise ValueError("balanced_sampling: with steps_per_epoch no training sample is drawn")
-        self.root = Path(root)
+        self.root = user_path(root)
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.balanced_sampling = balanced_sampling

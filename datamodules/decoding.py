@@ -23,8 +23,10 @@ from rich.progress import track
 from torch import Tensor
 
 from datamodules.tensors import Batch, TensorImages
+from datamodules.verified import state
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
+JPEG, PPM = (".jpg", ".jpeg", ".jpe", ".jfif"), (".ppm", ".pgm", ".pbm", ".pnm")
+EXTENSIONS = (*JPEG, *PPM, ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 ENOUGH_FOR_A_BAR = 2000  # files
 VERSION = 2  # of what becomes of an image
 GROUP_BYTES = 2**21  # of decoded images, which a process makes and writes at a time, at most
@@ -103,10 +105,11 @@ def decode_to_file(
 
     Photographs are turned upright as their Exif data say. Grey levels and palettes become RGB, CMYK too (by Pillow's
     formula, without a colour profile). Of 16-bit grey levels the high byte is taken. Transparency is ignored, as
-    torchvision's ImageFolder does: a pixel has its stored colour.
+    torchvision's ImageFolder does: a pixel has its stored colour. Of several pictures in a file, as in an animated GIF,
+    the first is taken.
 
-    The array carries a fingerprint of the files (names, sizes, times of change) and of itself (size, time of change);
-    it is made anew when either differs. One process has it made, by as many as there are cores; others wait. Nothing
+    The array carries a fingerprint of the files (their names and `state`) and of itself; it is made anew when either
+    differs. One process has it made, by as many as there are cores; others wait. Nothing
     that looks like a whole array is there before it is one. Where it cannot be written, it is made at each call.
 
     Args:
@@ -177,14 +180,14 @@ def _require_readable(unreadable: Mapping[int, str], count: int, share: float, w
 
 def _fingerprint(files: Sequence[Path], base: Path, image_size: int | None) -> str:
     relative = functools.cache(lambda folder: os.path.relpath(folder, base))  # slower than all else here
-    stats = [file.stat() for file in files]
+    states = [state(file.stat()) for file in files]
     names = [(relative(os.path.dirname(file)), file.name) for file in files]
-    stamps = [(*name, each.st_size, each.st_mtime_ns) for name, each in zip(names, stats, strict=True)]
+    stamps = [(*name, *each) for name, each in zip(names, states, strict=True)]
     return hashlib.sha256(json.dumps([VERSION, image_size, stamps]).encode()).hexdigest()[:16]
 
 
 def _stamp(fingerprint: str, array: Path) -> str:
-    return f"{fingerprint} {array.stat().st_size} {array.stat().st_mtime_ns}"
+    return " ".join(map(str, [fingerprint, *state(array.stat())]))
 
 
 def _build(path: Path, files: Sequence[Path], image_size: int | None, shape: Shape | None) -> dict[int, str]:

@@ -1,23 +1,33 @@
 """Anybody's images, in one folder a class."""
 
+import os
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
-from datamodules.decoding import EXTENSIONS, StoredImages, decode_to_file
+from datamodules.decoding import StoredImages, decode_to_file
 from datamodules.images import ImageDataModule, Split, channel_statistics
+from datamodules.listing import count_kinds, is_hidden, is_image, visible_files, visible_folders
 from datamodules.preprocessing import preprocessing_of as find_preprocessing
 from datamodules.tensors import TensorImages
+from runs.paths import user_path
+
+LOOKED_AT = 1000  # files at most, to say what there is in place of images
+# What the folders of the parts may be called, in small or capital letters.
+NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev"), "test": ("test", "testing")}
 
 
 class ImageFolderDataModule(ImageDataModule):
     """Images that lie in `<folder>/train/<class>/`, `val/<class>/`, `test/<class>/`, or all in `<folder>/<class>/`.
 
-    Without `val/` a part of the training images is set aside. Without `test/` there is no official split, so `split`
-    must name a ratio. The classes are the names of the folders, in alphabetical order. Images are decoded once, to RGB,
-    and kept in one array beside the folders. Mean and standard deviation are those of the training folders, unless
-    given.
+    `valid/`, `validation/` and `dev/` are `val/` too. Without it a part of the training images is set aside. Without
+    `test/` there is no official split, so `split` must name a ratio. A folder of such a name is a class if it holds
+    images itself. The classes are the names of the folders, in alphabetical order. Hidden files and folders are
+    ignored; what is read and what is not is counted in one line. Images are decoded once, to RGB, and kept in one array
+    beside the folders. Mean and standard deviation are those of the training folders, unless given.
 
     Args:
         folder: Where the images are.
@@ -29,8 +39,9 @@ class ImageFolderDataModule(ImageDataModule):
         options: See ImageDataModule.
 
     Raises:
-        FileNotFoundError: If there are no images there.
-        ValueError: If more files are no images, sizes differ, or train and test have other classes.
+        FileNotFoundError: If there are no images there, or none in the folder of a class.
+        ValueError: If more files are no images, sizes differ, two folders mean the same part, or train and test have
+            other classes.
     """
 
     def __init__(
@@ -48,13 +59,15 @@ class ImageFolderDataModule(ImageDataModule):
             raise ValueError(f"max_unreadable must be in [0, 1), got {max_unreadable}")
         if preprocessing_of is not None and image_size is None:
             image_size = find_preprocessing(preprocessing_of).side
-        self.folder = Path(folder)
+        self.folder = user_path(folder)
         self.dataset_name = self.folder.resolve().name  # type: ignore[misc]
-        names = [name for name in ("train", "val", "test") if (self.folder / name).is_dir()]
-        if names and names[0] != "train":
-            raise FileNotFoundError(f"data.folder: {self.folder} has {' and '.join(names)}, but no train")
-        self._parts = {name: _Part(self.folder / name, image_size, max_unreadable) for name in names}
-        self._parts = self._parts or {"train": _Part(self.folder, image_size, max_unreadable)}
+        folders = _part_folders(self.folder)
+        if folders and "train" not in folders:
+            there = " and ".join(place.name for place in folders.values())
+            raise FileNotFoundError(f"data.folder: {self.folder} has {there}, but no train")
+        folders = folders or {"train": self.folder}
+        self._parts = {name: _Part(place, image_size, max_unreadable) for name, place in folders.items()}
+        self._say_what_is_read()
         classes = self._parts["train"].classes
         for part in self._parts.values():
             if part.classes != classes:
@@ -72,6 +85,19 @@ class ImageFolderDataModule(ImageDataModule):
         """Check the split; there is nothing to fetch."""
         self._make_parts_once()
 
+    def _say_what_is_read(self) -> None:
+        """Count it in one line, by part and kind; a warning if anything is not read."""
+        parts = self._parts.values()
+        read = ", ".join(
+            f"{len(part.files):,} images of {len(part.classes)} classes in {part.folder} ({count_kinds(part.files)})"
+            for part in parts
+        )
+        used = {file for part in parts for file in part.files}
+        if others := [file for file in visible_files(self.folder) if file not in used]:
+            rank_zero_warn(f"data.folder: {read}; not read: {count_kinds(sorted(others), where=True)}")
+        else:
+            rank_zero_info(f"data.folder: {read}")
+
     def load(self) -> tuple[TensorImages, TensorImages | None]:
         """Give what the folders hold."""
         test = self._parts.get("test")
@@ -83,17 +109,46 @@ class ImageFolderDataModule(ImageDataModule):
         return val.data if val else None
 
 
+def _part_folders(folder: Path) -> dict[str, Path]:
+    """Find the folder of each part by its name, in the order of NAMES; one that holds images itself is a class.
+
+    Raises:
+        ValueError: If two folders mean the same part.
+    """
+    found: dict[str, Path] = {}
+    for part, names in NAMES.items():
+        places = [each for each in visible_folders(folder) if each.name.lower() in names and not _is_class(each)]
+        if len(places) > 1:
+            raise ValueError(f"data.folder: {' and '.join(map(str, places))} both mean {part}; move one of them away")
+        found |= {part: place for place in places}
+    return found
+
+
+def _is_class(folder: Path) -> bool:
+    return bool(_images(folder)) and not any(map(_images, visible_folders(folder)))
+
+
+def _images(folder: Path) -> list[Path]:
+    """List the images in a folder, not below it."""
+    with os.scandir(folder) as entries:  # knows what is a folder without asking for each file
+        files = [Path(each.path) for each in entries if not is_hidden(each.name) and not each.is_dir()]
+    return [file for file in files if is_image(file)]
+
+
 class _Part:
     """The images below a folder, one folder a class."""
 
     def __init__(self, folder: Path, image_size: int | None, max_unreadable: float) -> None:
         self.folder = folder
-        found = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in EXTENSIONS)
-        self.classes = sorted({path.parent.name for path in found})
-        if len(self.classes) < 2:
+        images = {place: _images(place) for place in visible_folders(folder)}
+        self.files = found = sorted(file for files in images.values() for file in files)
+        self.classes = [place.name for place in images]
+        if empty := [place for place, files in images.items() if found and not files]:
+            raise FileNotFoundError(f"data.folder: {_why_empty(empty[0])}")
+        if len(images) < 2 or not found:
             raise FileNotFoundError(
                 f"data.folder: expected images in {folder}/<class>/, two classes at least; found {len(found)} images of"
-                f" {len(self.classes)}"
+                f" {len(images) if found else 0}{_what_else(folder)}"
             )
         same = sorted(name for name in self.classes if [each.lower() for each in self.classes].count(name.lower()) > 1)
         if same:
@@ -102,3 +157,23 @@ class _Part:
         file = decode_to_file(found, folder / ".decoded", image_size, max_unreadable=max_unreadable)
         readable = [place for place in range(len(found)) if place not in file.unreadable]
         self.data = StoredImages(file, labels, torch.tensor(readable))
+
+
+def _why_empty(folder: Path) -> str:
+    """Say what the folder of a class holds in place of images, and what to do."""
+    files = sorted(visible_files(folder))
+    deeper = [file for file in files if is_image(file)]
+    if deeper:
+        return f"class folder {folder} has images in subfolders only ({count_kinds(deeper, where=True)}); move them up"
+    if files:
+        return (
+            f"class folder {folder} has no image, but {count_kinds(files)}; convert them to .png or .jpg, or move the"
+            " folder away"
+        )
+    return f"class folder {folder} is empty; put its images there or remove it"
+
+
+def _what_else(folder: Path) -> str:
+    """Say what files there are, of a folder that may be the wrong one, and large; the end of a sentence."""
+    files = list(islice(visible_files(folder), LOOKED_AT)) if folder.is_dir() else []
+    return f"; there are {count_kinds(files, where=True)}{' or more' * (len(files) == LOOKED_AT)}" if files else ""

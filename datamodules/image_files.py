@@ -7,16 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pytorch_lightning.utilities import rank_zero_warn
 from torch.utils.data import Dataset
 
-from datamodules.decoding import EXTENSIONS, UnreadableImageError, open_rgb
+from datamodules.decoding import UnreadableImageError, open_rgb
+from datamodules.listing import count_kinds, is_image, visible_files
 from datamodules.tensors import Batch
+from runs.paths import user_path
 
 UNLABELLED, UNREADABLE = -1, -2  # in the place of labels
 
 
 def find_images(places: Sequence[str]) -> list[Path]:
-    """List image files: those that are named, those below a folder, those that a pattern matches.
+    """List image files: those that are named, those below a folder but hidden ones, those that a pattern matches.
+
+    Other files that are there are counted in a warning.
 
     Args:
         places: Files, folders and patterns as `photos/**/*.png`.
@@ -29,12 +34,16 @@ def find_images(places: Sequence[str]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for place in places:
-        path = Path(place)
+        path = user_path(place)
         if path.is_file():
             files = [path]
         else:
-            names = path.rglob("*") if path.is_dir() else map(Path, glob.glob(place, recursive=True))
-            files = sorted(each for each in names if each.suffix.lower() in EXTENSIONS and each.is_file())
+            names = visible_files(path) if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
+            there = sorted(each for each in names if not each.is_dir())
+            files = [each for each in there if is_image(each)]
+            if files and len(files) < len(there):
+                others = count_kinds((each for each in there if not is_image(each)), where=True)
+                rank_zero_warn(f"data.predict: {count_kinds(files)} at {place}; not read: {others}")
         if not files:
             raise FileNotFoundError(f"data.predict: no image files at {place}")
         found |= dict.fromkeys(files)

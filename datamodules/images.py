@@ -45,7 +45,7 @@ class ImageDataModule(BaseDataModule):
         normalise: Subtract the mean and divide by the standard deviation; else images stay in [0, 1].
         image_size: Height and width that images are resized to, before they are augmented; their own if not given.
         mean: Of each channel of images in [0, 1]; the set's own if not given. For weights that were made with another.
-        std: Standard deviation, likewise.
+        std: Standard deviation, likewise, above 0 and at most 1.
         preprocessing_of: Whose image size, mean and standard deviation are taken, where they are not given: a
             checkpoint of this project, the folder of a run or an experiment, or known weights, as
             torchvision/ResNet18_Weights.IMAGENET1K_V1 or timm/resnet18.a1_in1k.
@@ -115,6 +115,9 @@ class ImageDataModule(BaseDataModule):
             if value is not None:
                 if len(value) != len(self.mean) or (option == "std" and min(value) <= 0):
                     raise ValueError(f"{option} needs a number for each of {len(self.mean)} channels, got {value}")
+                if not 0 <= min(value) <= max(value) <= 1:
+                    cause = "; divide by 255?" if min(value) >= 0 else ""
+                    raise ValueError(f"{option} is of images in [0, 1] and must be in [0, 1] too, got {value}{cause}")
                 setattr(self, option, tuple(value))
         channels, *size = self.image_shape
         self._side = None if image_size is None or size == [image_size] * 2 else image_size
@@ -122,6 +125,11 @@ class ImageDataModule(BaseDataModule):
             self.image_shape = (channels, self._side, self._side)
         if not normalise:
             self.mean, self.std = (0.0,) * len(self.mean), (1.0,) * len(self.std)
+        if 0 in self.std:
+            empty = f"channel {self.std.index(0) + 1} of {channels}"
+            raise ValueError(
+                f"std: {empty} of the training images has one value everywhere; give data.std, with 1 for that channel"
+            )
         self.augment = tuple(augment or ())
         self._images: tuple[TensorImages, TensorImages] | None = None  # while features stand in their place
         self.class_names = [str(label) for label in range(self.num_classes)]
@@ -287,5 +295,5 @@ def channel_statistics(images: TensorImages) -> tuple[tuple[float, ...], tuple[f
     total = torch.stack(counts).sum(0).double()
     values = torch.arange(256, dtype=torch.float64) / 255
     mean, square = (total @ power / total.sum(1) for power in (values, values.square()))
-    std = (square - mean.square()).sqrt()
+    std = (square - mean.square()).clamp(min=0).sqrt()  # of one value everywhere, the difference may round below 0
     return tuple(round(value, 4) for value in mean.tolist()), tuple(round(value, 4) for value in std.tolist())

@@ -15,7 +15,7 @@ from datamodules.groups import grouped_split
 from drawings.cache import read_file
 from drawings.collection import BadLines, Collection, describe, join
 from drawings.duplicates import near_duplicates
-from drawings.files import address_of, find
+from drawings.files import address_of, find, names_of
 
 MISSING = (403, 404)  # what the official server says of a word that it does not have
 
@@ -148,6 +148,8 @@ class QuickDrawParts:
         path = find(self.folder, word)
         if path is None:
             raise FileNotFoundError(f"QuickDraw: no {word}.ndjson in {self.folder.resolve()}")
+        if others := [name for name in names_of(word) if (self.folder / name).is_file() and name != path.name]:
+            rank_zero_warn(f"QuickDraw: {path} is read, and not {' or '.join(others)} beside it")
         drawings, bad = read_file(path, word)
         if len(bad) > self.bad_lines * bad.lines:
             raise ValueError(

@@ -7,13 +7,16 @@ from typing import Any, ClassVar
 from zipfile import ZipFile
 
 import torch
+from pytorch_lightning.utilities import rank_zero_warn
 from rich.progress import track
 from torchvision.datasets.utils import check_integrity
 
 from datamodules.decoding import ENOUGH_FOR_A_BAR, StoredImages, decode_to_file
 from datamodules.download import fetch_file
 from datamodules.images import ImageDataModule, channel_statistics
+from datamodules.listing import count_kinds, visible_files
 from datamodules.tensors import TensorImages
+from runs.paths import user_path
 
 OFFICIAL_CLASSES, OFFICIAL_IMAGES = 200, 100_000  # of the training part
 
@@ -53,7 +56,7 @@ class TinyImageNetDataModule(ImageDataModule):
     def __init__(self, num_classes: int | None = None, root: str = "data", **options: Any) -> None:
         if num_classes is not None and num_classes < 2:
             raise ValueError(f"num_classes must be at least 2, got {num_classes}")
-        self.root = Path(root)
+        self.root = user_path(root)
         self.folder = self.root / "tiny-imagenet-200"
         self.fetch()
         classes = self._classes()
@@ -119,11 +122,12 @@ class TinyImageNetDataModule(ImageDataModule):
         files, labels = [], []
         for label, wnid in enumerate(classes):
             folder = self.folder / "train" / wnid / "images"
-            found = sorted(folder.glob(f"{wnid}_*.JPEG"))  # nothing else, as the system's own files
+            found = sorted(folder.glob(f"{wnid}_*.JPEG"))
             if not found:
                 raise FileNotFoundError(f"{folder} has no images {wnid}_*.JPEG")
             files += found
             labels += [label] * len(found)
+        self._say_what_is_not_read(self.folder / "train", files)
         return self._decoded("train", files, labels)
 
     def _test_part(self, classes: list[str], words: dict[str, str]) -> StoredImages:
@@ -140,12 +144,20 @@ class TinyImageNetDataModule(ImageDataModule):
         there = {file.name for file in images.glob("val_*.JPEG")}
         if unknown := sorted(there - set(wnids)):
             raise ValueError(f"{path} has no line for {unknown[0]}, one of {len(unknown)} such images")
+        self._say_what_is_not_read(images, [images / name for name in there])
         labels = {name: classes.index(wnid) for name, wnid in wnids.items() if wnid in classes}
         if lost := sorted(set(labels) - there):
             raise FileNotFoundError(f"{path} annotates {lost[0]}, one of {len(lost)} that are not in {images}")
         if empty := sorted(set(classes) - set(wnids.values())):
             raise ValueError(f"{path} has no image of {empty[0]}, one of {len(empty)} such classes")
         return self._decoded("val", [images / name for name in labels], list(labels.values()))
+
+    @staticmethod
+    def _say_what_is_not_read(folder: Path, read: list[Path]) -> None:
+        """Warn of files beside the images, but for the official ones with boxes around what they show."""
+        others = [each for each in set(visible_files(folder)) - set(read) if not each.name.endswith("_boxes.txt")]
+        if others:
+            rank_zero_warn(f"TinyImageNet: not read: {count_kinds(sorted(others), where=True)}")
 
     def _decoded(self, part: str, files: list[Path], labels: list[int]) -> StoredImages:
         file = decode_to_file(files, self.folder / part / ".decoded", shape=self.image_shape)

@@ -1,8 +1,9 @@
-"""Which files have been found to be the official ones, remembered until their size or time changes."""
+"""Which files have been found to be the official ones, remembered until they change."""
 
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,8 +15,8 @@ MEMORY = ".verified.json"
 def require_official(root: Path, checksums: Mapping[Path, str]) -> None:
     """Refuse files that are not the official ones.
 
-    What has been verified is remembered in `.verified.json` of the root, by size and time of the last change, so that
-    a gigabyte is not read twice; where nothing can be written, it is verified each time.
+    What has been verified is remembered in `.verified.json` of the root, by its `state`, so that a gigabyte is not read
+    twice; where nothing can be written, it is verified each time.
 
     Args:
         root: Folder of the data sets.
@@ -31,9 +32,17 @@ def require_official(root: Path, checksums: Mapping[Path, str]) -> None:
             write_whole(root / MEMORY, json.dumps(known | found, indent=1))
 
 
+def state(stat: os.stat_result) -> list[int]:
+    """Give numbers that differ when a file is another one, or was changed: size, times of change and inode.
+
+    Programs set the time of the last change of a file's content at will, as those that copy or unpack; `ctime`, of any
+    change, they cannot. A file that is moved keeps both times, and its inode.
+    """
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+
+
 def _verified(path: Path, md5: str, known: Mapping[str, list], root: Path) -> list:
-    state = path.stat()
-    entry = [state.st_size, state.st_mtime_ns, md5]
+    entry = [*state(path.stat()), md5]
     if known.get(str(path.relative_to(root))) != entry:
         with open(path, "rb") as file:
             if hashlib.file_digest(file, "md5").hexdigest() != md5:

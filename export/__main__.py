@@ -7,16 +7,16 @@ PyTorch on the run's test images, which are fetched if need be.
 import argparse
 import shlex
 import sys
-from pathlib import Path
 
 from runs.errors import one_line
+from runs.paths import user_path
 
 
 def main() -> None:
     """Export, and print what the card says of size, accuracy and speed."""
     parser = argparse.ArgumentParser(prog="python -m export", description=__doc__)
     parser.add_argument("--ckpt", required=True, help="checkpoint, run's folder or experiment's folder")
-    parser.add_argument("--out", type=Path, help="folder to write to; else export/ beside the run's config")
+    parser.add_argument("--out", type=user_path, help="folder to write to; else export/ beside the run's config")
     parser.add_argument("--ema", action="store_true", help="take the averaged weights (--model.ema_decay)")
     parser.add_argument("--licence", default="not stated", help="for the model card")
     options = parser.parse_args()

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from runs.paths import user_path
+
 FACTS = "model.json"
 ONNX = {"float32": "model.onnx", "int8": "model_int8.onnx"}
 
@@ -68,7 +70,7 @@ def load(folder: str | Path, precision: str = "float32", threads: int = 0) -> Ex
     """
     import onnxruntime
 
-    folder = Path(folder)
+    folder = user_path(folder)
     path = folder / ONNX[precision]
     if not path.is_file() or not (folder / FACTS).is_file():
         raise FileNotFoundError(f"no exported network in {folder}: expected {FACTS} and {path.name}")

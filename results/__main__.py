@@ -20,6 +20,7 @@ from results import error_kinds, front
 from results.compare import comparison, find_cards
 from results.tables import benchmark_table, campaign_table, fill, front_table, results_table, systems_table
 from runs.identity import config_hash, read_command
+from runs.paths import user_path
 from sweeps import report
 from sweeps.plan import read as read_sweep
 
@@ -81,8 +82,10 @@ def write(logs: Path) -> None:
 def main() -> None:
     """Write the tables, or compare runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--logs", type=Path, default=ROOT / "logs", help="where to look for run cards")
-    parser.add_argument("--compare", type=Path, nargs="+", metavar="RUN", help="run cards, or folders that have some")
+    parser.add_argument("--logs", type=user_path, default=ROOT / "logs", help="where to look for run cards")
+    parser.add_argument(
+        "--compare", type=user_path, nargs="+", metavar="RUN", help="run cards, or folders that have some"
+    )
     options = parser.parse_args()
     if not options.compare:
         write(options.logs.resolve())

@@ -17,6 +17,7 @@ from torch import Tensor
 from runs.cards import load_card
 from runs.folders import BEST, CARD, LAST, newest_version, run_folder
 from runs.names import DOTTED, texts, would_be_imported
+from runs.paths import user_path
 from runs.ranking import Rank, Ranking
 from runs.remedies import how_to_make
 from runs.weights import read_checkpoint
@@ -157,7 +158,7 @@ def find_checkpoint(path: str, option: str) -> Path:
     Raises:
         FileNotFoundError: If there is none.
     """
-    place = Path(path)
+    place = user_path(path)
     if place.is_file():
         return place
     if (place / BEST).is_file():
@@ -169,8 +170,8 @@ def find_checkpoint(path: str, option: str) -> Path:
     if place.suffix and not place.exists():
         raise FileNotFoundError(f"{option}: there is no file {path}{how_to_make(path)}")
     raise FileNotFoundError(
-        f"{option}: no checkpoint at {path}: expected a .ckpt file, a run's folder, or the log folder of an experiment"
-        f" that has been run to its end{how_to_make(path)}"
+        f"{option}: no checkpoint at {place}: expected a .ckpt file, a run's folder, or the log folder of an experiment"
+        f" that has been run to its end{how_to_make(place)}"
     )
 
 
@@ -204,7 +205,7 @@ def read_task_checkpoint(path: Path, trusted: Any = None) -> dict[str, Any]:
     for option, value in texts(checkpoint.get("hyper_parameters", {})):
         if option.endswith(("_ckpt", ".init_args.path")) or (option, value) == BUILDER:
             continue  # a checkpoint and a NetworkFile are not parsed
-        if os.path.isfile(value):
+        if os.path.isfile(os.path.expanduser(value)):
             raise ValueError(
                 f"ckpt_path: {path} names the file {value} ({option}), which is not read from a checkpoint"
             )

@@ -13,6 +13,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException, SI
 from torch import OutOfMemoryError, distributed
 
 from runs import signals
+from runs.paths import user_path
 from runs.whole_files import NO_ROOM, reason
 
 # Modules that only some runs need, by the extra of this project that brings them.
@@ -79,7 +80,7 @@ def of_union(message: str) -> str:
 
 def config_files() -> list[Path]:
     """List the files of YAML that the command line names."""
-    paths = (Path(word.partition("=")[2] or word) for word in sys.argv)
+    paths = (user_path(word.partition("=")[2] or word) for word in sys.argv)
     return [path for path in paths if path.suffix in (".yaml", ".yml") and path.is_file()]
 
 

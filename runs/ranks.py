@@ -197,7 +197,11 @@ def _of_checkpoint(path: Path | None, refusal: ValueError | SystemExit | None) -
 
 def _content(option: str, value: Any) -> str | None:
     """Hash the file or the run that an option of the task or the data names; None if it names none."""
-    if not option.startswith(("model", "data")) or not isinstance(value, str) or not os.path.exists(value):
+    if (
+        not option.startswith(("model", "data"))
+        or not isinstance(value, str)
+        or not os.path.exists(os.path.expanduser(value))
+    ):
         return None
     try:
         return _short(file_hash(find_checkpoint(value, option)))

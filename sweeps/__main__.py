@@ -20,6 +20,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from runs.errors import describe, one_line
+from runs.paths import user_path
 from sweeps import report
 from sweeps.cluster import Place, connect
 from sweeps.plan import read
@@ -69,12 +70,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m sweeps", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("file", type=Path, help="the sweep, as configs/sweeps/*.yaml")
+    parser.add_argument("file", type=user_path, help="the sweep, as configs/sweeps/*.yaml")
     parser.add_argument("--seeds", type=int, nargs="+", help="instead of those in the file")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--jobs", type=int, default=1, help="runs at a time; each is given its share of the cores")
     where.add_argument("--scheduler", help="of a Dask cluster that is to do the runs, as tcp://HOST:8786")
-    parser.add_argument("--logs", type=Path, default=Path("logs"), help="where the runs are kept")
+    parser.add_argument("--logs", type=user_path, default=Path("logs"), help="where the runs are kept")
     words = sys.argv[1:]
     split = words.index("--") if "--" in words else len(words)
     options = parser.parse_args(words[:split])

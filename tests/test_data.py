@@ -21,7 +21,9 @@ from datamodules import (
     CIFAR100DataModule,
     DigitsDataModule,
     MNISTDataModule,
+    NoImages,
 )
+from datamodules.images import channel_statistics
 from datamodules.splits import per_class_subset, stratified_split
 from datamodules.tensors import BalancedSampler, StepDataset, TensorImages
 
@@ -147,6 +149,33 @@ class TestModule:
         for options in ({"mean": (0.1, 0.2)}, {"std": (0.0,)}):
             with pytest.raises(ValueError, match="needs a number for each of 1 channels"):
                 DigitsDataModule(**options)
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            (
+                {"mean": (125.3,)},
+                r"^mean is of images in \[0, 1\] and must be in \[0, 1\] too, got \(125\.3,\); divide by 255\?$",
+            ),
+            ({"std": (63.0,)}, r"^std is of images in .*, got \(63\.0,\); divide by 255\?$"),
+            ({"mean": (-0.1,)}, r"^mean is of images in .*, got \(-0\.1,\)$"),
+            ({"mean": (1.01,), "normalise": False}, r"^mean is of images in"),
+        ],
+    )
+    def test_mean_and_deviation_in_other_units_are_refused(self, options, said):
+        with pytest.raises(ValueError, match=said):
+            DigitsDataModule(**options)
+        with pytest.raises(ValueError, match=said):
+            NoImages(2, **{"image_shape": (1, 8, 8), "mean": (0.0,), "std": (1.0,)} | options)
+        assert NoImages(2, image_shape=(1, 8, 8), mean=(0.0,), std=(1.0,)).facts["std"] == (1.0,)
+
+    def test_one_value_has_no_deviation(self):
+        """Whatever the value and the number of images; rounding errors made it a root of less than 0."""
+        for value in range(256):
+            for count in (4, 7, 1000):
+                images = torch.full((count, 1, 3, 3), value, dtype=torch.uint8)
+                mean, std = channel_statistics(TensorImages(images, torch.zeros(count)))
+                assert (mean[0], std) == (round(value / 255, 4), (0.0,))
 
     @pytest.mark.parametrize("balanced", [True, False])
     def test_training_samples_are_balanced_if_asked_for(self, balanced):

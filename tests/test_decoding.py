@@ -152,7 +152,9 @@ class TestKept:
         monkeypatch.setattr(decoding, "_read", None)
         assert reds(decoded(files, tmp_path / "cache")) == list(range(12))
 
-    @pytest.mark.parametrize("change", ["content", "time", "name", "one more", "one less", "order", "image_size"])
+    @pytest.mark.parametrize(
+        "change", ["content", "time", "same time", "other file", "name", "one more", "one less", "order", "image_size"]
+    )
     def test_is_made_anew_if_a_file_has_changed(self, tmp_path, monkeypatch, change):
         files = pictures(tmp_path)
         decoded(files, tmp_path / "cache")
@@ -163,6 +165,19 @@ class TestKept:
             Image.new("RGB", (4, 3), (99, 98, 97)).save(files[5], compress_level=0)
         elif change == "time":
             os.utime(files[5], ns=(1, 1))
+        elif change in ("same time", "other file"):  # of equal size
+            before, replaced = files[5].stat(), tmp_path / "other.png"
+            content = files[5].read_bytes()
+            Image.new("RGB", (4, 3), (7, 14, 248)).save(replaced)
+            content = replaced.read_bytes().ljust(len(content), b"\0")
+            replaced.write_bytes(content)
+            if change == "other file":
+                replaced.rename(files[5])
+            else:
+                files[5].write_bytes(content)
+            assert before.st_size == len(content)
+            os.utime(files[5], ns=(before.st_atime_ns, before.st_mtime_ns))
+            replaced.unlink(missing_ok=True)
         elif change == "name":
             files[5] = files[5].rename(tmp_path / "other.png")
         elif change == "one more":
@@ -176,6 +191,16 @@ class TestKept:
         assert len(array) == len(files)
         with Image.open(files[5]) as image:
             assert array[5, :, 0, 0].tolist() == list(image.getpixel((0, 0)))
+
+    def test_is_made_anew_if_another_is_put_in_its_place(self, tmp_path):
+        """Of equal size and time, as of a copy that was made for other images."""
+        files = pictures(tmp_path)
+        decoded(files, tmp_path / "cache")
+        array = tmp_path / "cache.npy"
+        before, content = array.stat(), array.read_bytes()
+        array.write_bytes(content[:-36] + bytes(36))
+        os.utime(array, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert reds(decoded(files, tmp_path / "cache")) == list(range(12))
 
     @pytest.mark.parametrize("damage", ["cut", "longer", "header", "pixel", "lost", "note", "no note", "cut note"])
     def test_is_made_anew_if_it_is_damaged(self, tmp_path, damage):

@@ -49,6 +49,31 @@ class TestFinding:
             with pytest.raises(FileNotFoundError, match=f"data.predict: no image files at {place}".replace("*", r"\*")):
                 find_images([str(folder), place])
 
+    def test_hidden_files_are_left_out_and_others_said(self, tmp_path, recwarn):
+        names = (
+            "a.png",
+            "b.gif",
+            "c/d.pgm",
+            "._a.png",
+            ".ipynb_checkpoints/a.png",
+            "__MACOSX/._b.gif",
+            "c/.thumbs/d.png",
+        )
+        for name in names:
+            (tmp_path / "x" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "x" / name).write_text("")
+        (tmp_path / "linked").mkdir()
+        (tmp_path / "linked" / "e.jfif").write_text("")
+        (tmp_path / "x" / "link").symlink_to(tmp_path / "linked")
+        expected = [tmp_path / "x" / name for name in ("a.png", "b.gif", "c/d.pgm", "link/e.jfif")]
+        assert find_images([str(tmp_path / "x")]) == expected
+        assert find_images([f"{tmp_path}/x/*", f"{tmp_path}/x/**/*.pgm"]) == expected[:3]
+        assert not recwarn
+        (tmp_path / "x" / "c" / "f.heic").write_text("")
+        for place in (f"{tmp_path}/x", f"{tmp_path}/x/c/*"):
+            with pytest.warns(UserWarning, match=r"data\.predict: .*1 \.pgm.* at .*; not read: 1 \.heic in .*/x/c$"):
+                find_images([place])
+
 
 class TestReading:
     def test_the_middle_of_a_wide_image_at_its_proportions(self, tmp_path):

@@ -50,9 +50,9 @@ class TestTakenOver:
         """Images of 5 x 3 pixels are cut to the square; what is given stands."""
         folder = image_folder(tmp_path / "pets", {"train": 3, "test": 1}, ["cat", "ant"], size=(5, 3))
         source = "torchvision/ResNet18_Weights.IMAGENET1K_V1"
-        data = ImageFolderDataModule(str(folder), preprocessing_of=source, std=(1, 2, 3), val_fraction=0.34)
+        data = ImageFolderDataModule(str(folder), preprocessing_of=source, std=(0.1, 0.2, 0.3), val_fraction=0.34)
         data.setup("fit")
-        assert (data.image_shape, data.mean, data.std) == ((3, 224, 224), IMAGENET[0], (1, 2, 3))
+        assert (data.image_shape, data.mean, data.std) == ((3, 224, 224), IMAGENET[0], (0.1, 0.2, 0.3))
         assert data.train_set.images.shape == (4, 3, 224, 224)
         smaller = ImageFolderDataModule(str(folder), preprocessing_of=source, image_size=4)
         assert (smaller.image_shape, smaller.std) == ((3, 4, 4), IMAGENET[1])

@@ -17,6 +17,14 @@ from drawings.cache import read_file
 from drawings.ndjson import parse
 
 
+def test_of_two_files_of_a_word_the_one_that_is_read_is_said(tmp_path):
+    folder = write(tmp_path, ["cat", "dog"])
+    (folder / "sketchrnn_cat.npz").write_bytes(b"")
+    data = QuickDrawDataModule(["cat", "dog"], root=str(tmp_path))
+    with pytest.warns(UserWarning, match=r"cat\.ndjson is read, and not sketchrnn_cat\.npz beside it"):
+        data.prepare_data()
+
+
 class TestParsing:
     def test_all_fields_and_none_but_the_drawing(self):
         lines = [

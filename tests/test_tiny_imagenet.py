@@ -43,12 +43,12 @@ class TestContent:
         assert data.test_set.images.dtype == torch.uint8
 
     def test_batches(self, folder):
-        data = opened(folder, batch_size=4, augment=[BatchRandomCrop(4)], mean=(0.5, 0.25, 0.1), std=(0.5, 1, 2))
+        data = opened(folder, batch_size=4, augment=[BatchRandomCrop(4)], mean=(0.5, 0.25, 0.1), std=(0.5, 1, 0.5))
         assert isinstance(data.train_set, StoredImages)
         batch = next(iter(data.test_dataloader()))
         x, y = data.on_after_batch_transfer(batch, 0)
         assert y.tolist() == list(ANNOTATED)
-        assert x[0, :, 5, 5].tolist() == pytest.approx([(200 / 255 - 0.5) / 0.5, -0.25, -0.05], abs=0.03)
+        assert x[0, :, 5, 5].tolist() == pytest.approx([(200 / 255 - 0.5) / 0.5, -0.25, -0.2], abs=0.03)
         orders = []
         for num_workers in (0, 1):
             data.num_workers = num_workers
@@ -65,6 +65,20 @@ class TestContent:
         assert pairs(data.train_set) | pairs(data.val_set) == {(number, number // 4) for number in range(8)}
         assert numbers(data.test_set.images) == [13, 14, 15, 17]
         assert data.test_set.labels.tolist() == [0, 1, 1, 0]
+
+    def test_files_that_are_not_read_are_said(self, folder, recwarn):
+        images = folder / "train" / WNIDS[0] / "images"
+        for place in (images / "._x.JPEG", folder / "train" / ".ipynb_checkpoints" / "x.JPEG"):  # hidden
+            place.parent.mkdir(exist_ok=True)
+            place.write_bytes(b"")
+        (folder / "train" / WNIDS[0] / f"{WNIDS[0]}_boxes.txt").write_text("")  # official
+        opened(folder)
+        assert not [each for each in recwarn if "not read" in str(each.message)]
+        (images / f"{WNIDS[0]}_0.JPEG").rename(images / f"{WNIDS[0]}_0.jpeg")
+        (folder / "val" / "images" / "extra.png").write_bytes(b"")
+        with pytest.warns(UserWarning, match=rf"not read: 1 \.jpeg in {images}$") as said:
+            assert len(opened(folder).load()[0]) == 11
+        assert any("not read: 1 .png in" in str(each.message) for each in said)
 
     def test_a_folder_with_fewer_classes(self, folder):
         shutil.rmtree(folder / "train" / WNIDS[1])

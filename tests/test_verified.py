@@ -9,7 +9,7 @@ import pytest
 from conftest import refused
 
 from datamodules import CIFAR10DataModule, CIFAR100DataModule
-from datamodules.verified import require_official
+from datamodules.verified import require_official, state
 
 
 @pytest.fixture
@@ -51,6 +51,30 @@ def test_other_content_is_refused_each_time(tmp_path, files):
         with pytest.raises(ValueError, match="/b is not the official file"):
             require_official(tmp_path, files)
     assert list(json.loads((tmp_path / ".verified.json").read_text())) == ["a", "b"]
+
+
+def test_each_of_four_numbers_tells_files_apart():
+    """Of files that were unpacked together all but the inode may be equal."""
+    numbers = {"st_size": 1, "st_mtime_ns": 2, "st_ctime_ns": 3, "st_ino": 4}
+    states = [state(mock.Mock(**numbers | {name: 5})) for name in numbers]
+    assert all(each != state(mock.Mock(**numbers)) for each in states)
+
+
+@pytest.mark.parametrize("how", ["written", "replaced", "swapped"])
+def test_other_content_of_equal_size_and_time_is_refused(tmp_path, files, how):
+    (tmp_path / "c").write_bytes(b"third")
+    for name in "abc":
+        os.utime(tmp_path / name, (1, 1))
+    require_official(tmp_path, files)
+    if how == "written":
+        (tmp_path / "a").write_bytes(b"thirD")
+    else:
+        if how == "swapped":
+            (tmp_path / "a").rename(tmp_path / "d")
+        (tmp_path / "c").rename(tmp_path / "a")
+    os.utime(tmp_path / "a", (1, 1))
+    with pytest.raises(ValueError, match="/a is not the official file"):
+        require_official(tmp_path, files)
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"a": 1}', "no JSON"])

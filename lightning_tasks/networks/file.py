@@ -15,6 +15,7 @@ from lightning_tasks.networks.base import ImageShape
 from lightning_tasks.networks.harmless import require_harmless
 from lightning_tasks.networks.own import OwnNetwork
 from lightning_tasks.networks.undisturbed import undisturbed
+from runs.paths import user_path
 
 
 class NetworkFile(OwnNetwork):
@@ -40,9 +41,9 @@ class NetworkFile(OwnNetwork):
     _place: Tensor
 
     def __init__(self, num_classes: int, image_shape: ImageShape, path: str) -> None:
-        self.path = path
+        self.path = str(user_path(path))
         self._keeps_its_mode = path.endswith(".pt2")
-        super().__init__(_load(Path(path)), num_classes, image_shape)
+        super().__init__(_load(Path(self.path)), num_classes, image_shape)
         self.register_buffer("_place", torch.zeros(()), persistent=False)  # a file need not have weights that tell it
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
