@@ -171,7 +171,7 @@ class TestEMA:
     def test_lightnings_own_is_refused_since_it_tests_other_weights_than_it_validates(self, words, teacher_ckpt):
         own = "--trainer.callbacks=[EMAWeightAveraging]"
         teacher = [f"--model.teacher_ckpt={teacher_ckpt}"] if words is DFAD else []
-        with pytest.raises(ValueError, match=r"validates other weights than are tested; use --model\.ema_decay"):
+        with pytest.raises(ValueError, match=r"validates other weights than are tested; give the task ema_decay"):
             run_cli(*words, *teacher, own)
 
     def test_decay_out_of_range(self):
