@@ -261,7 +261,7 @@ def test_pictures_change_nothing(kind, teacher_ckpt):
     layer = "network" if kind == "teacher" else "student"
     names = {"activations_0002", "activations_0003", f"tsne_{layer}.layer4_0001", f"tsne_{layer}.layer4_0003"}
     names |= {"curves", "confusion", "predictions", "mistakes", "reliability", f"filters_{layer}"}
-    names |= {"generated_0002", "generated_0003", "diagnostics"} if kind == "dfad" else set()
+    names |= {"generated_0002", "generated_0003", "synthetic_images", "diagnostics"} if kind == "dfad" else set()
     figures = list(Path("logs/drawn/version_0/figures").iterdir())
     assert {path.stem for path in figures} == names
     assert all(matplotlib.image.imread(path).std() > 0.01 for path in figures)

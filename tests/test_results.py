@@ -251,7 +251,7 @@ def test_front_has_the_chosen_rows_and_the_headline_first(card):
     """Three systems, of which the second is not for the front, and the third is the headline's."""
     systems = [ROW | {"front": "First"}, ROW, ROW | {"front": "Headline", "row": "A4", "reported": "70"}]
     lines = front_table(systems, [card(2)]).splitlines()
-    assert lines[0] == "| task and data | ours, test | reported | best public | time |"
+    assert lines[0] == "| task and data | ours, test | course | best public | time |"
     assert lines[2:] == [
         "| [Headline](docs/x.md) | 82.00 (1 seed) | 70 | 60 | 40 s, 2 CPU cores |",
         "| [First](docs/x.md) | 82.00 (1 seed) | 50 | 60 | 40 s, 2 CPU cores |",
