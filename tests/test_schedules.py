@@ -24,11 +24,16 @@ def distilled(teacher_ckpt):
     return ["--model=KDTask", *words, f"--model.teacher_ckpt={teacher_ckpt}", "--model.soft_loss=HintonLoss"]
 
 
-@pytest.mark.parametrize("kind", ["classification", "distillation"])
 @pytest.mark.parametrize(
-    ("monitor", "every", "expected"), [("val/loss", 1, 0.1 / 8), ("train/loss", 1, 0.1 / 8), ("val/loss", 2, 0.1 / 2)]
+    ("kind", "monitor", "every", "expected", "stops"),
+    [
+        ("classification", "val/loss", 1, 0.1 / 8, (4,)),
+        ("classification", "val/loss", 1, 0.1 / 8, (1, 2, 3, 4)),
+        ("classification", "train/loss", 1, 0.1 / 8, (2, 4)),
+        ("classification", "val/loss", 2, 0.1 / 2, (3, 4)),
+        ("distillation", "val/loss", 1, 0.1 / 8, (2, 4)),
+    ],
 )
-@pytest.mark.parametrize("stops", [(4,), (2, 4), (1, 2, 3, 4)], ids=str)
 def test_a_schedule_that_watches_a_metric_is_where_it_would_be(kind, monitor, every, expected, stops, teacher_ckpt):
     """Rates by hand: halved at each measurement after the first, whatever the stops."""
     model = TINY_TEACHER if kind == "classification" else distilled(teacher_ckpt)
