@@ -44,8 +44,8 @@ class OneLineErrorParser(LightningArgumentParser):
             message = f"{name[1]}: no class {name[2]}; known are {', '.join(known)}"
         wanted = r'Parser key "([\w.]+)":.*expects a function or a callable class: (.*)\. Got value: (\S+)'
         if wrong := re.search(wanted, message, re.DOTALL):
-            name = re.sub(r"Namespace\(class_path='([^']*)'.*", r"\1", wrong[3])
-            message = f"{wrong[1]}: {name}: {wrong[2]}"
+            given = re.sub(r"Namespace\(class_path='([^']*)'.*", r"\1", wrong[3])
+            message = f"{wrong[1]}: {given}: {wrong[2]}"
         if message.startswith(("the following arguments are required", 'expected "subcommand"')):
             message += f"; for example: {EXAMPLE}"
         if message.startswith("Unexpected config"):

@@ -15,7 +15,7 @@ from quickdraw_files import write as write_drawings
 
 SYSTEMS = yaml.safe_load(Path(__file__).with_name("systems.yaml").read_text())
 LIMITS = [*TINY_TRAINER, "--trainer.max_epochs=4", "--trainer.callbacks=CurvesPicture", "--experiment=x"]
-# Times, the commit, places of the folder; a score that is not taken up again, and Lightning's count of schedules' steps,
+# Times, the commit, places of the folder; a score that is not taken up again, and Lightning's count of a schedule,
 # which grows after the checkpoint where the schedule watches a metric: nothing reads them.
 CHANGING = re.compile(
     r"seconds|date|peak_memory_mb|dirpath|current_score|commits?|teacher_ckpt|train/time_\w+|epoch_loop\.scheduler_progress"
