@@ -2,9 +2,11 @@
 
 import inspect
 import math
+import os
 import warnings
 from collections.abc import Mapping
 from itertools import zip_longest
+from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar, Literal, Self
 
@@ -111,14 +113,17 @@ class BaseTask(pl.LightningModule):
         `DFADTask.load_from_checkpoint(path, teacher=net, student=small)`.
 
         Args:
-            checkpoint_path: A checkpoint of this class.
+            checkpoint_path: A checkpoint of this class; what is no local file is left to Lightning, unchecked.
             *args: As LightningModule's.
             **options: As LightningModule's; options of the task among them replace those of the checkpoint.
 
         Raises:
             ValueError: If the checkpoint is of another class, or an object is not given again.
         """
-        checkpoint = torch.load(checkpoint_path, weights_only=True, map_location="cpu", mmap=True)
+        if not isinstance(checkpoint_path, (str, Path)) or not os.path.isfile(checkpoint_path):
+            return super().load_from_checkpoint(checkpoint_path, *args, **options)
+        safe = options.get("weights_only", True) is not False
+        checkpoint = torch.load(checkpoint_path, weights_only=safe, map_location="cpu", mmap=True)
         if (name := checkpoint.get("task", cls.__name__)) not in [each.__name__ for each in cls.__mro__]:
             raise ValueError(
                 f"{checkpoint_path} is of {name}, not {cls.__name__}: {name}.load_from_checkpoint reads it"
@@ -127,7 +132,7 @@ class BaseTask(pl.LightningModule):
             again = "".join(f", {each}=..." for each in missing)
             raise ValueError(
                 f"{checkpoint_path} does not hold what {name} was given as objects; give it again:"
-                f" {name}.load_from_checkpoint(path{again})"
+                f" {cls.__name__}.load_from_checkpoint(path{again})"
             )
         return super().load_from_checkpoint(checkpoint_path, *args, **options)
 
@@ -158,7 +163,7 @@ class BaseTask(pl.LightningModule):
             )
         if steps is None and not self.learns_from_data:
             raise ValueError(
-                f"steps_per_epoch of the data must be given, as 50: {type(self).__name__} trains without data, so it"
+                f"steps_per_epoch of the data must be given, e.g. 50: {type(self).__name__} trains without data, so it"
                 " says how long an epoch is"
             )
 
@@ -196,9 +201,11 @@ class BaseTask(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Step the schedules that watch a metric, after an epoch with a validation; before `last.ckpt` is written."""
+        metrics = self.trainer.callback_metrics
         for config in self.trainer.lr_scheduler_configs:
-            if config.reduce_on_plateau and (self.current_epoch + 1) % config.frequency == 0:
-                config.scheduler.step(self.trainer.callback_metrics[str(config.monitor)])  # type: ignore[arg-type]
+            due = config.reduce_on_plateau and (self.current_epoch + 1) % config.frequency == 0
+            if due and (watched := metrics.get(str(config.monitor))) is not None:  # else Lightning says so
+                config.scheduler.step(watched)  # type: ignore[arg-type]
 
     # Seeds
 

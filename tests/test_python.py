@@ -81,6 +81,15 @@ def test_a_class_of_ones_own_reads_what_its_base_has_trained():
 
     path = saved(*dfad())
     assert isinstance(Mine.load_from_checkpoint(path, teacher=network(8), student=network(2)), Mine)
+    with pytest.raises(ValueError, match=r": Mine\.load_from_checkpoint\(path, teacher=\.\.\., student=\.\.\.\)$"):
+        Mine.load_from_checkpoint(path)
+
+
+def test_a_checkpoint_may_be_an_open_file():
+    """As Lightning takes it."""
+    path = saved(*dfad())
+    with open(path, "rb") as file:
+        assert isinstance(DFADTask.load_from_checkpoint(file, teacher=network(8), student=network(2)), DFADTask)
 
 
 def test_a_checkpoint_of_the_command_line_needs_nothing_again(teacher_ckpt):
@@ -117,7 +126,9 @@ def test_a_factory_that_takes_keywords_besides_others_is_told_classes_only():
 def test_data_that_must_say_how_long_an_epoch_is_are_told_so_in_words_of_python(tmp_path):
     task, _ = dfad()
     trainer = Trainer(max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    with pytest.raises(ValueError, match=r"^steps_per_epoch of the data must be given, as 50: DFADTask trains without"):
+    with pytest.raises(
+        ValueError, match=r"^steps_per_epoch of the data must be given, e.g. 50: DFADTask trains without"
+    ):
         trainer.fit(task, datamodule=DigitsDataModule(root=tmp_path))
 
 

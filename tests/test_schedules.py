@@ -4,6 +4,7 @@ import pytest
 import torch
 from conftest import TINY_DATA, TINY_TEACHER, TINY_TRAINER, make_trainer, run_cli
 from pytorch_lightning import Callback
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from test_dfad import make_task
 
 from cli import main
@@ -46,6 +47,12 @@ def test_a_schedule_that_watches_a_metric_is_where_it_would_be(kind, monitor, ev
     (group,) = checkpoint["optimizer_states"][0]["param_groups"]
     assert group["lr"] == pytest.approx(expected)
     assert checkpoint["lr_schedulers"][0]["last_epoch"] == 4 // every
+
+
+def test_a_schedule_without_its_metric_is_said_to_be_so():
+    words = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, *PLATEAU, "--model.scheduler.monitor=val/loss"]
+    with pytest.raises(MisconfigurationException, match="ReduceLROnPlateau conditioned on metric val/loss"):
+        run_cli("fit", *words, "--trainer.limit_val_batches=0", "--trainer.max_epochs=1")
 
 
 @pytest.mark.parametrize("accumulated", [1, 2, 4])
