@@ -76,6 +76,13 @@ def test_the_tested_epoch_is_the_best_of_equals_also_after_a_resume(stops):
 
 
 @pytest.mark.usefixtures("three_equal")
+def test_of_epochs_that_are_equal_in_both_the_later_is_tested(monkeypatch):
+    monkeypatch.setattr(scripted, "PROBABILITIES", (0.5, 0.8, 0.8, 0.6))
+    run_cli("fit", *SCRIPTED, "--trainer.max_epochs=4")
+    assert run_card("scripted")["best_epoch"] == 3
+
+
+@pytest.mark.usefixtures("three_equal")
 @pytest.mark.parametrize("callback", [EarlyStopping, TieAwareEarlyStopping])
 def test_a_lower_loss_of_an_equal_accuracy_is_an_improvement(callback):
     """Patience 1: Lightning's own ends after the third epoch, ours goes on to the fourth, which is no better."""
