@@ -12,7 +12,6 @@ from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
-    from matplotlib.figure import Figure
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -73,17 +72,9 @@ def whole_file(path: Path) -> Iterator[_Counted]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text, see `whole_file`."""
+    """Write a text, see `whole_file`; bytes of a file's name that are no UTF-8 stay as they are."""
     with whole_file(path) as file:
-        file.write(text.encode())
-
-
-def save_picture(figure: "Figure", path: Path, dpi: int) -> None:
-    """Write a figure as PNG, see `whole_file`."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=dpi, bbox_inches="tight")
-    with whole_file(path) as file:
-        file.write(content.getvalue())
+        file.write(text.encode(errors="surrogateescape"))
 
 
 def write_table(path: Path, rows: Iterable[Iterable[Any]], line_end: str = "\n") -> None:

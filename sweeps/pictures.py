@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from runs.figures import is_share, with_unit
-from runs.style import COLOURS, DASHES, MARKERS, styled
+from runs.style import COLOURS, DASHES, MARKERS, drawable, styled
 from sweeps.plan import Sweep
 
 Row = dict[str, Any]  # what came of one cell, as sweeps.report.rows says
@@ -24,7 +24,7 @@ def draw(sweep: Sweep, table: list[Row]) -> Figure:
     panels = figure.subplots(1, len(sweep.metrics), sharey=True, squeeze=False)[0]
     for axes, metric in zip(panels, sweep.metrics, strict=True):
         _draw_metric(axes, sweep, table, metric)
-    panels[0].set(ylabel=", ".join(down), title=sweep.name)
+    panels[0].set(ylabel=drawable(", ".join(down)), title=drawable(sweep.name))
     return figure
 
 
@@ -44,13 +44,13 @@ def _draw_metric(axes: Axes, sweep: Sweep, table: list[Row], metric: str) -> Non
             fmt=MARKERS[index // len(COLOURS) % len(MARKERS)],
             markersize=5,
             color=COLOURS[index % len(COLOURS)],
-            label=", ".join(f"{axis} {name}" for axis, name in each.items()),
+            label=drawable(", ".join(f"{axis} {name}" for axis, name in each.items())),
         )
     numbers = {tuple(row[axis] for axis in down): row[f"{metric} reported"] for row in table}
     reported = {names: factor * number for names, number in numbers.items() if number is not None}
     if reported:
         axes.plot(list(reported.values()), [places[names] for names in reported], "kx", markersize=8, label="reported")
-    axes.set_yticks(list(places.values()), [", ".join(names) for names in places])
+    axes.set_yticks(list(places.values()), [drawable(", ".join(names)) for names in places])
     axes.set_xlabel(with_unit(metric))
     axes.grid()
     if axes.get_legend_handles_labels()[0]:
@@ -68,11 +68,11 @@ def draw_over_time(sweep: Sweep, table: list[Row]) -> Figure:
     for axes, (metric, value) in zip(panels, sweep.over_time.items(), strict=True):
         factor = 100 if is_share(metric) else 1
         for index, row in enumerate(table):
-            label = ", ".join(row[axis] for axis in sweep.axes)
+            label = drawable(", ".join(row[axis] for axis in sweep.axes))
             look = {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index // len(COLOURS) % len(DASHES)]}
             plot_over_time(axes, row["over_time"], metric, label, **look)
         axes.axhline(factor * value, color="grey", linestyle=":", linewidth=1)
-        axes.set(xlabel="minutes", ylabel=with_unit(metric), title=sweep.name)
+        axes.set(xlabel="minutes", ylabel=with_unit(metric), title=drawable(sweep.name))
         axes.grid()
     if panels[0].lines[1:]:
         panels[-1].legend(

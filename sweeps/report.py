@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from runs.figures import is_share, shown, with_unit
-from runs.whole_files import save_picture, write_table, write_whole
+from runs.style import save_picture
+from runs.whole_files import write_table, write_whole
 from sweeps.pictures import Row, draw, draw_over_time
 from sweeps.plan import Sweep
 

@@ -21,8 +21,7 @@ from lightning_tasks.callbacks.filters import draw_filters
 from lightning_tasks.callbacks.generated import draw_generated, tiles
 from lightning_tasks.callbacks.pictures import add_axes
 from lightning_tasks.callbacks.tsne import draw_points, name_places
-from runs.style import BLUE, COLOURS, VERMILLION
-from runs.whole_files import save_picture
+from runs.style import BLUE, COLOURS, VERMILLION, save_picture
 
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 MANY = [f"{'class' if number % 9 else 'large_omnivore'}_{number}" for number in range(100)]

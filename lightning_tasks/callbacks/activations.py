@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_tasks.callbacks.pictures import SeriesPicture, save_figure, subject
+from lightning_tasks.callbacks.pictures import SeriesPicture, class_names, save_figure, subject
 from runs.style import VERMILLION, styled
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class ActivationPicture(SeriesPicture):
 
     def draw(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
         """Draw what the layers see now."""
-        names = trainer.datamodule.class_names  # type: ignore[attr-defined]
+        names = class_names(trainer)
         predicted = cast("ImageTask", pl_module).answers(self.images).tolist()
         answers = [(names[label], names[answer]) for label, answer in zip(self.labels, predicted, strict=True)]
         title = f"{subject(trainer)} after epoch {epoch}: outputs of {', '.join(self.layers)}"

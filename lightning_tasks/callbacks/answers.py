@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_tasks.callbacks.pictures import Picture, save_figure, subject
+from lightning_tasks.callbacks.pictures import Picture, class_names, save_figure, subject
 from runs.style import BLUE, VERMILLION, styled
 
 Answer = tuple[str, str, float]  # true class, predicted class and its probability
@@ -55,7 +55,7 @@ class AnswersPicture(Picture):
     def answered(self, trainer: Trainer, chosen: Tensor) -> tuple[Tensor, list[Answer]]:
         """Give the images (n, C, H, W), uint8, of indices (n,), and the answer to each."""
         data = trainer.datamodule  # type: ignore[attr-defined]
-        names, indices = data.class_names, chosen.tolist()
+        names, indices = class_names(trainer), chosen.tolist()
         answers = [(names[self.labels[i]], names[self.predicted[i]], self.confidence[i].item()) for i in indices]
         return data.test_set.__getitems__(indices)[0], answers
 

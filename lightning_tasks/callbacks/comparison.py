@@ -11,9 +11,9 @@ from torch import Tensor
 
 from lightning_tasks.callbacks.answers import AnswersPicture, draw_bands
 from lightning_tasks.callbacks.bars import draw_stacked_bars
-from lightning_tasks.callbacks.pictures import save_figure, subject
+from lightning_tasks.callbacks.pictures import class_names, save_figure, subject
 from lightning_tasks.teacher import FrozenTeacher
-from runs.style import BLUE, ORANGE, SKY, VERMILLION
+from runs.style import BLUE, ORANGE, SKY, VERMILLION, drawable
 
 KINDS = {  # of the student's answers, and their colours
     "the same answer": (BLUE, "white"),
@@ -124,9 +124,9 @@ class ChangesPicture(ComparisonPicture):
             if count
         ]
         if bands:
-            of = subject(trainer)
+            of, there = subject(trainer), drawable(str(self.control))
             title = (
-                f"{of}: test accuracy {ours.float().mean():.1%} here, {theirs.float().mean():.1%} in {self.control};"
+                f"{of}: test accuracy {ours.float().mean():.1%} here, {theirs.float().mean():.1%} in {there};"
                 f" both right: {int((ours & theirs).sum())} of {len(ours)} images"
             )
             save_figure(trainer, draw_bands(bands, title), "test/changes")
@@ -138,7 +138,7 @@ class ChangesPicture(ComparisonPicture):
         data = trainer.datamodule  # type: ignore[attr-defined]
         indices = torch.nonzero(chosen).flatten()
         first = indices[order[indices].argsort(descending=True, stable=True)][: self.num_images].tolist()
-        names = data.class_names
+        names = class_names(trainer)
         answers = [(names[self.labels[i]], names[predicted[i]], confidence[i].item()) for i in first]
         images = data.test_set.__getitems__(first)[0] if first else torch.empty(0)
         return len(indices), images, answers

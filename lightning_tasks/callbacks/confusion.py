@@ -12,8 +12,8 @@ from matplotlib.patches import Rectangle
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_tasks.callbacks.pictures import Picture, add_axes, save_figure, subject
-from runs.style import VERMILLION, styled
+from lightning_tasks.callbacks.pictures import Picture, add_axes, class_names, save_figure, subject
+from runs.style import VERMILLION, drawable, families, styled
 
 if TYPE_CHECKING:
     from lightning_tasks.multi_task import MultiTask
@@ -36,11 +36,11 @@ class ConfusionPicture(Picture):
         """Draw the counts of the test that has just ended."""
         task = cast("MultiTask", pl_module)
         data = trainer.datamodule  # type: ignore[attr-defined]
-        levels = list(data.class_levels.values())
+        levels = [[drawable(name) for name in level] for level in data.class_levels.values()]
         of = subject(trainer)
-        save_figure(trainer, _drawn(task.test_confusion.compute(), data.class_names, levels, of), "test/confusion")
+        save_figure(trainer, _drawn(task.test_confusion.compute(), class_names(trainer), levels, of), "test/confusion")
         for level, counts in getattr(task, "level_confusions", {}).items():
-            names = task.level_names[level]
+            names = [drawable(name) for name in task.level_names[level]]
             figure = _drawn(counts, names, levels_above(names, levels), f"{of}, {level}")
             save_figure(trainer, figure, f"test/confusion_{level}")
 
@@ -105,7 +105,7 @@ def draw_confusion(
         left = side + 0.08 + sum(widths[:index])
         _frame(axes, level, left * len(names) / side - 0.5, above, thick=few or index > 0)
     place = right / width, (beside + side) / height
-    figure.text(*place, "\n".join(lines), va="top", family="monospace", size=8)
+    figure.text(*place, "\n".join(lines), va="top", family=families("monospace"), size=8)
     if few:
         for row, column in np.argwhere(counts):
             color = "white" if shares[row, column] > 0.35 else "black"

@@ -10,7 +10,7 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 from torchvision.utils import save_image
 
-from lightning_tasks.callbacks.pictures import SeriesPicture, add_axes, save_figure, subject
+from lightning_tasks.callbacks.pictures import SeriesPicture, add_axes, class_names, save_figure, subject
 from runs.folders import run_folder
 from runs.style import styled
 from runs.whole_files import whole_file
@@ -50,7 +50,7 @@ class GeneratedPicture(SeriesPicture):
         """Draw what the generator makes of the noise now."""
         task = cast("DFADTask", pl_module)
         images, probabilities = task.sample(self.num_images)
-        names = trainer.datamodule.class_names  # type: ignore[attr-defined]
+        names = class_names(trainer)
         title = f"{subject(trainer)} after epoch {epoch}: synthetic images by predicted class\n"
         title += f"the first of {len(images)}, predicted by the teacher"
         images, probabilities = images.float().cpu(), probabilities.cpu()

@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from lightning_tasks.callbacks.run_card import RunCard
 from runs.facts import NO_IMAGES
 from runs.folders import run_folder
-from runs.whole_files import save_picture
+from runs.style import drawable, save_picture, styled
 
 if TYPE_CHECKING:
     from lightning_tasks import BaseTask
@@ -80,7 +80,12 @@ def subject(trainer: Trainer) -> str:
     """Name what a title is about: the data and the network that the task is about, as "CIFAR10 student"."""
     task = cast("BaseTask", trainer.lightning_module)
     data, network = str(task.facts["dataset"]), next(iter(task.networks))
-    return network if data == NO_IMAGES else f"{data} {network}"
+    return network if data == NO_IMAGES else drawable(f"{data} {network}")
+
+
+def class_names(trainer: Trainer) -> list[str]:
+    """Give the names of the classes as pictures show them."""
+    return [drawable(name) for name in trainer.datamodule.class_names]  # type: ignore[attr-defined]
 
 
 def signature(trainer: Trainer) -> str:
@@ -88,9 +93,10 @@ def signature(trainer: Trainer) -> str:
     cards = [each for each in trainer.callbacks if isinstance(each, RunCard)]  # type: ignore[attr-defined]
     named = [name for card in cards for name in (card.experiment, card.plot_id) if name]
     seed = cast("BaseTask", trainer.lightning_module).seed
-    return ", ".join([*named[:1], f"seed {seed}", datetime.now(UTC).date().isoformat(), *named[1:]])
+    return drawable(", ".join([*named[:1], f"seed {seed}", datetime.now(UTC).date().isoformat(), *named[1:]]))
 
 
+@styled
 def save_figure(trainer: Trainer, figure: Figure, name: str, epoch: int | None = None) -> None:
     """Write a figure to `<run folder>/figures/<name>.png`, and show it in loggers that hold images.
 

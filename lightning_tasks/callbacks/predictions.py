@@ -12,8 +12,9 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_tasks.callbacks.answers import draw_bands
-from lightning_tasks.callbacks.pictures import save_figure, subject
+from lightning_tasks.callbacks.pictures import class_names, save_figure, subject
 from runs.folders import run_folder
+from runs.style import drawable
 from runs.whole_files import write_table
 
 TOP = 5  # classes of each file
@@ -78,12 +79,12 @@ class PredictionWriter(BasePredictionWriter):
         order = read[sure[read].argsort(descending=True, stable=True)]
         if not len(order):
             return
-        data = trainer.datamodule  # type: ignore[attr-defined]
+        classes = class_names(trainer)
         dataset = trainer.predict_dataloaders.dataset  # type: ignore[union-attr]
         bands = []
         for title, chosen in (("the surest", order[:SHOWN]), ("the least sure, last first", order.flip(0)[:SHOWN])):
             indices = chosen.tolist()
-            said = [(files[i].name[:20], data.class_names[answers[i]], sure[i].item()) for i in indices]
+            said = [(drawable(files[i].name[:20]), classes[answers[i]], sure[i].item()) for i in indices]
             bands.append((title, dataset.__getitems__(indices)[0], said))
         save_figure(
             trainer,

@@ -1,6 +1,7 @@
 """Which learning rates a network can learn with."""
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import LearningRateFinder
 from pytorch_lightning.utilities import rank_zero_info
@@ -59,5 +60,7 @@ class LearningRateRange(LearningRateFinder):
         assert self.optimal_lr is not None
         figure = Figure(figsize=(6.4, 3.2), layout="constrained")
         figure.suptitle(f"{of}: loss by learning rate, in one step each")
-        self.optimal_lr.plot(suggest=True, ax=figure.subplots())
+        axes = figure.subplots()
+        self.optimal_lr.plot(suggest=True, ax=axes)
+        axes.xaxis.set_major_formatter(LogFormatter())  # the default one writes powers in TeX
         return figure

@@ -11,7 +11,7 @@ from pytorch_lightning import LightningModule, Trainer
 
 from drawings.steps import Drawing, to_drawing
 from lightning_tasks.callbacks.pictures import SeriesPicture, save_figure, subject
-from runs.style import BLUE, styled
+from runs.style import BLUE, drawable, styled
 
 if TYPE_CHECKING:
     from lightning_tasks import SketchTask
@@ -51,7 +51,7 @@ class SketchPicture(SeriesPicture):
     def draw(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
         """Draw what the network draws now."""
         task = cast("SketchTask", pl_module)
-        names = list(task.words)[: self.max_words]
+        names = [drawable(word) for word in task.words[: self.max_words]]
         words = torch.arange(len(names))
         data = trainer.datamodule.test_set  # type: ignore[attr-defined]
         examples = [torch.nonzero(data.words == word).flatten()[:PAIRS].tolist() for word in words]

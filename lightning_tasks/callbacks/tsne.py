@@ -11,8 +11,8 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from sklearn.manifold import TSNE
 from torch import Tensor
 
-from lightning_tasks.callbacks.pictures import SeriesPicture, save_figure, subject
-from runs.style import COLOURS, MARKERS, styled
+from lightning_tasks.callbacks.pictures import SeriesPicture, class_names, save_figure, subject
+from runs.style import COLOURS, MARKERS, drawable, styled
 
 if TYPE_CHECKING:
     from lightning_tasks import ImageTask
@@ -68,8 +68,8 @@ class TSNEPicture(SeriesPicture):
         points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features)
         data = trainer.datamodule  # type: ignore[attr-defined]
         title = f"{subject(trainer)} after epoch {epoch}: t-SNE of {self.layer}, {len(points)} test images"
-        farthest = next(reversed(data.class_levels.values()), None)
-        figure = draw_points(points, self.labels.numpy(), data.class_names, title, farthest)
+        farthest = next(([drawable(name) for name in level] for level in reversed(data.class_levels.values())), None)
+        figure = draw_points(points, self.labels.numpy(), class_names(trainer), title, farthest)
         save_figure(trainer, figure, f"layers/tsne_{self.layer}", epoch)
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             images = data.test_set.__getitems__(list(range(len(features))))[0]
@@ -123,7 +123,15 @@ def draw_points(
     axes.set_title(title, size=11)
     axes.set(xticks=[], yticks=[])
     if len(listed) <= FEW:
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=10, markerscale=1.5, frameon=False)
+        axes.legend(
+            axes.collections,
+            listed,
+            loc="center left",
+            bbox_to_anchor=(1, 0.5),
+            fontsize=10,
+            markerscale=1.5,
+            frameon=False,
+        )
     return figure
 
 
