@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shlex
-import signal
 import sys
 from abc import ABCMeta
 from pathlib import Path
@@ -53,7 +52,7 @@ from runs.ranks import OneRun, limit_waits
 from runs.remedies import how_to_make
 from runs.resume import last_run
 from runs.seed import require_seed
-from runs.signals import end_in_time, leave_to_the_run
+from runs.signals import KILL, end_in_time, leave_to_the_run
 from runs.slurm import slurm_plugins
 from runs.trainer_options import require_trainer
 from runs.unique_keys import require_unique_keys_in_configs
@@ -184,7 +183,7 @@ class TaskCLI(LightningCLI):
     def end_other_processes(self) -> None:
         """End those that Lightning's launcher has started here, and that may stand still."""
         if launcher := self.trainer.strategy.launcher:
-            launcher.kill(signal.SIGKILL)
+            launcher.kill(KILL)
 
     def before_instantiate_classes(self) -> None:
         """Choose the run's folder; an evaluation of a run has one of its own."""

@@ -10,7 +10,8 @@ import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_all_start_methods, get_context, parent_process
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -214,7 +215,7 @@ def _build(path: Path, files: Sequence[Path], image_size: int | None, shape: Sha
         if len(groups) == 1:
             return fill(start, files)
         # Processes, since a small file keeps Python's lock for half of its time.
-        with ProcessPoolExecutor(min(workers, len(groups)), get_context("fork"), _follow_parent) as pool:
+        with ProcessPoolExecutor(min(workers, len(groups)), _processes(), _follow_parent) as pool:
             done = pool.map(fill, offsets, groups)
             few = len(files) < ENOUGH_FOR_A_BAR
             found = list(track(done, "decoding images", len(groups), disable=few, transient=True))
@@ -222,6 +223,11 @@ def _build(path: Path, files: Sequence[Path], image_size: int | None, shape: Sha
     except OSError as error:
         need = f"{len(files) * image_bytes / 1e6:,.0f} MB"
         raise OSError(f"{path.parent}: the decoded images need {need} there, but {error.strerror or error}") from error
+
+
+def _processes() -> BaseContext:
+    """Choose how processes start: by copying this one, where the system can."""
+    return get_context("fork" if "fork" in get_all_start_methods() else None)
 
 
 def _first_shape(files: Sequence[Path], image_size: int | None) -> tuple[Path, Shape]:

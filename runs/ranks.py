@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 import os
-import signal
 import socket
 import sys
 import time
@@ -26,6 +25,7 @@ from runs.errors import no_answer
 from runs.folders import BEST, LAST
 from runs.identity import flat
 from runs.names import INSTALLED
+from runs.signals import KILL
 
 PACKAGES = ("torch", "torchvision", "torchmetrics", "pytorch-lightning", "numpy")
 # Options of a process alone: where its files lie, and what only the first does. Checkpoints are compared as files.
@@ -135,7 +135,7 @@ class OneRun(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """End the processes that Lightning's launcher has started here if one stands still, since it cannot itself."""
         if no_answer(exception) and trainer.strategy.launcher is not None:
-            trainer.strategy.launcher.kill(signal.SIGKILL)
+            trainer.strategy.launcher.kill(KILL)
 
     def _find(self, data: Any) -> dict[str, dict[str, Any]]:
         options = dict(flat(json.loads(json.dumps(self.config.as_dict(), default=str)), left_out=()))

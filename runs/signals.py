@@ -3,11 +3,13 @@
 import os
 import select
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
 from types import FrameType
 
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has no other
 ENDING = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 GRACE = 20.0  # seconds that a run has to end by itself; schedulers kill thirty after SIGTERM
 TOGETHER = 1.0  # seconds in which several signals are one: a launcher hands on what all processes were sent
@@ -37,20 +39,21 @@ def end_in_time(said: str, before: Callable[[], None]) -> None:
     """From now on, end the process by force when a signal does not: GRACE after the first, and at once at the second.
 
     Python runs its handlers between two steps of the interpreter, so not while a collective operation waits for another
-    process. The system tells the number to a file at once, which a thread looks at.
+    process. The system tells the number to a socket at once, which a thread looks at.
 
     Args:
         said: How to go on with the run, for the line at the end.
         before: What is done before the end.
     """
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))  # a worker's signals are its own
+    reading, writing = socket.socketpair()  # Windows takes no pipe here
+    writing.setblocking(False)
+    signal.set_wakeup_fd(writing.detach(), warn_on_full_buffer=False)
+    if hasattr(os, "register_at_fork"):  # not on Windows
+        os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))  # a worker's signals are its own
     threading.Thread(target=_watch, args=(reading, said, before), daemon=True).start()
 
 
-def _watch(file: int, said: str, before: Callable[[], None]) -> None:
+def _watch(file: socket.socket, said: str, before: Callable[[], None]) -> None:
     global received
     received = number = _next(file, None)
     assert number is not None
@@ -64,9 +67,9 @@ def _watch(file: int, said: str, before: Callable[[], None]) -> None:
     os._exit(128 + number)
 
 
-def _next(file: int, seconds: float | None) -> signal.Signals | None:
+def _next(file: socket.socket, seconds: float | None) -> signal.Signals | None:
     """Wait for a signal that is to end the process; None if there is none for so long."""
     if not select.select([file], [], [], seconds)[0]:
         return None
-    number = os.read(file, 1)[0]
+    number = file.recv(1)[0]
     return signal.Signals(number) if number in ENDING else _next(file, seconds)

@@ -1,6 +1,7 @@
 """A run of a sweep, which ends as by SIGTERM when the process that started it does, however that ends.
 
-It is started with a pipe as its standard input, which the system closes with the process at the other end.
+It is started with a pipe as its standard input, which the system closes with the process at the other end. Its first
+argument is the lock that it holds until its own end.
 """
 
 import os
@@ -9,6 +10,8 @@ import signal
 import sys
 import threading
 from pathlib import Path
+
+from filelock import FileLock
 
 CLI = Path(__file__).parent.parent / "cli.py"
 
@@ -21,5 +24,7 @@ def _end_with_the_starter() -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=_end_with_the_starter, daemon=True).start()
+    lock = FileLock(sys.argv.pop(1))
+    lock.acquire()
     sys.path[0] = str(CLI.parent)  # as if that were the script
     runpy.run_path(str(CLI), run_name="__main__")

@@ -1,6 +1,5 @@
 """One run of a sweep after another, in processes of their own; on this machine or, pickled, on another."""
 
-import fcntl
 import socket
 import subprocess
 import sys
@@ -9,6 +8,8 @@ import time
 import uuid
 from pathlib import Path
 from typing import IO
+
+from filelock import FileLock
 
 from parsing import task_parser
 from runs.cards import load_card
@@ -67,9 +68,9 @@ class Runner:
         log = self.logs / self.sweep.experiment(cell) / f"seed_{seed}.log"
         path = self.folder / log
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a") as file:
-            # The run inherits the lock with its output: one whose starter has died, as a worker may, is waited for.
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with FileLock(path.with_suffix(".starter.lock")), open(path, "a") as file:
+            with FileLock(running := path.with_suffix(".run.lock")):
+                pass  # a run whose starter has died, as a worker may, is waited for
             card, unfinished = self._look(cell, seed)
             if card:
                 return card, "done before"
@@ -77,7 +78,7 @@ class Runner:
             if unfinished:
                 words.append("--ckpt_path=last")
             file.truncate(0)
-            code = self._execute(words, file)
+            code = self._execute([str(running), *words], file)
         lines = path.read_text().strip().splitlines()
         if code:
             raise RuntimeError(f"{lines[-1] if lines else f'exit status {code}'} ({log})")
@@ -87,7 +88,7 @@ class Runner:
         return card, f"{time.perf_counter() - start:.0f} s"
 
     def _execute(self, words: list[str], output: IO[str]) -> int:
-        """Run a command line in a process that ends with this one; returns its exit status."""
+        """Run sweeps.child, which ends with this process, with a lock and a command line; give its exit status."""
         command = [sys.executable, str(CHILD), *words]
         with subprocess.Popen(
             command, cwd=self.folder, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT

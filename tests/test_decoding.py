@@ -94,6 +94,13 @@ class TestModes:
 
 
 class TestManyFiles:
+    @pytest.mark.slow
+    def test_processes_that_do_not_fork(self, tmp_path, monkeypatch, in_groups):
+        """As on Windows."""
+        monkeypatch.setattr(decoding, "_processes", lambda: multiprocessing.get_context("spawn"))
+        files = pictures(tmp_path / "made", 15)[::-1]
+        assert reds(decoded(files, tmp_path / "cache", shape=(3, 3, 4))) == list(range(14, -1, -1))
+
     def test_processes_decode_each_to_its_place(self, tmp_path, monkeypatch, in_groups):
         def read(file, size, read_file=decoding._read):
             (tmp_path / "pids" / str(os.getpid())).touch()

@@ -102,11 +102,20 @@ def test_dollars_are_dollars(tmp_path):
 def test_all_pictures_of_a_run(tmp_path):
     image_folder(Path("photos"), {"train": 4, "test": 4}, NAMES, size=(16, 16))
     image_folder(Path("more"), {"猫$": 2}, ["$"], size=(16, 16))
-    words = (
-        "--model=ClassificationTask --model.network=ResNet --model.network.depth=10 --model.network.width=4"
-        " --data=ImageFolderDataModule --data.folder=photos --data.batch_size=8 --data.val_fraction=0.5"
-        " --trainer.accelerator=cpu --trainer.devices=1 --experiment=names --plot_id=$_$"
-    ).split()
+    words = [
+        "--model=ClassificationTask",
+        "--model.network=ResNet",
+        "--model.network.depth=10",
+        "--model.network.width=4",
+        "--data=ImageFolderDataModule",
+        "--data.folder=photos",
+        "--data.batch_size=8",
+        "--data.val_fraction=0.5",
+        "--trainer.accelerator=cpu",
+        "--trainer.devices=1",
+        "--experiment=names",
+        "--plot_id=$_$",
+    ]
     drawing = [
         "ConfusionPicture",
         "PredictionsPicture",

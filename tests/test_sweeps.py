@@ -1,7 +1,6 @@
 """Sweeps: what they consist of, that nothing is run twice, and the table."""
 
 import csv
-import fcntl
 import json
 import math
 import os
@@ -36,7 +35,7 @@ def calls(monkeypatch):
 
     class Process:
         def __init__(self, words, **_):
-            self.words = words[2:]
+            self.words = words[3:]  # behind the interpreter, the script and the lock
 
         def __enter__(self):
             return self
@@ -145,12 +144,11 @@ def test_one_process_at_a_time(sweep_file, calls, monkeypatch):
 def test_a_run_whose_starter_has_died_is_waited_for(sweep_file, calls, monkeypatch):
     axes = {"rule": {"slow": {"model.rule.learning_rate": 0.01}}}
     sweep_file.write_text(yaml.safe_dump({"config": "tiny.yaml", "axes": axes, "columns": []}))
-    log = Path("logs/table/slow/seed_1.log")
-    log.parent.mkdir(parents=True)
-    output = open(log, "w")  # noqa: SIM115
-    fcntl.flock(output, fcntl.LOCK_EX)
+    run_of_before = FileLock("logs/table/slow/seed_1.run.lock", thread_local=False)
+    Path(run_of_before.lock_file).parent.mkdir(parents=True)
+    run_of_before.acquire()
     before = []
-    threading.Timer(3, lambda: (before.append(len(calls)), output.close())).start()
+    threading.Timer(3, lambda: (before.append(len(calls)), run_of_before.release())).start()
     assert run(monkeypatch, sweep_file, "--seeds", 1) == 0
     assert (before, len(calls)) == ([0], 1)
 

@@ -2,7 +2,6 @@
 
 import json
 import platform
-import resource
 import subprocess
 import time
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import psutil
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
@@ -19,6 +19,11 @@ from runs.code import CODE
 from runs.folders import CARD, run_folder
 from runs.identity import Configuration, config_hash
 from runs.whole_files import write_whole
+
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from lightning_tasks import BaseTask
@@ -231,6 +236,9 @@ def peak_memory_mb(trainer: Trainer) -> float:
     """Return the most memory the process has held: on the GPU if the run uses one, else resident memory. In MiB."""
     if on_cuda(trainer):
         return torch.cuda.max_memory_allocated() / 2**20
+    if resource is None:
+        memory = psutil.Process().memory_info()
+        return getattr(memory, "peak_wset", memory.rss) / 2**20
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return kilobytes / (2**20 if platform.system() == "Darwin" else 2**10)
 
