@@ -1,7 +1,12 @@
 """CIFAR-10 and CIFAR-100."""
 
+import contextlib
+import hashlib
+import lzma
 import pickle
 import re
+import tarfile
+import zlib
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +17,7 @@ from datamodules.class_groups import ClassGroup, group_of_each, require_names
 from datamodules.images import ImageDataModule
 from datamodules.tensors import TensorImages
 from runs.facts import ImageFacts
+from runs.whole_files import whole_file
 
 
 class CIFAR10DataModule(ImageDataModule):
@@ -31,8 +37,10 @@ class CIFAR10DataModule(ImageDataModule):
 
     @property
     def folder(self) -> Path:
-        """Folder of the unpacked files."""
-        return self.root / self.dataset.base_folder
+        """Folder of the unpacked files: the official one, or the first with all of their names, as Kaggle has them."""
+        base, name = self.root / self.dataset.base_folder, self.dataset.__name__.lower()
+        others = (base / base.name, self.root / name, self.root / f"cifar-{self.num_classes}", self.root)
+        return next((each for each in (base, *others) if self._is_whole(each)), base)
 
     def download(self) -> None:
         """Fetch the archive from the official address unless its files are there.
@@ -40,7 +48,11 @@ class CIFAR10DataModule(ImageDataModule):
         Raises:
             OSError: If that fails; names what is there instead of the official files.
         """
-        if all(path.is_file() for path in self.checksums()):
+        if self._is_whole(self.folder):
+            return
+        for archive in sorted(self.root.glob(f"{self.dataset.base_folder.removesuffix('-batches-py')}*.t*")):
+            self._unpack(archive)
+        if self._is_whole(self.folder):
             return
         try:
             self.dataset(str(self.root), download=True)
@@ -54,8 +66,27 @@ class CIFAR10DataModule(ImageDataModule):
 
     def checksums(self) -> dict[Path, str]:
         """Give the MD5 of each official file."""
+        folder = self.folder
+        return {folder / name: md5 for name, md5 in self._official().items()}
+
+    def _official(self) -> dict[str, str]:
         meta = self.dataset.meta["filename"], self.dataset.meta["md5"]
-        return {self.folder / name: md5 for name, md5 in (*self.dataset.train_list, *self.dataset.test_list, meta)}
+        return dict((*self.dataset.train_list, *self.dataset.test_list, meta))
+
+    def _is_whole(self, folder: Path) -> bool:
+        return all((folder / name).is_file() for name in self._official())
+
+    def _unpack(self, archive: Path) -> None:
+        """Take the official files out of an archive, however it was packed, as far as it is not damaged."""
+        official = self._official()
+        damaged = tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError
+        with contextlib.suppress(*damaged), tarfile.open(archive) as content:
+            for member in content:
+                name, stream = Path(member.name).name, content.extractfile(member)
+                its = stream.read() if stream and name in official else b""
+                if hashlib.md5(its).hexdigest() == official.get(name):
+                    with whole_file(self.root / self.dataset.base_folder / name) as file:
+                        file.write(its)
 
     def _others(self) -> list[Path]:
         """List what seems to be this set in another packaging."""

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import zlib
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ from torchvision.datasets.utils import check_integrity
 
 from datamodules.images import ImageDataModule
 from datamodules.tensors import TensorImages
+from runs.whole_files import whole_file
 
 
 class MNISTDataModule(ImageDataModule):
@@ -41,11 +43,50 @@ class MNISTDataModule(ImageDataModule):
         return self.root / self.dataset.__name__ / "raw"
 
     def download(self) -> None:
-        """Fetch the four files from the official mirrors unless they are there."""
-        if not all((self.raw / name).is_file() for name in self._files()):
-            fetcher = object.__new__(self.dataset)  # its constructor would be content with `processed/`
-            fetcher.root = str(self.root)
+        """Fetch the four files from the official mirrors unless they are there, in whatever packing.
+
+        Raises:
+            OSError: If that fails; names what is there under their names and has other content.
+        """
+        others = [path for name in self._files() for path in self._unpack(name)]
+        if all((self.raw / name).is_file() for name in self._files()):
+            return
+        fetcher = object.__new__(self.dataset)  # its constructor would be content with `processed/`
+        fetcher.root = str(self.root)
+        try:
             fetcher.download()
+        except Exception as error:
+            if not others:
+                raise
+            named = " and ".join(map(str, others[:3]))
+            raise OSError(f"{error}; what is there, {named}, has not the content of the official files") from error
+
+    def _unpack(self, name: str) -> list[Path]:
+        """Write an official file to its place from another packing, if one is there; list those of other content.
+
+        Packings are what mirrors and Kaggle have: `train-images.idx3-ubyte`, a folder of that name, any gzip file.
+        """
+        others: list[Path] = []
+        if (self.raw / name).is_file():
+            return others
+        folders = [self.raw, self.raw.parent]
+        if self.official:  # else whose files they are cannot be told
+            folders += [self.root, self.root / self.dataset.__name__.lower()]
+        names = (name, name.replace("-idx", ".idx"))
+        within = [f"{folder}{each}" for folder in ("", *(f"{each}/" for each in names)) for each in names]
+        for path in (folder / f"{each}{ending}" for folder in folders for each in within for ending in ("", ".gz")):
+            if not path.is_file():
+                continue
+            try:
+                content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+            except (OSError, EOFError, zlib.error):  # cut short, or no gzip file
+                content = b""
+            if content and self.official.get(name) in (None, hashlib.md5(content).hexdigest()):
+                with whole_file(self.raw / name) as file:
+                    file.write(content)
+                break
+            others.append(path)
+        return others
 
     def checksums(self) -> dict[Path, str]:
         """Give the MD5 of each unpacked file, as known or as its official archive beside it has it; warns without."""

@@ -27,7 +27,8 @@ class TinyImageNetDataModule(ImageDataModule):
     Le and Yang 2015, "Tiny ImageNet Visual Recognition Challenge". The official test part has no labels, so the
     official validation part, 50 images of each class, is the test part here; validation is split off the training part.
 
-    `<root>/tiny-imagenet-200` is used as it is where it is there, also with fewer classes or images. Else the official
+    `<root>/tiny-imagenet-200` is used as it is where it is there, also with fewer classes or images, within another
+    folder of its name, without the folders `images`, or with `val` sorted into folders of classes. Else the official
     archive beside it is unpacked, or downloaded first (248 MB, and 1.4 GB for the arrays). Images are decoded once,
     those of all classes, to one array for each part: `train/.decoded.npy` and `val/.decoded.npy`. Classes are in the
     order of their WordNet numbers, and have the first of their names there.
@@ -59,6 +60,8 @@ class TinyImageNetDataModule(ImageDataModule):
         self.root = user_path(root)
         self.folder = self.root / "tiny-imagenet-200"
         self.fetch()
+        if (inner := self.folder / self.folder.name).is_dir() and not (self.folder / "wnids.txt").exists():
+            self.folder = inner
         classes = self._classes()
         self.num_classes = num_classes or len(classes)  # type: ignore[misc]
         if self.num_classes > len(classes):
@@ -121,10 +124,7 @@ class TinyImageNetDataModule(ImageDataModule):
     def _train_part(self, classes: list[str]) -> StoredImages:
         files, labels = [], []
         for label, wnid in enumerate(classes):
-            folder = self.folder / "train" / wnid / "images"
-            found = sorted(folder.glob(f"{wnid}_*.JPEG"))
-            if not found:
-                raise FileNotFoundError(f"{folder} has no images {wnid}_*.JPEG")
+            found = self._of_class(self.folder / "train" / wnid, f"{wnid}_*.JPEG")
             files += found
             labels += [label] * len(found)
         self._say_what_is_not_read(self.folder / "train", files)
@@ -132,7 +132,15 @@ class TinyImageNetDataModule(ImageDataModule):
 
     def _test_part(self, classes: list[str], words: dict[str, str]) -> StoredImages:
         """The annotated images of the classes, in the order of the annotations; each image must have one."""
-        images, path = self.folder / "val" / "images", self.folder / "val" / "val_annotations.txt"
+        val = self.folder / "val"
+        if not (val / "images").is_dir() and any((val / wnid).is_dir() for wnid in classes):
+            self._say_what_is_not_read(val, [*val.rglob("val_*.JPEG"), val / "val_annotations.txt"])
+            of = {
+                file: label for label, wnid in enumerate(classes) for file in self._of_class(val / wnid, "val_*.JPEG")
+            }
+            files = sorted(of, key=lambda file: (len(file.name), file.name))  # as the annotations are, by number
+            return self._decoded("val", files, [of[file] for file in files])
+        images, path = val / "images", val / "val_annotations.txt"
         wnids: dict[str, str] = {}
         for number, line in enumerate(path.read_text().splitlines(), 1):
             name, _, rest = line.partition("\t")
@@ -151,6 +159,15 @@ class TinyImageNetDataModule(ImageDataModule):
         if empty := sorted(set(classes) - set(wnids.values())):
             raise ValueError(f"{path} has no image of {empty[0]}, one of {len(empty)} such classes")
         return self._decoded("val", [images / name for name in labels], list(labels.values()))
+
+    @staticmethod
+    def _of_class(folder: Path, pattern: str) -> list[Path]:
+        """List the images of a class, which lie in its folder or in `images` there."""
+        within = folder / "images"
+        found = sorted((within if within.is_dir() or not folder.is_dir() else folder).glob(pattern))
+        if not found:
+            raise FileNotFoundError(f"{within} has no images {pattern}")
+        return found
 
     @staticmethod
     def _say_what_is_not_read(folder: Path, read: list[Path]) -> None:

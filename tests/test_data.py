@@ -292,6 +292,45 @@ def test_cifar_is_downloaded_verified_and_read(module, tmp_path, monkeypatch):
     assert module.mean != (CIFAR100DataModule if module is CIFAR10DataModule else CIFAR10DataModule).mean
 
 
+@pytest.mark.parametrize("module", [CIFAR10DataModule, CIFAR100DataModule])
+@pytest.mark.parametrize("packing", ["nested", "in the root", "of the name", "tar", "tar.xz in another folder"])
+def test_official_files_of_cifar_in_other_packings(module, packing, tmp_path, monkeypatch):
+    fetched = []
+    cifar_archive(tmp_path, monkeypatch, module, fetched)
+    root, base = tmp_path / "root", module.dataset.base_folder
+    root.mkdir()
+    archive = next(tmp_path.glob("*.tar.gz"))
+    with tarfile.open(archive) as official:
+        if packing.startswith("tar"):
+            official.extractall(tmp_path / "out", filter="data")
+            name, kind = (archive.stem, "w") if packing == "tar" else (f"{archive.stem}.xz", "w:xz")
+            with tarfile.open(root / name, kind) as tar:
+                tar.add(tmp_path / "out" / base, arcname="elsewhere" if "folder" in packing else base)
+        else:
+            place = {"nested": root / base, "in the root": tmp_path, "of the name": tmp_path}[packing]
+            official.extractall(place, filter="data")
+            if packing == "in the root":
+                root.rmdir()
+            if packing != "nested":
+                (place / base).rename(root if packing == "in the root" else root / module.dataset.__name__.lower())
+    data = module(root=str(root), val_fraction=0.25)
+    data.prepare_data()
+    assert len(data.test_set) == 2 * module.num_classes
+    assert data.class_names[3] == "class 3"
+    assert not fetched
+
+
+def test_a_damaged_archive_of_cifar_is_fetched(tmp_path, monkeypatch):
+    fetched = []
+    cifar_archive(tmp_path, monkeypatch, CIFAR10DataModule, fetched)
+    archive, root = next(tmp_path.glob("*.tar.gz")), tmp_path / "root"
+    root.mkdir()
+    content = archive.read_bytes()
+    (root / archive.name).write_bytes(content[: len(content) // 2])
+    CIFAR10DataModule(root=str(root), val_fraction=0.25).prepare_data()
+    assert fetched == ["GET"]
+
+
 def test_channels_rows_and_columns_of_cifar(cifar_root):
     data = CIFAR100DataModule(root=str(cifar_root), val_fraction=0.25)
     data.prepare_data()

@@ -54,6 +54,67 @@ class TestContentOfMNIST:
         assert data.test_set.labels[:12].tolist() == [*range(10), 0, 1]
 
 
+PACKINGS = {
+    "dots": lambda root, name, content: (root / f"MNIST/raw/{name.replace('-idx', '.idx')}", content),
+    "packed again": lambda root, name, content: (root / f"MNIST/raw/{name}.gz", gzip.compress(content, 1)),
+    "not in raw": lambda root, name, content: (root / f"MNIST/{name}", content),
+    "in the root": lambda root, name, content: (root / f"{name.replace('-idx', '.idx')}.gz", gzip.compress(content)),
+    "folders of Kaggle": lambda root, name, content: (root / f"mnist/{name}/{name}", content),
+    "dotted folders": lambda root, name, content: (
+        root / f"MNIST/{name.replace('-idx', '.idx')}/{name.replace('-idx', '.idx')}",
+        content,
+    ),
+}
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def fetch(self):
+        raise RuntimeError("no network")
+
+    monkeypatch.setattr(MNISTDataModule.dataset, "download", fetch)
+
+
+def repack(root, packing, change=lambda name, content: content):
+    for file in list((root / "MNIST/raw").iterdir()):
+        content = file.read_bytes()
+        file.unlink()
+        path, content = PACKINGS[packing](root, file.name, change(file.name, content))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_official_content_in_other_packings(mnist_root, packing):
+    expected = (mnist_root / "MNIST/raw/t10k-images-idx3-ubyte").read_bytes()[16:]
+    repack(mnist_root, packing)
+    data = MNISTDataModule(root=str(mnist_root), val_fraction=0.2)
+    data.prepare_data()
+    assert data.test_set.images.numpy().tobytes() == expected
+    assert data.test_set.labels[:12].tolist() == [*range(10), 0, 1]
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("packing", ["dots", "packed again", "folders of Kaggle"])
+@pytest.mark.parametrize("cut", [1, 2000])
+def test_other_content_in_other_packings_is_named(mnist_root, packing, cut):
+    """As of another set of the same names, or of a file cut short."""
+    repack(mnist_root, packing, lambda name, content: content[:-cut] if name == "t10k-images-idx3-ubyte" else content)
+    name = PACKINGS[packing](mnist_root, "t10k-images-idx3-ubyte", b"")[0]
+    with pytest.raises(OSError, match=f"what is there, {name}, has not the content of the official files"):
+        MNISTDataModule(root=str(mnist_root), val_fraction=0.2).prepare_data()
+
+
+@pytest.mark.usefixtures("no_network")
+def test_an_archive_cut_short_is_named(mnist_root):
+    repack(mnist_root, "packed again")
+    archive = mnist_root / "MNIST/raw/t10k-images-idx3-ubyte.gz"
+    archive.write_bytes(archive.read_bytes()[:-50])
+    with pytest.raises(OSError, match=rf"what is there, {archive}, has not"):
+        MNISTDataModule(root=str(mnist_root), val_fraction=0.2).prepare_data()
+
+
 def test_a_missing_file_of_mnist_is_fetched(mnist_root, monkeypatch):
     """One of four is enough; with all four there is no fetching."""
     fetched = []

@@ -42,6 +42,37 @@ class TestContent:
         assert data.test_set.labels.tolist() == list(ANNOTATED)
         assert data.test_set.images.dtype == torch.uint8
 
+    @pytest.mark.parametrize("layout", ["val by class", "val by class, images", "no images", "nested", "all"])
+    def test_other_layouts_of_the_same_files(self, folder, layout, recwarn):
+        if layout.startswith("val by class") or layout == "all":
+            for index, label in enumerate(ANNOTATED):
+                place = folder / "val" / WNIDS[label] / ("images" if layout.endswith("images") else "")
+                place.mkdir(parents=True, exist_ok=True)
+                (folder / f"val/images/val_{index}.JPEG").rename(place / f"val_{index}.JPEG")
+            (folder / "val/images").rmdir()
+            (folder / "val/val_annotations.txt").unlink()
+        if layout in ("no images", "all"):
+            for wnid in WNIDS:
+                for file in (folder / "train" / wnid / "images").iterdir():
+                    file.rename(folder / "train" / wnid / file.name)
+                (folder / "train" / wnid / "images").rmdir()
+        if layout in ("nested", "all"):
+            folder.rename(folder.parent / "inner")
+            folder.mkdir()
+            (folder.parent / "inner").rename(folder / folder.name)
+        data = opened(folder)
+        assert pairs(data.train_set) | pairs(data.val_set) == {(number, number // 4) for number in range(12)}
+        assert numbers(data.test_set.images) == list(range(12, 18))
+        assert data.test_set.labels.tolist() == list(ANNOTATED)
+        assert not [each for each in recwarn if "not read" in str(each.message)]
+
+    def test_a_class_without_a_folder_in_val(self, folder):
+        shutil.rmtree(folder / "val" / "images")
+        (folder / "val" / WNIDS[0]).mkdir()
+        photograph(1).save(folder / "val" / WNIDS[0] / "val_0.JPEG")
+        with pytest.raises(FileNotFoundError, match=rf"val/{WNIDS[1]}/images has no images val_"):
+            opened(folder)
+
     def test_batches(self, folder):
         data = opened(folder, batch_size=4, augment=[BatchRandomCrop(4)], mean=(0.5, 0.25, 0.1), std=(0.5, 1, 0.5))
         assert isinstance(data.train_set, StoredImages)
