@@ -10,6 +10,7 @@ import numpy as np
 from runs.paths import user_path
 
 FACTS = "model.json"
+ROUNDING = 1e-3  # by which floats may leave [0, 1], as after resizing
 ONNX = {"float32": "model.onnx", "int8": "model_int8.onnx"}
 
 
@@ -40,7 +41,7 @@ class ExportedModel:
             Shape (B, num_classes), float32.
 
         Raises:
-            ValueError: If the images have another shape or type.
+            ValueError: If the images have another shape or type, or values out of range.
         """
         expected = tuple(self.facts["image_shape"])
         if images.ndim != 4 or images.shape[1:] != expected:
@@ -48,7 +49,12 @@ class ExportedModel:
         if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
             raise ValueError(f"expected uint8 images, or floats in [0, 1], got {images.dtype}")
         x = images.astype(np.float32)
-        return self.session.run(None, {"images": x / 255 if images.dtype == np.uint8 else x})[0]
+        if images.dtype == np.uint8:
+            x /= 255
+        elif x.size and not (-ROUNDING <= x.min() and x.max() <= 1 + ROUNDING):
+            why = "divide by 255?" if x.min() >= 0 else "the network normalises them itself"
+            raise ValueError(f"expected floats in [0, 1], got {x.min():g} to {x.max():g}: {why}")
+        return self.session.run(None, {"images": x})[0]
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Map images, see `__call__`, to probabilities (B, num_classes)."""

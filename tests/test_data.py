@@ -328,7 +328,7 @@ def test_a_damaged_archive_of_cifar_is_fetched(tmp_path, monkeypatch):
     content = archive.read_bytes()
     (root / archive.name).write_bytes(content[: len(content) // 2])
     CIFAR10DataModule(root=str(root), val_fraction=0.25).prepare_data()
-    assert fetched == ["GET"]
+    assert "GET" in fetched
 
 
 def test_channels_rows_and_columns_of_cifar(cifar_root):

@@ -186,6 +186,26 @@ for wrong in (np.zeros((2, 3, 16, 16), np.uint8), np.zeros((2, 1, 16, 16), np.in
     ]
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "why"),
+    [(0, 255, r"got 0 to 255: divide by 255\?"), (0, 1.01, "divide by 255"), (-2.1, 2.6, r"normalises them itself")],
+)
+def test_floats_out_of_range_are_refused(exported, low, high, why):
+    images = np.linspace(low, high, 256).reshape(1, 1, 16, 16)
+    with pytest.raises(ValueError, match=rf"expected floats in \[0, 1\], got .*{why}"):
+        load(exported[0])(images)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0.2, 0.3), (-1e-4, 1 + 1e-4)])
+def test_floats_in_range_are_taken(exported, low, high):
+    assert load(exported[0])(np.linspace(low, high, 256).reshape(1, 1, 16, 16)).shape == (1, 10)
+
+
+def test_numbers_that_are_none_are_refused(exported):
+    with pytest.raises(ValueError, match="got nan to nan"):
+        load(exported[0])(np.full((1, 1, 16, 16), np.nan))
+
+
 def test_what_cannot_be_exported(teacher_ckpt, tmp_path, monkeypatch):
     def refused(match, error=ValueError, source=teacher_ckpt, averaged=False):
         with pytest.raises(error, match=match):
