@@ -188,7 +188,7 @@ for wrong in (np.zeros((2, 3, 16, 16), np.uint8), np.zeros((2, 1, 16, 16), np.in
 
 @pytest.mark.parametrize(
     ("low", "high", "why"),
-    [(0, 255, r"got 0 to 255: divide by 255\?"), (0, 1.01, "divide by 255"), (-2.1, 2.6, r"normalises them itself")],
+    [(0, 255, r"0 to 255: divide by 255\?"), (0, 1.01, "divide by 255"), (-2.1, 2.6, r"normalises them itself")],
 )
 def test_floats_out_of_range_are_refused(exported, low, high, why):
     images = np.linspace(low, high, 256).reshape(1, 1, 16, 16)
