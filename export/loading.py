@@ -51,7 +51,7 @@ class ExportedModel:
         x = images.astype(np.float32)
         if images.dtype == np.uint8:
             x /= 255
-        elif x.size and not (-ROUNDING <= x.min() and x.max() <= 1 + ROUNDING):
+        elif x.size and not (x.min() >= -ROUNDING and x.max() <= 1 + ROUNDING):
             why = "divide by 255?" if x.min() >= 0 else "the network normalises them itself"
             raise ValueError(f"expected floats in [0, 1], got {x.min():g} to {x.max():g}: {why}")
         return self.session.run(None, {"images": x})[0]

@@ -1,14 +1,17 @@
 """Runs side by side: the options in which they differ, and what came of them."""
 
+import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
-from rich.table import Table
+from rich.table import Column, Table
 
 from results.cards import Card, read
 from runs.folders import CARD
 from runs.identity import differences
+from runs.names import DOTTED
 from runs.remedies import how_to_make
 
 SHOWN = (
@@ -47,10 +50,12 @@ def find_cards(places: Iterable[Path], parser: ArgumentParser) -> dict[str, Card
 def comparison(cards: dict[str, Card]) -> Table:
     """Build a table with a column for each run: all metrics, then cost, facts and options that differ.
 
+    Where runs have other classes in one place, their options there are left out.
+
     Args:
         cards: By the name of the run.
     """
-    table = Table("", *cards, title="metrics, and what differs")
+    table = Table(Column(overflow="fold"), *_short(cards), title="metrics, and what differs")
     for name in sorted({name for card in cards.values() for name in card["metrics"]}, key=_by_stage):
         values = [card["metrics"].get(name) for card in cards.values()]
         table.add_row(name, *("-" if each is None else f"{each:.4g}" for each in values))
@@ -69,8 +74,22 @@ def comparison(cards: dict[str, Card]) -> Table:
         }
     )
     for option in options:
-        table.add_row(option, *(str(value(card, option)) for card in cards.values()))
+        if not any(option.startswith((f"{other}.", f"{other}[")) for other in options):
+            table.add_row(option, *(_said(value(card, option)) for card in cards.values()))
     return table
+
+
+def _short(names: Iterable[str]) -> list[Column]:
+    """Head the columns with the names of the runs, without the folder that all of them are in."""
+    paths = [Path(name).absolute() for name in names]
+    common = Path(os.path.commonpath([path.parent for path in paths]))
+    return [Column(str(path.relative_to(common)), overflow="fold") for path in paths]
+
+
+def _said(option: object) -> str:
+    """Write the value of an option; of a class its name alone."""
+    text = "-" if option is None else str(option)
+    return text.rpartition(".")[2] if re.fullmatch(DOTTED, text) else text
 
 
 def _by_stage(metric: str) -> tuple[bool, str]:

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -344,6 +345,22 @@ def test_comparison_shows_what_differs_and_all_metrics(tmp_path, card, monkeypat
     assert "0.62" in said
     with pytest.raises(ValueError, match="no finished run at nowhere"):
         find_cards([tmp_path.joinpath("nowhere").relative_to(tmp_path)], task_parser())
+
+
+def test_comparison_of_other_classes_leaves_their_options_out(card):
+    """And shows names whole, without the folder of all and without packages."""
+    one, two, three = card(1), card(2), card(3)
+    two["configuration"]["model"]["init_args"]["network"] = {"class_path": "a.b.Other", "init_args": {"width": 3}}
+    del three["configuration"]["model"]["init_args"]["label_smoothing"]
+    table = comparison({"logs/any/version_0": one, str(Path("logs/any/version_1").absolute()): two, "logs/x/y": three})
+    assert [column.header for column in table.columns] == ["", "any/version_0", "any/version_1", "x/y"]
+    assert all(column.overflow == "fold" for column in table.columns)
+    columns = [list(column.cells) for column in table.columns]
+    rows = dict(zip(columns[0], zip(*columns[1:], strict=True), strict=True))
+    network = one["configuration"]["model"]["init_args"]["network"]["class_path"].rpartition(".")[2]
+    assert rows["model.network"] == (network, "Other", network)
+    assert rows["model.label_smoothing"] == ("0.0", "0.0", "-")
+    assert [name for name in rows if name.startswith("model.")] == ["model.label_smoothing", "model.network"]
 
 
 class TestCommitted:
