@@ -157,7 +157,7 @@ class TaskCLI(LightningCLI):
         if subcommand and (path := config.ckpt_path):
             if not Path(path).is_file():
                 raise FileNotFoundError(f"ckpt_path: no checkpoint at {path}{how_to_make(path)}")
-            read_task_checkpoint(Path(path), config.model.as_dict())
+            read_task_checkpoint(Path(path), identity.as_saved(parser, self.config))
         elif subcommand not in (None, "fit"):
             begun = newest_version(folder, lambda run: (run / LAST).is_file())
             how = "; the same command with --ckpt_path last takes that" if begun else how_to_make(folder)

@@ -26,7 +26,7 @@ from parsing import task_parser
 from runs.cards import load_card
 from runs.checkpoints import find_checkpoint, read_task_checkpoint
 from runs.folders import CARD, LAST
-from runs.identity import CONFIG, read_config
+from runs.identity import CONFIG, as_saved, read_config
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 CALIBRATION_IMAGES = 512
@@ -90,7 +90,7 @@ def export(source: str, folder: Path | None, averaged: bool, licence: str, comma
 
 def _network(path: Path, averaged: bool, config: Namespace | None) -> tuple[ImageTask, nn.Module]:
     """Build the task of a checkpoint, and choose its classifier or student."""
-    trusted = config.model.as_dict() if config else None
+    trusted = as_saved(task_parser(), Namespace(subcommand="fit", fit=config)) if config else None
     kind = read_task_checkpoint(path, trusted).get("hyper_parameters", {}).get("_class_path", "")
     task_class = getattr(lightning_tasks, kind.rpartition(".")[2], None)
     if not (isinstance(task_class, type) and issubclass(task_class, ImageTask)):

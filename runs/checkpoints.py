@@ -190,7 +190,7 @@ def read_task_checkpoint(path: Path, trusted: Any = None) -> dict[str, Any]:
 
     Args:
         path: The checkpoint.
-        trusted: Options that the user has given, as plain data.
+        trusted: Options that the user has given, see runs.identity.as_saved.
 
     Raises:
         FileNotFoundError: If there is none.

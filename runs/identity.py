@@ -84,6 +84,16 @@ def task_options(words: Sequence[str]) -> list[str]:
     return [word for word in option_words(words) if word.startswith("--model.") and not word.startswith(files)]
 
 
+def as_saved(parser: ArgumentParser, config: Namespace) -> Configuration:
+    """Write a parsed command line as Lightning does in a checkpoint: a class or a function by the same dotted name.
+
+    Args:
+        parser: Of the command line.
+        config: All of it, with the subcommand.
+    """
+    return yaml.safe_load(parser.dump(config, skip_none=False, skip_validation=True))
+
+
 def read_command(parser: ArgumentParser, words: list[str]) -> Configuration:
     """Read the configuration of a command line, without running it.
 
