@@ -18,8 +18,9 @@ from typing import Any, Literal
 # Lightning 2.6 still calls names that jsonargparse 4.53 has deprecated.
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
+import torch
 from filelock import FileLock
-from jsonargparse import set_parsing_settings
+from jsonargparse import Namespace, set_parsing_settings
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.strategies import DDPStrategy
@@ -168,8 +169,19 @@ class TaskCLI(LightningCLI):
         super()._parse_ckpt_path()
         if (name := self.config.get("subcommand")) not in (None, "fit"):
             self.config = self.parser.parse_args([name, *identity.task_options(self.words)], namespace=self.config)
+        if name == "predict":
+            self._take_files_alone(self.config.predict)
         if self.goes_on_with:
             self.config[self.config.subcommand].ckpt_path = None
+
+    def _take_files_alone(self, config: Namespace) -> None:
+        """Read no training data where a user's files are to be answered; a checkpoint of old does not name the classes."""
+        options = config.data.init_args
+        if options.get("predict"):
+            facts = torch.load(config.ckpt_path, weights_only=True, map_location="cpu", mmap=True).get("facts", {})
+            if "classes" in facts:
+                chosen = {"facts": facts, "predict": options.predict, "eval_batch_size": options.eval_batch_size}
+                config.data = Namespace(class_path="datamodules.files.FilesDataModule", init_args=Namespace(**chosen))
 
     def before_fit(self) -> None:
         """Hand the last checkpoint to the trainer, and the signals."""

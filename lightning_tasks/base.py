@@ -18,7 +18,7 @@ from pytorch_lightning.utilities.types import LRSchedulerTypeUnion
 from torch import Tensor, nn
 
 from runs.checkpoints import LastCheckpoint
-from runs.facts import require_equal
+from runs.facts import in_order_of, names_in, require_equal
 from runs.seed import run_seed
 
 
@@ -137,14 +137,30 @@ class BaseTask(pl.LightningModule):
         return super().load_from_checkpoint(checkpoint_path, *args, **options)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it up again.
+        """Take it up again; the data take the order of its classes.
 
         Raises:
             ValueError: If the checkpoint was made with other data.
         """
-        require_equal(checkpoint.get("facts"), self.facts, "ckpt_path: the checkpoint was trained")
+        self.follow_classes(checkpoint.get("facts"), "ckpt_path: the checkpoint was trained")
         self.run_facts |= checkpoint.get("run_facts", {})
         self.seed = checkpoint.get("seed", self.seed)
+
+    def follow_classes(self, theirs: Mapping[str, Any] | None, of: str) -> None:
+        """Have the classes in the order of something that was trained, here and in the data, and refuse other data.
+
+        Args:
+            theirs: Facts that it was trained with; None where they are not known.
+            of: See require_equal.
+
+        Raises:
+            ValueError: If any fact differs.
+        """
+        self.facts = in_order_of(theirs, self.facts)
+        require_equal(theirs, self.facts, of)
+        data = None if self._trainer is None else self._trainer.datamodule  # type: ignore[attr-defined]
+        if hasattr(data, "order_classes"):
+            data.order_classes(names_in(self.facts))
 
     def prepare_data(self) -> None:
         """Refuse data of the other kind, with or without training data, before anything of the run is written.
@@ -173,7 +189,10 @@ class BaseTask(pl.LightningModule):
         Raises:
             ValueError: If the task was built for other data, or a callback swaps weights behind its back.
         """
-        require_equal(getattr(self.trainer.datamodule, "facts", None), self.facts, "the data are")  # type: ignore[attr-defined]
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if hasattr(data, "order_classes"):
+            data.order_classes(names_in(self.facts))
+        self.follow_classes(getattr(data, "facts", None), "the data are")
         if stage == "fit":
             self.seed = self.trainer.strategy.broadcast(run_seed())
             for callback in self.trainer.callbacks:  # type: ignore[attr-defined]

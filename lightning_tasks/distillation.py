@@ -117,7 +117,10 @@ class DistillationTask(ImageTask):
     # The teacher
 
     def prepare_data(self) -> None:
-        """Do what every task does, and refuse a teacher that does not fit before anything of the run is written."""
+        """Do what every task does, and refuse a teacher that does not fit before anything of the run is written.
+
+        The classes take its order.
+        """
         super().prepare_data()
         if self.trainer.state.fn != "predict":
             self._load_teacher()
@@ -135,6 +138,7 @@ class DistillationTask(ImageTask):
     def _load_teacher(self) -> None:
         if not self._teacher_loaded:
             self.run_facts |= self.teacher.load(self.teacher_ckpt, "teacher_ckpt", self.facts, self.teacher_ema)
+            self.follow_classes(self.teacher.facts, "teacher_ckpt: it was trained")
             # The checkpoint names the file, not the folder, in which another may be the newest by then.
             self.hparams["teacher_ckpt"] = self.run_facts["teacher_ckpt"]
             self._teacher_loaded = True

@@ -149,7 +149,6 @@ class SketchTask(BaseTask):
                 raise ValueError(f"{option} must be at least 1, got {value}")
         if (recogniser is None) != (recogniser_ckpt is None):
             raise ValueError("recogniser and recogniser_ckpt must be given together")
-        self.words = tuple(facts["words"])
         self.max_length = facts["max_length"]
         self.network = network(len(self.words))
         self.optimizer = optimizer
@@ -297,15 +296,20 @@ class SketchTask(BaseTask):
         features_real = judge.features(real_steps)
         scores |= precision_recall(features_real, features)
         answers = {
-            "": (judge.answer(features), words),
-            "_real": (judge.answer(features_real), real.words),
-            "_redrawn": (judge.answer(judge.features(cut)), real.words),
-            "_reconstructed": (judge.answer(judge.features(self._redrawn)), torch.cat(self._redrawn_words)),
+            "": (judge.answer(features, self.words), words),
+            "_real": (judge.answer(features_real, self.words), real.words),
+            "_redrawn": (judge.answer(judge.features(cut), self.words), real.words),
+            "_reconstructed": (judge.answer(judge.features(self._redrawn), self.words), torch.cat(self._redrawn_words)),
         }
         right = {name: seen.cpu() == asked for name, (seen, asked) in answers.items()}
         return scores | {f"recognised{name}": each.float().mean() for name, each in right.items()}
 
     # Drawing
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What it draws, in the order of the classes."""
+        return tuple(self.facts["words"])
 
     def generate(self, words: Tensor, temperature: float | None = None, seed: int = 0) -> list[np.ndarray]:
         """Draw a sketch for each word, from the word alone; the same at each call with the same weights.
