@@ -175,7 +175,7 @@ class TaskCLI(LightningCLI):
             self.config[self.config.subcommand].ckpt_path = None
 
     def _take_files_alone(self, config: Namespace) -> None:
-        """Read no training data where a user's files are to be answered; a checkpoint of old does not name the classes."""
+        """Read no training data to answer a user's files; a checkpoint of old does not name the classes."""
         options = config.data.init_args
         if options.get("predict"):
             facts = torch.load(config.ckpt_path, weights_only=True, map_location="cpu", mmap=True).get("facts", {})

@@ -115,6 +115,7 @@ class QuickDrawDataModule(BaseDataModule):
         """Number the words anew, see BaseDataModule."""
         if self.parts.order(names):
             self.class_names = list(names)
+            self._offset_std = None
             if self.test_set is not None:
                 self.make_parts()
 

@@ -5,7 +5,7 @@ import platform
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from lightning_tasks.networks import count_parameters
 from parsing import task_parser
 from runs.cards import load_card
 from runs.checkpoints import find_checkpoint, read_task_checkpoint
+from runs.facts import names_in, require_equal
 from runs.folders import CARD, LAST
 from runs.identity import CONFIG, as_saved, read_config
 
@@ -62,13 +63,13 @@ def export(source: str, folder: Path | None, averaged: bool, licence: str, comma
         if run is None or config is None:
             raise ValueError(f"--out: {path} is not in a run's folder; say where to write")
         folder = run / "export"
-    data = _data(config)
+    data = _data(config, task.facts)
     folder.mkdir(parents=True, exist_ok=True)
     graph = Graph(network, task.num_classes, task.mean, task.std)
     facts = {
         "network": type(network).__name__,
         "dataset": task.facts["dataset"],
-        "classes": data.class_names if data else [str(label) for label in range(task.num_classes)],
+        "classes": list(names_in(task.facts) or (data.class_names if data else map(str, range(task.num_classes)))),
         "image_shape": list(task.image_shape),
         "mean": list(task.mean),
         "std": list(task.std),
@@ -119,8 +120,8 @@ def _config(run: Path | None) -> Namespace | None:
     return read_config(task_parser(), run)
 
 
-def _data(config: Namespace | None) -> ImageDataModule | None:
-    """Open the images of a run, without augmentation; None where they cannot be had."""
+def _data(config: Namespace | None, facts: Mapping[str, Any]) -> ImageDataModule | None:
+    """Open the images of a run, without augmentation; None where they cannot be had, or are not those of `facts`."""
     if config is None:
         return None
     options = config.data.as_dict()
@@ -131,7 +132,9 @@ def _data(config: Namespace | None) -> ImageDataModule | None:
         data: ImageDataModule = parser.instantiate_classes(parser.parse_object({"data": options})).data
         data.prepare_data()
         data.setup("test")
-    except OSError as error:
+        data.order_classes(names_in(facts))
+        require_equal(facts, data.facts, "the network was trained")
+    except (OSError, ValueError) as error:
         print(f"without test images: {error}")
         return None
     return data
