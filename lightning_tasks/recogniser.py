@@ -1,6 +1,6 @@
 """A trained classifier that says which word a drawing shows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +12,7 @@ from drawings.steps import to_drawing
 from lightning_tasks.networks import NetworkCallable, build_network, cut_into_layers
 from lightning_tasks.teacher import FrozenTeacher
 from runs.checkpoints import find_checkpoint
-from runs.facts import SketchFacts, in_order_of, positions, require_equal
+from runs.facts import SketchFacts, require_equal
 from runs.weights import read_checkpoint
 
 
@@ -37,10 +37,8 @@ class Recogniser:
     def __init__(self, network: NetworkCallable, source: str, facts: SketchFacts) -> None:
         path = find_checkpoint(source, "recogniser_ckpt")
         theirs = read_checkpoint(path, "recogniser_ckpt").get("facts", {})
-        common = {name: theirs.get(name) for name in ("words", "parts")}
-        here = in_order_of(common, {name: facts[name] for name in common})
-        require_equal(common, here, f"recogniser_ckpt: {path} was trained")
-        self.words = tuple(theirs["words"])
+        self._path, self._theirs = path, {name: theirs.get(name) for name in ("words", "parts")}
+        self.require_apart(facts)
         self.size = theirs["image_shape"][1]
         self.mean, self.std = theirs["mean"][0], theirs["std"][0]
         teacher = FrozenTeacher(build_network(network, theirs["num_classes"], tuple(theirs["image_shape"])))
@@ -49,6 +47,15 @@ class Recogniser:
         self.start, self.end = nn.Sequential(*layers[:-1]), layers[-1]
         self.facts: dict[str, Any] = {name.replace("teacher", "recogniser"): value for name, value in loaded.items()}
         self.device = torch.device("cpu")
+
+    def require_apart(self, facts: Mapping[str, Any]) -> None:
+        """Refuse drawings of other words or other parts; of words in another order too, by which drawings are divided.
+
+        Raises:
+            ValueError: If they are.
+        """
+        ours = {name: facts[name] for name in self._theirs}
+        require_equal(self._theirs, ours, f"recogniser_ckpt: {self._path} was trained")
 
     def to(self, device: torch.device) -> Self:
         """Move to where it is to compute."""
@@ -65,6 +72,6 @@ class Recogniser:
         return torch.cat([self.start(each.to(self.device)).flatten(1) for each in x.split(500)])
 
     @torch.no_grad()
-    def answer(self, features: Tensor, words: Sequence[str]) -> Tensor:
-        """Say which of the words each drawing shows, by its place among them; all words in any order. Shape (B,)."""
-        return self.end(features)[:, positions(words, self.words)].argmax(dim=1)
+    def answer(self, features: Tensor) -> Tensor:
+        """Say which word each drawing shows. Shape (B,)."""
+        return self.end(features).argmax(dim=1)

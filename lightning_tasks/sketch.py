@@ -296,13 +296,19 @@ class SketchTask(BaseTask):
         features_real = judge.features(real_steps)
         scores |= precision_recall(features_real, features)
         answers = {
-            "": (judge.answer(features, self.words), words),
-            "_real": (judge.answer(features_real, self.words), real.words),
-            "_redrawn": (judge.answer(judge.features(cut), self.words), real.words),
-            "_reconstructed": (judge.answer(judge.features(self._redrawn), self.words), torch.cat(self._redrawn_words)),
+            "": (judge.answer(features), words),
+            "_real": (judge.answer(features_real), real.words),
+            "_redrawn": (judge.answer(judge.features(cut)), real.words),
+            "_reconstructed": (judge.answer(judge.features(self._redrawn)), torch.cat(self._redrawn_words)),
         }
         right = {name: seen.cpu() == asked for name, (seen, asked) in answers.items()}
         return scores | {f"recognised{name}": each.float().mean() for name, each in right.items()}
+
+    def follow_classes(self, theirs: Mapping[str, Any] | None, of: str) -> None:
+        """Do what every task does, and refuse an order of the words that is not the recogniser's."""
+        super().follow_classes(theirs, of)
+        if self.recogniser is not None:
+            self.recogniser.require_apart(self.facts)
 
     # Drawing
 
