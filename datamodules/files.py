@@ -18,7 +18,7 @@ class FilesDataModule(ImageDataModule):
         self._facts = facts
         self.dataset_name = facts["dataset"]  # type: ignore[misc]
         self.num_classes = facts["num_classes"]  # type: ignore[misc]
-        self.image_shape, self.mean, self.std = (tuple(facts[name]) for name in ("image_shape", "mean", "std"))
+        self.image_shape, self.mean, self.std = facts["image_shape"], tuple(facts["mean"]), tuple(facts["std"])
         super().__init__(**options)
         self.class_names = list(facts["classes"])
         self.class_levels = facts.get("class_levels", {})

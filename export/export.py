@@ -28,6 +28,7 @@ from runs.checkpoints import find_checkpoint, read_task_checkpoint
 from runs.facts import names_in, require_equal
 from runs.folders import CARD, LAST
 from runs.identity import CONFIG, as_saved, read_config
+from runs.resume import checkpoint_of
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 CALIBRATION_IMAGES = 512
@@ -89,6 +90,26 @@ def export(source: str, folder: Path | None, averaged: bool, licence: str, comma
     return folder, facts
 
 
+def checkpoint_of_experiment(word: str, config: Path | None) -> str:
+    """Find what `best` or `last` means, see runs.resume.checkpoint_of.
+
+    Args:
+        word: The word.
+        config: Of the experiment.
+
+    Raises:
+        FileNotFoundError: If there is no run of the experiment.
+        ValueError: If the config is not given, or not valid.
+    """
+    if config is None:
+        raise ValueError(
+            f"ckpt: {word} needs the experiment's --config; or name its folder, as --ckpt logs/dfad_digits"
+        )
+    options = read_config(task_parser(), config)
+    folder = Path(options.trainer.default_root_dir or "logs", options.experiment)
+    return str(checkpoint_of(word, folder, options.seed_everything, task_parser()))
+
+
 def _network(path: Path, averaged: bool, config: Namespace | None) -> tuple[ImageTask, nn.Module]:
     """Build the task of a checkpoint, and choose its classifier or student."""
     trusted = as_saved(task_parser(), Namespace(subcommand="fit", fit=config)) if config else None
@@ -117,7 +138,7 @@ def _config(run: Path | None) -> Namespace | None:
     """Read the options of a run, if it has left some."""
     if run is None or not (run / CONFIG).is_file():
         return None
-    return read_config(task_parser(), run)
+    return read_config(task_parser(), run / CONFIG)
 
 
 def _data(config: Namespace | None, facts: Mapping[str, Any]) -> ImageDataModule | None:

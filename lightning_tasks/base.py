@@ -158,7 +158,7 @@ class BaseTask(pl.LightningModule):
         """
         self.facts = in_order_of(theirs, self.facts)
         require_equal(theirs, self.facts, of)
-        data = None if self._trainer is None else self._trainer.datamodule  # type: ignore[attr-defined]
+        data: Any = None if self._trainer is None else self._trainer.datamodule  # type: ignore[attr-defined]
         if hasattr(data, "order_classes"):
             data.order_classes(names_in(self.facts))
 

@@ -143,7 +143,7 @@ class MultiTask(ClassificationTask):
         super().follow_classes(theirs, of)
         if levels := self.facts.get("class_levels"):
             self.tree.grow(levels["superclass"])
-            self.severity = severity_matrix(self.tree.ancestors, self.costs).to(self.severity.device)
+            self.severity = severity_matrix(self.tree.ancestors, self.costs).to(self.device)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (B, C, H, W) to logits of the classes (B, num_classes)."""

@@ -60,7 +60,7 @@ def take_any(base: type, told: Collection[str]) -> None:
                     value = found
         return check_type(action, value, *args, **kwargs)
 
-    typehints.ActionTypeHint._check_type = class_where_the_default_is_one  # type: ignore[method-assign]
+    typehints.ActionTypeHint._check_type = class_where_the_default_is_one  # type: ignore[method-assign, assignment]
     typehints.ActionTypeHint.get_class_parser = staticmethod(parser_of_any)  # type: ignore[method-assign]
     typehints.adapt_partial_callable_class = partial_of_any
     typehints.adapt_typehints = adapt_named_functions  # type: ignore[assignment]

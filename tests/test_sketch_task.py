@@ -263,7 +263,7 @@ def test_a_recogniser_computes_where_it_is_sent():
     judge = task.recogniser
     assert judge.answer(judge.features(steps)).device.type == "cpu"
     with pytest.raises(
-        ValueError, match="best.ckpt was trained with words cat, bus, sea shell; this run has bus, cat, "
+        ValueError, match=r"best\.ckpt was trained with words cat, bus, sea shell; this run has bus, cat, "
     ):
         task.follow_classes(task.facts | {"words": ("bus", "cat", "sea shell")}, "ckpt_path: it was trained")
     assert judge.to(torch.device("meta")).features(steps).device.type == "meta"

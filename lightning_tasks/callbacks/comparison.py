@@ -79,7 +79,7 @@ class ChangesPicture(ComparisonPicture):
     """Draws test images that another run had wrong and this one has right, and back, as `figures/changes.png`.
 
     For example the same student without distillation:
-    `python cli.py test --config CONFIG --ckpt_path last --trainer.callbacks=ChangesPicture
+    `python cli.py test --config CONFIG --ckpt_path best --trainer.callbacks=ChangesPicture
     --trainer.callbacks.control=logs/tinyimagenet_control`. Each image has its true class above, and the wrong answer,
     of whichever network gave it, with its probability below; those of which the right one is surest come first.
 
