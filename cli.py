@@ -179,8 +179,8 @@ class TaskCLI(LightningCLI):
 
     def _take_files_alone(self, config: Namespace) -> None:
         """Read no training data to answer a user's files; a checkpoint of old does not name the classes."""
-        options = config.data.init_args
-        if options.get("predict"):
+        options = config.data.get("init_args", {})
+        if config.data.class_path.startswith("datamodules.") and options.get("predict"):
             facts = torch.load(config.ckpt_path, weights_only=True, map_location="cpu", mmap=True).get("facts", {})
             if "classes" in facts:
                 chosen = {"facts": facts, "predict": options.predict, "eval_batch_size": options.eval_batch_size}

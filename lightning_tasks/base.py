@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from runs.checkpoints import LastCheckpoint
 from runs.facts import in_order_of, names_in, require_equal
 from runs.seed import run_seed
+from runs.weights import read_checkpoint
 
 
 class BaseTask(pl.LightningModule):
@@ -118,12 +119,15 @@ class BaseTask(pl.LightningModule):
             **options: As LightningModule's; options of the task among them replace those of the checkpoint.
 
         Raises:
-            ValueError: If the checkpoint is of another class, or an object is not given again.
+            ValueError: If the checkpoint cannot be read as plain data, is of another class, or an object is not given
+                again.
         """
         if not isinstance(checkpoint_path, (str, Path)) or not os.path.isfile(checkpoint_path):
             return super().load_from_checkpoint(checkpoint_path, *args, **options)
-        safe = options.get("weights_only", True) is not False
-        checkpoint = torch.load(checkpoint_path, weights_only=safe, map_location="cpu", mmap=True)
+        if options.get("weights_only", True) is False:
+            checkpoint = torch.load(checkpoint_path, weights_only=False, map_location="cpu", mmap=True)
+        else:
+            checkpoint = read_checkpoint(Path(checkpoint_path), "checkpoint_path")
         if (name := checkpoint.get("task", cls.__name__)) not in [each.__name__ for each in cls.__mro__]:
             raise ValueError(
                 f"{checkpoint_path} is of {name}, not {cls.__name__}: {name}.load_from_checkpoint reads it"

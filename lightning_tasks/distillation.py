@@ -117,28 +117,25 @@ class DistillationTask(ImageTask):
     # The teacher
 
     def prepare_data(self) -> None:
-        """Do what every task does, and refuse a teacher that does not fit before anything of the run is written.
-
-        The classes take its order.
-        """
+        """Do what every task does, and refuse a teacher that does not fit before anything of the run is written."""
         super().prepare_data()
         if self.trainer.state.fn != "predict":
             self._load_teacher()
 
     def setup(self, stage: str) -> None:
-        """Load the teacher, then what every task does."""
+        """Load the teacher, then what every task does; the classes take the teacher's order."""
         if stage != "predict":
             self._load_teacher()
         if stage == "fit" and self.student_from_teacher:  # before a checkpoint brings the weights of a resumed run
             self._start_from_teacher()
         super().setup(stage)
+        self.follow_classes(self.teacher.facts, f"teacher_ckpt: {self.teacher_ckpt} was trained")
         if self.teacher.fast is not self.teacher.network:
             self.make_fast(self.teacher.fast, stage)
 
     def _load_teacher(self) -> None:
         if not self._teacher_loaded:
             self.run_facts |= self.teacher.load(self.teacher_ckpt, "teacher_ckpt", self.facts, self.teacher_ema)
-            self.follow_classes(self.teacher.facts, "teacher_ckpt: it was trained")
             # The checkpoint names the file, not the folder, in which another may be the newest by then.
             self.hparams["teacher_ckpt"] = self.run_facts["teacher_ckpt"]
             self._teacher_loaded = True
