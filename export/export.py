@@ -25,6 +25,7 @@ from lightning_tasks.networks import count_parameters
 from parsing import task_parser
 from runs.cards import load_card
 from runs.checkpoints import find_checkpoint, read_task_checkpoint
+from runs.errors import describe
 from runs.facts import names_in, require_equal
 from runs.folders import CARD, LAST
 from runs.identity import CONFIG, as_saved, read_config
@@ -156,7 +157,7 @@ def _data(config: Namespace | None, facts: Mapping[str, Any]) -> ImageDataModule
         data.order_classes(names_in(facts))
         require_equal(facts, data.facts, "the network was trained")
     except (OSError, ValueError) as error:
-        print(f"without test images: {error}")
+        print(f"without test images: {describe(error)}")
         return None
     return data
 
