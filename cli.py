@@ -17,8 +17,9 @@ from typing import Any, Literal
 # Lightning 2.6 still calls names that jsonargparse 4.53 has deprecated.
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
+import torch
 from filelock import FileLock
-from jsonargparse import set_parsing_settings
+from jsonargparse import Namespace, set_parsing_settings
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.strategies import DDPStrategy
@@ -50,7 +51,7 @@ from runs.profiler import NoProfiler
 from runs.quiet import silence_harmless_messages
 from runs.ranks import OneRun, limit_waits
 from runs.remedies import how_to_make
-from runs.resume import last_run
+from runs.resume import checkpoint_of, run_to_go_on_with
 from runs.seed import require_seed
 from runs.signals import KILL, end_in_time, leave_to_the_run
 from runs.slurm import slurm_plugins
@@ -142,33 +143,47 @@ class TaskCLI(LightningCLI):
             require_trainer(config.trainer, subcommand, config.get("test_after_fit", False))
         self.configuration = identity.configuration(config)
         folder = Path(config.trainer.default_root_dir or "logs", config.experiment)
-        if subcommand and config.ckpt_path == "last":
-            ours = self.configuration if subcommand == "fit" else None
+        if subcommand == "fit" and config.ckpt_path == "best":
+            raise ValueError("ckpt_path: best is for test, validate and predict; fit goes on with --ckpt_path last")
+        if subcommand == "fit" and config.ckpt_path == "last":
             try:
-                self.goes_on_with = last_run(folder, config.seed_everything, ours, parser)
+                self.goes_on_with = run_to_go_on_with(folder, config.seed_everything, self.configuration, parser)
             except (ValueError, SystemExit) as refusal:
-                if not ours or config.trainer.num_nodes == 1:
+                if config.trainer.num_nodes == 1:
                     raise
                 self.refusal = refusal  # other machines, which may have other folders, are to end too
             config.ckpt_path = str(self.goes_on_with / LAST) if self.goes_on_with else None
-            if ours and self.goes_on_with and is_first_process():
+            if self.goes_on_with and is_first_process():
                 lock_run(self.goes_on_with).release()  # held from SaveRunConfig.setup on; here nothing is written yet
+        elif subcommand and config.ckpt_path in ("best", "last"):
+            config.ckpt_path = str(checkpoint_of(config.ckpt_path, folder, config.seed_everything, parser))
         if subcommand and (path := config.ckpt_path):
             if not Path(path).is_file():
                 raise FileNotFoundError(f"ckpt_path: no checkpoint at {path}{how_to_make(path)}")
-            read_task_checkpoint(Path(path), config.model.as_dict())
+            read_task_checkpoint(Path(path), identity.as_saved(parser, self.config))
         elif subcommand not in (None, "fit"):
             begun = newest_version(folder, lambda run: (run / LAST).is_file())
-            how = "; the same command with --ckpt_path last takes that" if begun else how_to_make(folder)
-            raise ValueError(f"ckpt_path: {subcommand} needs a checkpoint, or last, for the newest run{how}")
+            how = "; the same command with --ckpt_path best takes it" if begun else how_to_make(folder)
+            raise ValueError(f"ckpt_path: {subcommand} needs a checkpoint, or best or last of the newest run{how}")
 
     def _parse_ckpt_path(self) -> None:
         """Take the options of the checkpoint; the saved config is to say how to repeat a run, not how to go on."""
         super()._parse_ckpt_path()
         if (name := self.config.get("subcommand")) not in (None, "fit"):
             self.config = self.parser.parse_args([name, *identity.task_options(self.words)], namespace=self.config)
+        if name == "predict":
+            self._take_files_alone(self.config.predict)
         if self.goes_on_with:
             self.config[self.config.subcommand].ckpt_path = None
+
+    def _take_files_alone(self, config: Namespace) -> None:
+        """Read no training data to answer a user's files; a checkpoint of old does not name the classes."""
+        options = config.data.get("init_args", {})
+        if config.data.class_path.startswith("datamodules.") and options.get("predict"):
+            facts = torch.load(config.ckpt_path, weights_only=True, map_location="cpu", mmap=True).get("facts", {})
+            if "classes" in facts:
+                chosen = {"facts": facts, "predict": options.predict, "eval_batch_size": options.eval_batch_size}
+                config.data = Namespace(class_path="datamodules.files.FilesDataModule", init_args=Namespace(**chosen))
 
     def before_fit(self) -> None:
         """Hand the last checkpoint to the trainer, and the signals."""
@@ -187,8 +202,8 @@ class TaskCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Choose the run's folder; an evaluation of a run has one of its own."""
-        folder = self.goes_on_with if self.subcommand == "fit" else None
-        self.place = place_run(self._get(self.config, "trainer"), self._get(self.config, "experiment"), folder)
+        trainer, experiment = (self._get(self.config, name) for name in ("trainer", "experiment"))
+        self.place = place_run(trainer, experiment, self.goes_on_with)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer with the experiment's log folder, checkpoints and run card."""

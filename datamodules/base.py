@@ -1,6 +1,6 @@
 """What any data need: a lock on the download, one seed, loaders that make a run repeat itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -78,6 +78,13 @@ class BaseDataModule(pl.LightningDataModule):
     def facts(self) -> Any:
         """What a task must know of the data, as plain data; known before anything is read."""
         raise NotImplementedError
+
+    def order_classes(self, names: Sequence[str]) -> None:
+        """Number the classes anew, as if the set had always had them in this order; a task compares `facts` afterwards.
+
+        Args:
+            names: Of the classes; others than those of the set change nothing.
+        """
 
     def download(self) -> None:
         """Fetch what `make_parts` reads, unless it is there."""

@@ -146,10 +146,11 @@ class CIFAR100DataModule(CIFAR10DataModule):
         names = _unpickle(self.folder / self.dataset.meta["filename"])["coarse_label_names"]
         content = _unpickle(self.folder / self.dataset.test_list[0][0])  # has all classes too, and is a fifth as long
         superclasses = dict(zip(content["fine_labels"], content["coarse_labels"], strict=True))
-        self.class_levels = {"superclass": [names[superclasses[label]] for label in range(self.num_classes)]}
+        levels = {"superclass": [names[superclasses[label]] for label in range(self.num_classes)]}
         if self.groups is not None:
             groups = group_of_each(self.groups, names)
-            self.class_levels["group"] = [groups[name] for name in self.class_levels["superclass"]]
+            levels["group"] = [groups[name] for name in levels["superclass"]]
+        self.class_levels = levels
         return parts
 
 

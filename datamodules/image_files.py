@@ -18,13 +18,14 @@ from runs.paths import user_path
 UNLABELLED, UNREADABLE = -1, -2  # in the place of labels
 
 
-def find_images(places: Sequence[str]) -> list[Path]:
+def find_images(places: Sequence[str], option: str = "data.predict") -> list[Path]:
     """List image files: those that are named, those below a folder but hidden ones, those that a pattern matches.
 
     Other files that are there are counted in a warning.
 
     Args:
         places: Files, folders and patterns as `photos/**/*.png`.
+        option: That names them, for the error.
 
     Returns:
         Each file once; those of a folder or a pattern in the order of their names.
@@ -43,9 +44,9 @@ def find_images(places: Sequence[str]) -> list[Path]:
             files = [each for each in there if is_image(each)]
             if files and len(files) < len(there):
                 others = count_kinds((each for each in there if not is_image(each)), where=True)
-                rank_zero_warn(f"data.predict: {count_kinds(files)} at {place}; not read: {others}")
+                rank_zero_warn(f"{option}: {count_kinds(files)} at {place}; not read: {others}")
         if not files:
-            raise FileNotFoundError(f"data.predict: no image files at {place}")
+            raise FileNotFoundError(f"{option}: no image files at {place}")
         found |= dict.fromkeys(files)
     return list(found)
 

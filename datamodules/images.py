@@ -17,7 +17,7 @@ from datamodules.leaks import require_apart
 from datamodules.preprocessing import preprocessing_of as find_preprocessing
 from datamodules.splits import RATIOS, per_class_subset, stratified_split
 from datamodules.tensors import Batch, ResizedImages, TensorImages
-from runs.facts import ImageFacts
+from runs.facts import ImageFacts, are_numbers, positions
 from runs.seed import require_seed
 
 FEATURE_BYTES = 2 * 2**30
@@ -58,7 +58,7 @@ class ImageDataModule(BaseDataModule):
 
     Attributes:
         predict_files: The files of `predict`, in order.
-        class_names: Names of the classes.
+        class_names: Names of the classes, in order; their numbers where the set has no names, or has not been read.
         class_levels: Of a set whose classes form a tree: by the name of each level above the classes, from near to far,
             the name of what each class belongs to there.
 
@@ -132,18 +132,56 @@ class ImageDataModule(BaseDataModule):
             )
         self.augment = tuple(augment or ())
         self._images: tuple[TensorImages, TensorImages] | None = None  # while features stand in their place
+        self._order: list[str] | None = None  # in place of the set's own
         self.class_names = [str(label) for label in range(self.num_classes)]
-        self.class_levels: dict[str, list[str]] = {}
+        self.class_levels = {}
+
+    @property
+    def class_names(self) -> list[str]:
+        """See the attributes above; set in the set's own order."""
+        return self._order or self._own_names
+
+    @class_names.setter
+    def class_names(self, names: Sequence[str]) -> None:
+        self._own_names = list(names)
+
+    @property
+    def class_levels(self) -> dict[str, list[str]]:
+        """See the attributes above; set in the set's own order."""
+        order = positions(self.class_names, self._own_names) or range(self.num_classes)
+        return {level: [names[i] for i in order] for level, names in self._own_levels.items()}
+
+    @class_levels.setter
+    def class_levels(self, levels: dict[str, list[str]]) -> None:
+        self._own_levels = levels
+
+    def order_classes(self, names: Sequence[str]) -> None:
+        """Number the classes anew, see BaseDataModule; a set without names takes these.
+
+        Parts that were made already are made again, since samples are drawn class by class. A subclass that makes its
+        parts itself keeps its order.
+        """
+        names = list(names)
+        if names == self.class_names or len(names) != self.num_classes or are_numbers(names):
+            return
+        if are_numbers(self._own_names):
+            self.class_names = names
+        elif type(self).make_parts is ImageDataModule.make_parts and positions(names, self._own_names):
+            self._order = names
+            if self.test_set is not None:
+                self.make_parts()
 
     @property
     def facts(self) -> ImageFacts:
-        """Name of the set, number of classes, shape, mean and standard deviation of its images."""
+        """Name of the set, its classes, and shape, mean and standard deviation of its images."""
         return {
             "dataset": self.dataset_name,
             "num_classes": self.num_classes,
             "image_shape": self.image_shape,
             "mean": self.mean,
             "std": self.std,
+            "classes": tuple(self.class_names),
+            **({"class_levels": self.class_levels} if self._own_levels else {}),  # type: ignore[typeddict-item]
         }
 
     def load(self) -> tuple[TensorImages, TensorImages | None]:
@@ -156,8 +194,9 @@ class ImageDataModule(BaseDataModule):
 
     def make_parts(self) -> None:
         """Take the test part, then the validation part, then the per-class subsets."""
-        train, test = self.load()
-        official_val = self.load_val()
+        train, test = (self._in_order(part) for part in self.load())
+        official_val = self._in_order(self.load_val())
+        assert train is not None
         if self.split == "official":
             if test is None:
                 raise ValueError(
@@ -179,6 +218,11 @@ class ImageDataModule(BaseDataModule):
         if self._side is not None:
             self.train_set = self.train_set and ResizedImages(self.train_set, self._side)
             self.val_set, self.test_set = (ResizedImages(each, self._side) for each in (self.val_set, self.test_set))
+
+    def _in_order(self, data: TensorImages | None) -> TensorImages | None:
+        if data is None or self._order is None:
+            return data
+        return data.relabelled(torch.tensor(positions(self._own_names, self._order)))
 
     def _divide(self, data: TensorImages, share: float, option: str) -> tuple[TensorImages, TensorImages]:
         first, second = stratified_split(data.labels, share, self.split_seed, option)

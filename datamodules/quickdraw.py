@@ -1,5 +1,6 @@
 """Drawings of Quick, Draw! as steps of a pen."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch.utils.data import DistributedSampler
@@ -109,6 +110,14 @@ class QuickDrawDataModule(BaseDataModule):
             "max_length": self.max_length,
             "parts": self.parts.described,
         }
+
+    def order_classes(self, names: Sequence[str]) -> None:
+        """Number the words anew, see BaseDataModule."""
+        if self.parts.order(names):
+            self.class_names = list(names)
+            self._offset_std = None
+            if self.test_set is not None:
+                self.make_parts()
 
     @property
     def offset_std(self) -> float:

@@ -103,8 +103,17 @@ class QuickDrawImagesDataModule(ImageDataModule):
 
     @property
     def facts(self) -> ImageFacts:
-        """Those of images, the words, and how the drawings are divided."""
-        return {**super().facts, "words": self.parts.words, "parts": self.parts.described}
+        """Those of images, the words, which are the classes, and how the drawings are divided."""
+        facts: ImageFacts = {**super().facts, "words": self.parts.words, "parts": self.parts.described}
+        del facts["classes"]
+        return facts
+
+    def order_classes(self, names: Sequence[str]) -> None:
+        """Number the words anew, see BaseDataModule."""
+        if self.parts.order(names):
+            self.class_names = list(names)
+            if self.test_set is not None:
+                self.make_parts()
 
     def prepare_data(self) -> None:
         """Have the files on disk, and refuse what cannot be read before a run starts."""

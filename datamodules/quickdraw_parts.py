@@ -1,5 +1,6 @@
 """Which drawings of Quick, Draw! there are and how they are divided."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,6 +17,7 @@ from drawings.cache import read_file
 from drawings.collection import BadLines, Collection, describe, join
 from drawings.duplicates import near_duplicates
 from drawings.files import address_of, find, names_of
+from runs.facts import positions
 
 MISSING = (403, 404)  # what the official server says of a word that it does not have
 
@@ -80,6 +82,13 @@ class QuickDrawParts:
         shares = f"{self.val_fraction:g}, {self.test_fraction:g}, {self.recogniser_fraction:g}"
         which = f"{self.drawings_per_word or 'all'} {'recognized ' if self.recognized_only else ''}drawings a word"
         return f"{which}, shares {shares}, seed {self.split_seed}"
+
+    def order(self, words: Sequence[str]) -> bool:
+        """Put the words in another order, from which all labels and divisions follow; says whether that changed any."""
+        if tuple(words) == self.words or positions(words, self.words) is None:
+            return False
+        self.words = tuple(words)
+        return True
 
     def download(self) -> None:
         """Fetch the files that are not there, one process at a time.

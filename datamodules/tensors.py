@@ -1,6 +1,8 @@
 """Datasets held in one tensor, and what feeds them to a training loop."""
 
+import copy
 from collections.abc import Iterator
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -49,6 +51,16 @@ class TensorImages(Dataset[Batch]):
         """Fetch a batch: images (B, C, H, W) uint8 and labels (B,)."""
         index = self.indices[torch.tensor(indices)]
         return self._images[index], self._labels[index]
+
+    def relabelled(self, numbers: Tensor) -> Self:
+        """Number the classes anew; the images stay where they are.
+
+        Args:
+            numbers: The new number of each class, by the old one. Shape (num_classes,), int64.
+        """
+        other = copy.copy(self)
+        other._labels = numbers[self._labels]
+        return other
 
     def subset(self, indices: Tensor) -> "TensorImages":
         """Choose samples; the images stay where they are."""

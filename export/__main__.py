@@ -15,16 +15,25 @@ from runs.paths import user_path
 def main() -> None:
     """Export, and print what the card says of size, accuracy and speed."""
     parser = argparse.ArgumentParser(prog="python -m export", description=__doc__)
-    parser.add_argument("--ckpt", required=True, help="checkpoint, run's folder or experiment's folder")
+    parser.add_argument(
+        "--ckpt", required=True, help="checkpoint, run's or experiment's folder; best or last, of --config"
+    )
+    parser.add_argument("--config", type=user_path, help="of the experiment whose newest run best and last are of")
     parser.add_argument("--out", type=user_path, help="folder to write to; else export/ beside the run's config")
     parser.add_argument("--ema", action="store_true", help="take the averaged weights (--model.ema_decay)")
     parser.add_argument("--licence", default="not stated", help="for the model card")
     options = parser.parse_args()
     from export.card import table
-    from export.export import export  # here, since it imports PyTorch, and --help does without
+    from export.export import (
+        checkpoint_of_experiment,
+        export,
+    )  # here, since it imports PyTorch, and --help does without
 
     command = shlex.join(["python", "-m", "export", *sys.argv[1:]])
-    folder, facts = export(options.ckpt, options.out, options.ema, options.licence, command)
+    source = options.ckpt
+    if source in ("best", "last"):
+        source = checkpoint_of_experiment(source, options.config)
+    folder, facts = export(source, options.out, options.ema, options.licence, command)
     print(f"{table(facts)}\n\nexported: {folder}")
 
 

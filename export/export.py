@@ -5,7 +5,7 @@ import platform
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,11 @@ from lightning_tasks.networks import count_parameters
 from parsing import task_parser
 from runs.cards import load_card
 from runs.checkpoints import find_checkpoint, read_task_checkpoint
+from runs.errors import describe
+from runs.facts import names_in, require_equal
 from runs.folders import CARD, LAST
-from runs.identity import CONFIG, read_config
+from runs.identity import CONFIG, as_saved, read_config
+from runs.resume import checkpoint_of
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 CALIBRATION_IMAGES = 512
@@ -62,13 +65,13 @@ def export(source: str, folder: Path | None, averaged: bool, licence: str, comma
         if run is None or config is None:
             raise ValueError(f"--out: {path} is not in a run's folder; say where to write")
         folder = run / "export"
-    data = _data(config)
+    data = _data(config, task.facts)
     folder.mkdir(parents=True, exist_ok=True)
     graph = Graph(network, task.num_classes, task.mean, task.std)
     facts = {
         "network": type(network).__name__,
         "dataset": task.facts["dataset"],
-        "classes": data.class_names if data else [str(label) for label in range(task.num_classes)],
+        "classes": list(names_in(task.facts) or (data.class_names if data else map(str, range(task.num_classes)))),
         "image_shape": list(task.image_shape),
         "mean": list(task.mean),
         "std": list(task.std),
@@ -88,9 +91,29 @@ def export(source: str, folder: Path | None, averaged: bool, licence: str, comma
     return folder, facts
 
 
+def checkpoint_of_experiment(word: str, config: Path | None) -> str:
+    """Find what `best` or `last` means, see runs.resume.checkpoint_of.
+
+    Args:
+        word: The word.
+        config: Of the experiment.
+
+    Raises:
+        FileNotFoundError: If there is no run of the experiment.
+        ValueError: If the config is not given, or not valid.
+    """
+    if config is None:
+        raise ValueError(
+            f"ckpt: {word} needs the experiment's --config; or name its folder, as --ckpt logs/dfad_digits"
+        )
+    options = read_config(task_parser(), config)
+    folder = Path(options.trainer.default_root_dir or "logs", options.experiment)
+    return str(checkpoint_of(word, folder, options.seed_everything, task_parser()))
+
+
 def _network(path: Path, averaged: bool, config: Namespace | None) -> tuple[ImageTask, nn.Module]:
     """Build the task of a checkpoint, and choose its classifier or student."""
-    trusted = config.model.as_dict() if config else None
+    trusted = as_saved(task_parser(), Namespace(subcommand="fit", fit=config)) if config else None
     kind = read_task_checkpoint(path, trusted).get("hyper_parameters", {}).get("_class_path", "")
     task_class = getattr(lightning_tasks, kind.rpartition(".")[2], None)
     if not (isinstance(task_class, type) and issubclass(task_class, ImageTask)):
@@ -116,11 +139,11 @@ def _config(run: Path | None) -> Namespace | None:
     """Read the options of a run, if it has left some."""
     if run is None or not (run / CONFIG).is_file():
         return None
-    return read_config(task_parser(), run)
+    return read_config(task_parser(), run / CONFIG)
 
 
-def _data(config: Namespace | None) -> ImageDataModule | None:
-    """Open the images of a run, without augmentation; None where they cannot be had."""
+def _data(config: Namespace | None, facts: Mapping[str, Any]) -> ImageDataModule | None:
+    """Open the images of a run, without augmentation; None where they cannot be had, or are not those of `facts`."""
     if config is None:
         return None
     options = config.data.as_dict()
@@ -131,8 +154,10 @@ def _data(config: Namespace | None) -> ImageDataModule | None:
         data: ImageDataModule = parser.instantiate_classes(parser.parse_object({"data": options})).data
         data.prepare_data()
         data.setup("test")
-    except OSError as error:
-        print(f"without test images: {error}")
+        data.order_classes(names_in(facts))
+        require_equal(facts, data.facts, "the network was trained")
+    except (OSError, ValueError) as error:
+        print(f"without test images: {describe(error)}")
         return None
     return data
 

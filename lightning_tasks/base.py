@@ -18,8 +18,9 @@ from pytorch_lightning.utilities.types import LRSchedulerTypeUnion
 from torch import Tensor, nn
 
 from runs.checkpoints import LastCheckpoint
-from runs.facts import require_equal
+from runs.facts import in_order_of, names_in, require_equal
 from runs.seed import run_seed
+from runs.weights import read_checkpoint
 
 
 class BaseTask(pl.LightningModule):
@@ -118,12 +119,15 @@ class BaseTask(pl.LightningModule):
             **options: As LightningModule's; options of the task among them replace those of the checkpoint.
 
         Raises:
-            ValueError: If the checkpoint is of another class, or an object is not given again.
+            ValueError: If the checkpoint cannot be read as plain data, is of another class, or an object is not given
+                again.
         """
         if not isinstance(checkpoint_path, (str, Path)) or not os.path.isfile(checkpoint_path):
             return super().load_from_checkpoint(checkpoint_path, *args, **options)
-        safe = options.get("weights_only", True) is not False
-        checkpoint = torch.load(checkpoint_path, weights_only=safe, map_location="cpu", mmap=True)
+        if options.get("weights_only", True) is False:
+            checkpoint = torch.load(checkpoint_path, weights_only=False, map_location="cpu", mmap=True)
+        else:
+            checkpoint = read_checkpoint(Path(checkpoint_path), "checkpoint_path")
         if (name := checkpoint.get("task", cls.__name__)) not in [each.__name__ for each in cls.__mro__]:
             raise ValueError(
                 f"{checkpoint_path} is of {name}, not {cls.__name__}: {name}.load_from_checkpoint reads it"
@@ -137,14 +141,30 @@ class BaseTask(pl.LightningModule):
         return super().load_from_checkpoint(checkpoint_path, *args, **options)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it up again.
+        """Take it up again; the data take the order of its classes.
 
         Raises:
             ValueError: If the checkpoint was made with other data.
         """
-        require_equal(checkpoint.get("facts"), self.facts, "ckpt_path: the checkpoint was trained")
+        self.follow_classes(checkpoint.get("facts"), "ckpt_path: the checkpoint was trained")
         self.run_facts |= checkpoint.get("run_facts", {})
         self.seed = checkpoint.get("seed", self.seed)
+
+    def follow_classes(self, theirs: Mapping[str, Any] | None, of: str) -> None:
+        """Have the classes in the order of something that was trained, here and in the data, and refuse other data.
+
+        Args:
+            theirs: Facts that it was trained with; None where they are not known.
+            of: See require_equal.
+
+        Raises:
+            ValueError: If any fact differs.
+        """
+        self.facts = in_order_of(theirs, self.facts)
+        require_equal(theirs, self.facts, of)
+        data: Any = None if self._trainer is None else self._trainer.datamodule  # type: ignore[attr-defined]
+        if hasattr(data, "order_classes"):
+            data.order_classes(names_in(self.facts))
 
     def prepare_data(self) -> None:
         """Refuse data of the other kind, with or without training data, before anything of the run is written.
@@ -173,7 +193,10 @@ class BaseTask(pl.LightningModule):
         Raises:
             ValueError: If the task was built for other data, or a callback swaps weights behind its back.
         """
-        require_equal(getattr(self.trainer.datamodule, "facts", None), self.facts, "the data are")  # type: ignore[attr-defined]
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if hasattr(data, "order_classes"):
+            data.order_classes(names_in(self.facts))
+        self.follow_classes(getattr(data, "facts", None), "the data are")
         if stage == "fit":
             self.seed = self.trainer.strategy.broadcast(run_seed())
             for callback in self.trainer.callbacks:  # type: ignore[attr-defined]

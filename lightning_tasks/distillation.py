@@ -123,12 +123,13 @@ class DistillationTask(ImageTask):
             self._load_teacher()
 
     def setup(self, stage: str) -> None:
-        """Load the teacher, then what every task does."""
+        """Load the teacher, then what every task does; the classes take the teacher's order."""
         if stage != "predict":
             self._load_teacher()
         if stage == "fit" and self.student_from_teacher:  # before a checkpoint brings the weights of a resumed run
             self._start_from_teacher()
         super().setup(stage)
+        self.follow_classes(self.teacher.facts, f"teacher_ckpt: {self.teacher_ckpt} was trained")
         if self.teacher.fast is not self.teacher.network:
             self.make_fast(self.teacher.fast, stage)
 

@@ -138,11 +138,12 @@ class MultiTask(ClassificationTask):
             )
         return self.num_classes + sum(map(len, groups.values())) + len(groups)
 
-    def setup(self, stage: str) -> None:
-        """Do what every task does, and learn the superclass of each class from the data."""
-        super().setup(stage)
-        self.tree.grow(self.trainer.datamodule.class_levels["superclass"])  # type: ignore[attr-defined]
-        self.severity = severity_matrix(self.tree.ancestors, self.costs)
+    def follow_classes(self, theirs: Mapping[str, Any] | None, of: str) -> None:
+        """Do what every task does, and learn the superclass of each class."""
+        super().follow_classes(theirs, of)
+        if levels := self.facts.get("class_levels"):
+            self.tree.grow(levels["superclass"])
+            self.severity = severity_matrix(self.tree.ancestors, self.costs).to(self.device)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (B, C, H, W) to logits of the classes (B, num_classes)."""

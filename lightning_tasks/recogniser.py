@@ -1,6 +1,6 @@
 """A trained classifier that says which word a drawing shows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -37,8 +37,8 @@ class Recogniser:
     def __init__(self, network: NetworkCallable, source: str, facts: SketchFacts) -> None:
         path = find_checkpoint(source, "recogniser_ckpt")
         theirs = read_checkpoint(path, "recogniser_ckpt").get("facts", {})
-        common = {name: facts[name] for name in ("words", "parts")}
-        require_equal({name: theirs.get(name) for name in common}, common, f"recogniser_ckpt: {path} was trained")
+        self._path, self._theirs = path, {name: theirs.get(name) for name in ("words", "parts")}
+        self.require_apart(facts)
         self.size = theirs["image_shape"][1]
         self.mean, self.std = theirs["mean"][0], theirs["std"][0]
         teacher = FrozenTeacher(build_network(network, theirs["num_classes"], tuple(theirs["image_shape"])))
@@ -47,6 +47,15 @@ class Recogniser:
         self.start, self.end = nn.Sequential(*layers[:-1]), layers[-1]
         self.facts: dict[str, Any] = {name.replace("teacher", "recogniser"): value for name, value in loaded.items()}
         self.device = torch.device("cpu")
+
+    def require_apart(self, facts: Mapping[str, Any]) -> None:
+        """Refuse drawings of other words or other parts; of words in another order too, by which drawings are divided.
+
+        Raises:
+            ValueError: If they are.
+        """
+        ours = {name: facts[name] for name in self._theirs}
+        require_equal(self._theirs, ours, f"recogniser_ckpt: {self._path} was trained")
 
     def to(self, device: torch.device) -> Self:
         """Move to where it is to compute."""

@@ -149,7 +149,6 @@ class SketchTask(BaseTask):
                 raise ValueError(f"{option} must be at least 1, got {value}")
         if (recogniser is None) != (recogniser_ckpt is None):
             raise ValueError("recogniser and recogniser_ckpt must be given together")
-        self.words = tuple(facts["words"])
         self.max_length = facts["max_length"]
         self.network = network(len(self.words))
         self.optimizer = optimizer
@@ -305,7 +304,18 @@ class SketchTask(BaseTask):
         right = {name: seen.cpu() == asked for name, (seen, asked) in answers.items()}
         return scores | {f"recognised{name}": each.float().mean() for name, each in right.items()}
 
+    def follow_classes(self, theirs: Mapping[str, Any] | None, of: str) -> None:
+        """Do what every task does, and refuse an order of the words that is not the recogniser's."""
+        super().follow_classes(theirs, of)
+        if self.recogniser is not None:
+            self.recogniser.require_apart(self.facts)
+
     # Drawing
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What it draws, in the order of the classes."""
+        return tuple(self.facts["words"])
 
     def generate(self, words: Tensor, temperature: float | None = None, seed: int = 0) -> list[np.ndarray]:
         """Draw a sketch for each word, from the word alone; the same at each call with the same weights.

@@ -13,7 +13,7 @@ from lightning_tasks.channel_statistics import channel_statistics
 from lightning_tasks.losses import Statistics
 from lightning_tasks.networks import ImageNetwork, NetworkFile, fold_batchnorm
 from runs.checkpoints import file_hash, find_checkpoint
-from runs.facts import require_equal
+from runs.facts import in_order_of, require_equal
 from runs.weights import fitting, load_weights, read_checkpoint
 
 AVERAGED = "ema.module."  # before the names of averaged weights in a checkpoint
@@ -44,9 +44,11 @@ class FrozenTeacher(nn.Module):
         trained: Whether it has its weights already, as a module that is given from Python.
 
     Attributes:
+        facts: Of the data that it was trained with, see runs.facts; None where they are not known.
         accuracy: On the validation images of the run that has trained it; None where that is not known.
     """
 
+    facts: Mapping[str, Any] | None = None
     accuracy: float | None = None
 
     def __init__(self, network: ImageNetwork, trained: bool = False) -> None:
@@ -115,7 +117,7 @@ class FrozenTeacher(nn.Module):
                 find_checkpoint), or the weights alone (see runs.weights), whose data nobody can check. None for a
                 network that comes with its weights.
             option: The option that names it, for the errors.
-            facts: Of the present data, which must be those of the checkpoint.
+            facts: Of the present data, which must be those of the checkpoint, but for the order of the classes.
             ema: Whether to take the averaged weights of a checkpoint of this project, see ImageTask.average.
 
         Returns:
@@ -131,7 +133,8 @@ class FrozenTeacher(nn.Module):
         checkpoint = read_checkpoint(path, option)
         if "pytorch-lightning_version" not in checkpoint:  # somebody else's, who may mean other things by these names
             checkpoint = {"state_dict": checkpoint["state_dict"]}
-        require_equal(checkpoint.get("facts"), facts, f"{option}: {path} was trained")
+        self.facts = checkpoint.get("facts")
+        require_equal(self.facts, in_order_of(self.facts, facts), f"{option}: {path} was trained")
         if ema:
             checkpoint["state_dict"] = _averaged(checkpoint["state_dict"], f"{option}: {path}")
         inner = self.network.inner

@@ -2,10 +2,13 @@
 
 jsonargparse 4.53 takes a class for a `Callable[[...], Base]` if it is below Base, and calls it later with what the
 config does not say. Of other classes and of functions it wants all parameters, and calls them at once; where an option
-is given again, it fails on functions. It has no public hook for that, so the three functions that decide it are wrapped
-here; everything else is jsonargparse's own.
+is given again, it fails on functions. A class that is the default of a bare `Callable` it writes down by its name, and
+reads that name as an object of the class. It has no public hook for that, so the four functions that decide it are
+wrapped here; everything else is jsonargparse's own.
 """
 
+import contextlib
+import functools
 import inspect
 from collections.abc import Collection
 from typing import Any
@@ -22,7 +25,7 @@ def take_any(base: type, told: Collection[str]) -> None:
         told: Parameters that the caller fills in, so that a config need not.
     """
     partial_of, adapt = typehints.adapt_partial_callable_class, typehints.adapt_typehints
-    class_parser = typehints.ActionTypeHint.get_class_parser
+    class_parser, check_type = typehints.ActionTypeHint.get_class_parser, typehints.ActionTypeHint._check_type
 
     def partial_of_any(callable_type: Any, spec: Any) -> Any:
         spec, skipped = partial_of(callable_type, spec)
@@ -48,6 +51,16 @@ def take_any(base: type, told: Collection[str]) -> None:
             sub_add_kwargs = {name: value for name, value in sub_add_kwargs.items() if name != "linked_targets"}
         return class_parser(called, sub_add_kwargs, skip_args)
 
+    @functools.wraps(check_type)  # jsonargparse looks at its parameters
+    def class_where_the_default_is_one(action: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
+        """Take the name of a class for the class itself, not for an object of it, where the default is a class."""
+        if isinstance(value, str) and "." in value and inspect.isclass(action.default):
+            with contextlib.suppress(Exception):  # jsonargparse imports it again, and says what is wrong
+                if inspect.isclass(found := import_object(value)):
+                    value = found
+        return check_type(action, value, *args, **kwargs)
+
+    typehints.ActionTypeHint._check_type = class_where_the_default_is_one  # type: ignore[method-assign, assignment]
     typehints.ActionTypeHint.get_class_parser = staticmethod(parser_of_any)  # type: ignore[method-assign]
     typehints.adapt_partial_callable_class = partial_of_any
     typehints.adapt_typehints = adapt_named_functions  # type: ignore[assignment]

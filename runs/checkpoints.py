@@ -24,6 +24,7 @@ from runs.weights import read_checkpoint
 from runs.whole_files import whole_file
 
 BUILDER = ("_instantiator", "pytorch_lightning.cli.instantiate_module")  # as Lightning writes it into each checkpoint
+NAMES = ("facts.dataset", "facts.classes", "facts.words", "facts.class_levels.superclass", "facts.class_levels.group")
 # Where a class or function is from that may be called as a checkpoint says: it computes.
 HARMLESS = (
     "lightning_tasks.",
@@ -190,7 +191,7 @@ def read_task_checkpoint(path: Path, trusted: Any = None) -> dict[str, Any]:
 
     Args:
         path: The checkpoint.
-        trusted: Options that the user has given, as plain data.
+        trusted: Options that the user has given, see runs.identity.as_saved.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -203,8 +204,8 @@ def read_task_checkpoint(path: Path, trusted: Any = None) -> dict[str, Any]:
         raise ValueError(f"ckpt_path: {path} holds weights only, not the state of a task")
     named = {value for _, value in texts(trusted)}
     for option, value in texts(checkpoint.get("hyper_parameters", {})):
-        if option.endswith(("_ckpt", ".init_args.path")) or (option, value) == BUILDER:
-            continue  # a checkpoint and a NetworkFile are not parsed
+        if option.endswith(("_ckpt", ".init_args.path")) or option in NAMES or (option, value) == BUILDER:
+            continue  # a checkpoint, a NetworkFile and the name of a class are not parsed
         if os.path.isfile(os.path.expanduser(value)):
             raise ValueError(
                 f"ckpt_path: {path} names the file {value} ({option}), which is not read from a checkpoint"

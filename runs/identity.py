@@ -84,6 +84,16 @@ def task_options(words: Sequence[str]) -> list[str]:
     return [word for word in option_words(words) if word.startswith("--model.") and not word.startswith(files)]
 
 
+def as_saved(parser: ArgumentParser, config: Namespace) -> Configuration:
+    """Write a parsed command line as Lightning does in a checkpoint: a class or a function by the same dotted name.
+
+    Args:
+        parser: Of the command line.
+        config: All of it, with the subcommand.
+    """
+    return yaml.safe_load(parser.dump(config, skip_none=False, skip_validation=True))
+
+
 def read_command(parser: ArgumentParser, words: list[str]) -> Configuration:
     """Read the configuration of a command line, without running it.
 
@@ -93,13 +103,12 @@ def read_command(parser: ArgumentParser, words: list[str]) -> Configuration:
     return configuration(_refusing(parser.parse_args, words).fit)
 
 
-def read_config(parser: ArgumentParser, run: Path) -> Namespace:
-    """Read the options of a run from its folder, as if the command line named them.
+def read_config(parser: ArgumentParser, path: Path) -> Namespace:
+    """Read the options of a config file, as of a run, as if the command line named them.
 
     Raises:
-        ValueError: If there is no config in the folder, or it is not valid today.
+        ValueError: If there is no such file, or it is not valid today.
     """
-    path = run / CONFIG
     try:
         return _refusing(parser.parse_args, ["fit", f"--config={path}"]).fit
     except ValueError as error:
@@ -115,7 +124,7 @@ def read_run(parser: ArgumentParser, run: Path) -> tuple[Any, Configuration]:
     """
     with contextlib.suppress(yaml.YAMLError):  # which the parser says
         require_loaded(yaml.safe_load((run / CONFIG).read_text()), str(run / CONFIG))
-    config = read_config(parser, run)
+    config = read_config(parser, run / CONFIG)
     return config.seed_everything, configuration(config)
 
 

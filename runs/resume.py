@@ -1,4 +1,4 @@
-"""Which run `--ckpt_path last` means."""
+"""Which run `--ckpt_path last` means, and which checkpoint `best`."""
 
 import contextlib
 import sys
@@ -11,56 +11,65 @@ from jsonargparse import ArgumentParser
 
 from runs.cards import load_card
 from runs.checkpoints import file_hash, find_checkpoint
-from runs.folders import CARD, LAST, versions
+from runs.folders import BEST, CARD, LAST, versions
 from runs.identity import Configuration, differences, read_run, teacher
 from runs.remedies import how_to_make
 
 LONGER = "trainer.max_epochs"
 
 
-def last_run(experiment: Path, seed: Any, ours: Configuration | None, parser: ArgumentParser) -> Path | None:
-    """Find the newest run of a seed that has left a last checkpoint.
+def checkpoint_of(word: str, experiment: Path, seed: Any, parser: ArgumentParser) -> Path:
+    """Find the checkpoint that a word means in an evaluation, and print it.
 
-    To train on, it must be of the same configuration; one that was shorter but else the same (`max_epochs`) may be gone
-    on with too. One that is finished ends the process: its run card stands.
+    Args:
+        word: "last", the last checkpoint of the newest run of a seed; or "best", the one that the run's test used, of
+            the newest run that is finished (of a part of the data only if there is no whole one), or else of the
+            newest.
+        experiment: Folder of the experiment's runs.
+        seed: Of the run.
+        parser: Of the command line.
+
+    Raises:
+        FileNotFoundError: If there is no run.
+    """
+    runs = [run for run, _ in _runs(experiment, seed, parser)]
+    if not runs:
+        raise FileNotFoundError(
+            f"ckpt_path: no run of this experiment and seed has left a last checkpoint that can be read in {experiment}"
+            f"{how_to_make(experiment)}"
+        )
+    if word == "best":
+        cards = {run: load_card(run / CARD) for run in runs}
+        finished = [run for run, card in cards.items() if card is not None]
+        runs = [run for run in finished if not (cards[run] or {}).get("partial")] or finished or runs
+    best = runs[0] / BEST
+    path = best if word == "best" and best.is_file() else runs[0] / LAST  # without validations the last is tested
+    print(f"ckpt_path: {path}")
+    return path
+
+
+def run_to_go_on_with(experiment: Path, seed: Any, ours: Configuration, parser: ArgumentParser) -> Path | None:
+    """Find the newest run of a seed and a configuration that has left a last checkpoint.
+
+    One that was shorter but else the same (`max_epochs`) may be gone on with too. One that is finished ends the
+    process: its run card stands.
 
     Args:
         experiment: Folder of the experiment's runs.
-        seed: Of the run that is wanted.
-        ours: Configuration of the run that is to go on; None for an evaluation, which takes any.
+        seed: Of the run that is to go on.
+        ours: Its configuration.
         parser: Of the command line.
 
     Returns:
         The run's folder; None if no run has that seed.
 
     Raises:
-        FileNotFoundError: If there is none to evaluate.
         ValueError: If there are runs with that seed, but of other configurations only; says what differs.
     """
-    runs = list(_runs(experiment, seed, parser))
-    if ours is not None:
-        return _run_to_go_on_with(runs, ours)
-    if not runs:
-        raise FileNotFoundError(
-            f"ckpt_path: no run of this experiment and seed has left a last checkpoint that can be read in {experiment}"
-            f"{how_to_make(experiment)}"
-        )
-    print(f"ckpt_path: {runs[0][0] / LAST}")
-    return runs[0][0]
-
-
-def _runs(experiment: Path, seed: Any, parser: ArgumentParser) -> Iterator[tuple[Path, Configuration]]:
-    """Give the runs of a seed that have a last checkpoint, and their configurations, the newest first."""
-    for run in versions(experiment):
-        if (run / LAST).is_file():
-            with contextlib.suppress(ValueError, OSError):  # what cannot be read is no run of this experiment
-                their_seed, theirs = read_run(parser, run)
-                if their_seed == seed:
-                    yield run, theirs
-
-
-def _run_to_go_on_with(runs: list[tuple[Path, Configuration]], ours: Configuration) -> Path | None:
-    found = {run: differences(theirs, ours) | _other_teacher(run, theirs, ours) for run, theirs in runs}
+    found = {
+        run: differences(theirs, ours) | _other_teacher(run, theirs, ours)
+        for run, theirs in _runs(experiment, seed, parser)
+    }
     if not found:
         print("ckpt_path: no run to go on with")
         return None
@@ -81,6 +90,16 @@ def _run_to_go_on_with(runs: list[tuple[Path, Configuration]], ours: Configurati
         f"ckpt_path last: {run} was made with other options ({listed}); give the same to go on with it, or start anew"
         " without ckpt_path"
     )
+
+
+def _runs(experiment: Path, seed: Any, parser: ArgumentParser) -> Iterator[tuple[Path, Configuration]]:
+    """Give the runs of a seed that have a last checkpoint, and their configurations, the newest first."""
+    for run in versions(experiment):
+        if (run / LAST).is_file():
+            with contextlib.suppress(ValueError, OSError):  # what cannot be read is no run of this experiment
+                their_seed, theirs = read_run(parser, run)
+                if their_seed == seed:
+                    yield run, theirs
 
 
 def _other_teacher(run: Path, theirs: Configuration, ours: Configuration) -> dict[str, tuple[Any, Any]]:

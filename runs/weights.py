@@ -1,5 +1,7 @@
 """Weights of a network from any file that holds them as plain tensors: whose they are is found by their names."""
 
+import contextlib
+import re
 import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.serialization import get_unsafe_globals_in_checkpoint
 
 HOLDERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")  # of weights, in files of others
 OURS = ("network.", "student.")  # where a checkpoint of this project has the network that its task is about
@@ -80,8 +83,25 @@ def _instead(path: Path, error: Exception) -> str:
         return "is a web page, not weights: save the file that the page links to"
     if "torchscript" in str(error).lower():
         return "is a TorchScript file, which holds the whole network: give it as the network, NetworkFile"
+    if others := objects_in(path, str(error)):
+        return (
+            f"holds more than plain data: objects of {', '.join(others[:3])}; where it was made,"
+            " torch.save(network.state_dict(), path) writes the weights alone"
+        )
     said = str(error).strip().splitlines()
     return f"is damaged, or holds more than plain data: {said[0] if said else type(error).__name__}"
+
+
+def objects_in(path: Path, said: str = "") -> list[str]:
+    """Name the classes and functions in a file of torch.save that plain data do not need; nothing is imported.
+
+    Args:
+        path: The file.
+        said: Of torch.load, which names the first one; all that is known where the file is no zip archive.
+    """
+    with contextlib.suppress(Exception):  # a damaged file raises whatever it likes
+        return sorted(get_unsafe_globals_in_checkpoint(path))
+    return re.findall(r"GLOBAL ([\w.]+)", said)[:1]
 
 
 def fitting(weights: Mapping[str, Tensor], network: nn.Module, where: str) -> dict[str, Tensor]:

@@ -100,7 +100,7 @@ def test_export_of_a_missing_run():
 
 def test_a_test_without_a_checkpoint_may_take_the_newest_run():
     run_cli("fit", *words_of("--trainer.max_epochs=1", "--test_after_fit=false"))
-    with pytest.raises(ValueError, match=r"; the same command with --ckpt_path last takes that$"):
+    with pytest.raises(ValueError, match=r"; the same command with --ckpt_path best takes it$"):
         run_cli("test", *words_of())
     with pytest.raises(FileNotFoundError, match=r"--ckpt_path last goes on with logs/teacher/version_0$"):
         find_checkpoint("logs/teacher", "teacher_ckpt")

@@ -262,6 +262,10 @@ def test_a_recogniser_computes_where_it_is_sent():
     steps = [data.test_set.steps(index) for index in range(3)]
     judge = task.recogniser
     assert judge.answer(judge.features(steps)).device.type == "cpu"
+    with pytest.raises(
+        ValueError, match=r"best\.ckpt was trained with words cat, bus, sea shell; this run has bus, cat, "
+    ):
+        task.follow_classes(task.facts | {"words": ("bus", "cat", "sea shell")}, "ckpt_path: it was trained")
     assert judge.to(torch.device("meta")).features(steps).device.type == "meta"
 
 
@@ -270,6 +274,16 @@ def test_a_recogniser_of_other_words_or_parts_is_refused(tmp_path):
     words = ["fit", *TINY_TASK, *TINY_DATA, *TINY_TRAINER, *JUDGED]
     assert "was trained with words" in refused(tmp_path, *words, '--data.words=["bus", "cat", "sea shell"]')
     assert "was trained with parts" in refused(tmp_path, *words, "--data.split_seed=1")
+
+
+def test_words_take_the_order_of_the_checkpoint(tmp_path):
+    """The parts are divided as in the training then."""
+    trained = fit()
+    expected = {name: value for name, value in trained.trainer.callback_metrics.items() if name.startswith("test/")}
+    words = [*TINY_TASK, *TINY_DATA, *TINY_TRAINER, '--data.words=["bus", "sea shell", "cat"]']
+    tested = run_cli("test", *words, "--ckpt_path=last")
+    assert tested.model.words == tuple(tested.datamodule.class_names) == WORDS
+    assert {name: tested.trainer.callback_metrics[name] for name in expected} == expected
 
 
 def test_sketcher_refuses_another_task(tmp_path):

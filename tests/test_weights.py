@@ -1,5 +1,9 @@
 """Weights of a network from the files in which people keep them."""
 
+import argparse
+from pathlib import PosixPath
+
+import numpy as np
 import pytest
 import torch
 from conftest import make_trainer
@@ -8,6 +12,7 @@ from torch import nn
 
 from datamodules import DigitsDataModule
 from lightning_tasks import MLP, ClassificationTask
+from lightning_tasks.networks import NetworkFile
 from runs.weights import fitting, load_weights, read_checkpoint
 
 
@@ -154,7 +159,7 @@ def test_contents_that_are_no_weights(tmp_path):
         with pytest.raises(ValueError, match=f"is no checkpoint: it has no weights by name, .*{said}"):
             read_checkpoint(path, "x")
     torch.save(net(), path)  # the whole module, by pickle
-    with pytest.raises(ValueError, match="is damaged, or holds more than plain data"):
+    with pytest.raises(ValueError, match=r"holds more than plain data: objects of test_weights\.Net"):
         read_checkpoint(path, "x")
 
 
@@ -181,3 +186,47 @@ def test_a_flipped_bit_is_seen_or_changes_nothing(tmp_path):
         else:
             assert place not in (start, start + 33)
             same(net().state_dict(), weights)
+
+
+def _content(what):
+    weights = net().state_dict()
+    return {
+        "argparse.Namespace": {"state_dict": weights, "args": argparse.Namespace(lr=0.1)},
+        "numpy._core.multiarray.scalar, numpy.dtype": {"model": weights, "acc": np.float64(0.5)},
+        "pathlib.PosixPath": {"state_dict": weights, "config": {"root": [PosixPath("data")]}},
+        "test_weights.Net, torch.nn.modules.batchnorm.BatchNorm2d, torch.nn.modules.conv.Conv2d": net(),
+        "builtins.len": {"state_dict": weights, "key": len},
+    }[what]
+
+
+@pytest.mark.parametrize("former_format", [False, True])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "argparse.Namespace",
+        "numpy._core.multiarray.scalar, numpy.dtype",
+        "pathlib.PosixPath",
+        "test_weights.Net, torch.nn.modules.batchnorm.BatchNorm2d, torch.nn.modules.conv.Conv2d",
+        "builtins.len",
+    ],
+)
+def test_objects_beside_the_weights_are_named_with_the_way_out(tmp_path, what, former_format):
+    path = tmp_path / "a.pth"
+    torch.save(_content(what), path, _use_new_zipfile_serialization=not former_format)
+    named = what.split(", ")[0].removeprefix("builtins.") if former_format else what  # torch.load names the first
+    with pytest.raises(
+        ValueError, match=f"^x: .*a.pth holds more than plain data: objects of {named}; where it was made,"
+    ):
+        read_checkpoint(path, "x")
+
+
+def test_objects_in_other_places(tmp_path):
+    """A whole network in the place of a graph, and a checkpoint that is loaded from Python."""
+    torch.save(net(), tmp_path / "a.pt")
+    with pytest.raises(
+        ValueError, match=r"^path: .*a.pt is a pickle of test_weights.Net, .*; name the class as the net"
+    ):
+        NetworkFile(5, (3, 8, 8), str(tmp_path / "a.pt"))
+    torch.save(_content("argparse.Namespace"), tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match=r"a.ckpt holds more than plain data: objects of argparse.Namespace; where"):
+        ClassificationTask.load_from_checkpoint(tmp_path / "a.ckpt")

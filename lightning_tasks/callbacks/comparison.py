@@ -13,6 +13,7 @@ from lightning_tasks.callbacks.answers import AnswersPicture, draw_bands
 from lightning_tasks.callbacks.bars import draw_stacked_bars
 from lightning_tasks.callbacks.pictures import class_names, save_figure, subject
 from lightning_tasks.teacher import FrozenTeacher
+from runs.facts import names_in, positions
 from runs.style import BLUE, ORANGE, SKY, VERMILLION, drawable
 
 KINDS = {  # of the student's answers, and their colours
@@ -78,7 +79,7 @@ class ChangesPicture(ComparisonPicture):
     """Draws test images that another run had wrong and this one has right, and back, as `figures/changes.png`.
 
     For example the same student without distillation:
-    `python cli.py test --config CONFIG --ckpt_path last --trainer.callbacks=ChangesPicture
+    `python cli.py test --config CONFIG --ckpt_path best --trainer.callbacks=ChangesPicture
     --trainer.callbacks.control=logs/tinyimagenet_control`. Each image has its true class above, and the wrong answer,
     of whichever network gave it, with its probability below; those of which the right one is surest come first.
 
@@ -107,8 +108,10 @@ class ChangesPicture(ComparisonPicture):
         self._control.load(self.control, "control", pl_module.facts)  # type: ignore[arg-type]
 
     def other(self, pl_module: LightningModule) -> Callable[[Tensor], Tensor]:
-        """Give the other run's network."""
-        return self._control.to(pl_module.device, pl_module.dtype)  # type: ignore[arg-type]
+        """Give the other run's network, with the classes in the task's order."""
+        network = self._control.to(pl_module.device, pl_module.dtype)  # type: ignore[arg-type]
+        order = positions(names_in(pl_module.facts), names_in(self._control.facts or {}))  # type: ignore[arg-type]
+        return network if order is None else lambda x: network(x)[:, order]
 
     def draw(self, trainer: Trainer) -> None:
         """Draw a band for each direction of change."""

@@ -50,31 +50,18 @@ class PredictionWriter(BasePredictionWriter):
         path = run_folder(trainer) / "predictions.csv"
         if not trainer.is_global_zero:
             return
-        names = getattr(pl_module, "level_names", {})
         files: list[Path] = getattr(data, "predict_files", [])
-        rows: list[list[Any]] = []
-        count = itertools.count()
-        for said, labels in predictions:
-            columns = _columns(said, TOP if files else 1)
-            if not rows:
-                heads = [head for level in columns for head in _heads(level)]
-                rows.append([*(["file"] if files else ["index", "label"]), *heads])
-            for row, (label, index) in enumerate(zip(labels.tolist(), count, strict=False)):
-                what = [files[index]] if files else [index, data.class_names[label]]
-                rows.append([*what, *_cells(columns, row, names, data.class_names, label)])
+        rows = answer_rows(predictions, files, data.class_names, getattr(pl_module, "level_names", {}))
         write_table(path, rows, line_end="\r\n")
         print(f"predictions: {path}")
         if files:
+            warn_of_unreadable(files, predictions)
             self._draw(trainer, files, predictions)
 
     def _draw(self, trainer: Trainer, files: list[Path], predictions: Sequence[Any]) -> None:
         labels = torch.cat([labels for _, labels in predictions]).cpu()
         levels = [next(iter(_columns(said, 1).values())) for said, _ in predictions]
         answers, sure = (torch.cat(each).cpu() for each in zip(*levels, strict=True))
-        unreadable = [files[index] for index in torch.nonzero(labels < -1).flatten()]
-        if unreadable:
-            names = ", ".join(map(str, unreadable[:3]))
-            rank_zero_warn(f"{len(unreadable)} of {len(files)} files are no images that can be read: {names}")
         read = torch.nonzero(labels >= -1).flatten()
         order = read[sure[read].argsort(descending=True, stable=True)]
         if not len(order):
@@ -91,6 +78,38 @@ class PredictionWriter(BasePredictionWriter):
             draw_bands(bands, f"{subject(trainer)}: answers to {len(order)} files", False),
             "predict/predictions",
         )
+
+
+def answer_rows(
+    predictions: Sequence[Any], files: Sequence[Path], class_names: list[str], level_names: dict[str, list[str]]
+) -> list[list[Any]]:
+    """Make the rows of the table that PredictionWriter writes, the heads first.
+
+    Args:
+        predictions: Of each batch what the task says, and labels (B,); see PredictionWriter.
+        files: That were answered, in order; none for the test part.
+        class_names: Names of the classes.
+        level_names: Names on levels above the classes, by level.
+    """
+    rows: list[list[Any]] = []
+    count = itertools.count()
+    for said, labels in predictions:
+        columns = _columns(said, TOP if files else 1)
+        if not rows:
+            heads = [head for level in columns for head in _heads(level)]
+            rows.append([*(["file"] if files else ["index", "label"]), *heads])
+        for row, (label, index) in enumerate(zip(labels.tolist(), count, strict=False)):
+            what = [files[index]] if files else [index, class_names[label]]
+            rows.append([*what, *_cells(columns, row, level_names, class_names, label)])
+    return rows
+
+
+def warn_of_unreadable(files: Sequence[Path], predictions: Sequence[Any]) -> None:
+    """Name the first of the files that could not be read, if any."""
+    labels = torch.cat([labels for _, labels in predictions])
+    if unreadable := [files[index] for index in torch.nonzero(labels < -1).flatten()]:
+        names = ", ".join(map(str, unreadable[:3]))
+        rank_zero_warn(f"{len(unreadable)} of {len(files)} files are no images that can be read: {names}")
 
 
 def _columns(said: Tensor | Levels, top: int) -> Levels:

@@ -16,6 +16,7 @@ from lightning_tasks.networks.harmless import require_harmless
 from lightning_tasks.networks.own import OwnNetwork
 from lightning_tasks.networks.undisturbed import undisturbed
 from runs.paths import user_path
+from runs.weights import objects_in
 
 
 class NetworkFile(OwnNetwork):
@@ -96,6 +97,11 @@ def _load(path: Path, device: torch.device | str = "cpu") -> nn.Module:
             warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, and people have such files
             return torch.jit.load(path, map_location=device)
     except Exception as error:  # zip, protobuf and runtime errors all mean that the file is not what it should be
+        if objects := objects_in(path):
+            raise ValueError(
+                f"path: {path} is a pickle of {', '.join(objects[:3])} without code; name the class as the network,"
+                " and as its weights what torch.save(network.state_dict(), path) writes"
+            ) from error
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"path: {path} is no network of TorchScript, torch.export or ONNX: {reason}") from error
 
