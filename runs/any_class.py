@@ -7,6 +7,7 @@ here; everything else is jsonargparse's own.
 """
 
 import inspect
+from argparse import SUPPRESS
 from collections.abc import Collection
 from typing import Any
 
@@ -42,11 +43,21 @@ def take_any(base: type, told: Collection[str]) -> None:
         return adapt(value, typehint, *args, **kwargs)
 
     def parser_of_any(val_class: Any, sub_add_kwargs: dict[str, Any] | None = None, skip_args: Any = None) -> Any:
-        """Leave out of a function's options what only those of a class have."""
+        """Leave out of a function's options what only those of a class have, and what it hands on without a word.
+
+        What stands behind a network's `**kwargs` has no default here: torchvision's builders set some of it themselves.
+        """
         called = import_object(val_class) if isinstance(val_class, str) else val_class
         if sub_add_kwargs and not inspect.isclass(called):
             sub_add_kwargs = {name: value for name, value in sub_add_kwargs.items() if name != "linked_targets"}
-        return class_parser(called, sub_add_kwargs, skip_args)
+        parser = class_parser(called, sub_add_kwargs, skip_args)
+        if skip_args == set(told):
+            own = inspect.signature(called).parameters
+            for action in parser._actions:
+                if action.dest not in own:
+                    action.default = SUPPRESS
+                    action.required = False
+        return parser
 
     typehints.ActionTypeHint.get_class_parser = staticmethod(parser_of_any)  # type: ignore[method-assign]
     typehints.adapt_partial_callable_class = partial_of_any
