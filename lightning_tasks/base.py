@@ -188,9 +188,13 @@ class BaseTask(pl.LightningModule):
     def make_fast(self, network: nn.Module, stage: str) -> None:
         """Apply the two switches to a network, in place: torch.compile(network) would rename a checkpoint's keys."""
         if self.channels_last:
-            network.to(memory_format=torch.channels_last)
+            self.use_channels_last(network)
         if stage == "fit" and self.compile_networks:
             network.compile()
+
+    def use_channels_last(self, network: nn.Module) -> None:
+        """Keep a network's weights in channels-last order."""
+        network.to(memory_format=torch.channels_last)
 
     # Schedules
 
