@@ -50,11 +50,28 @@ def plain(num_classes, width: int = 6, depth: int = 2):
 # Images that a network cannot do without, where they are greater than those of the others.
 SIDES = {"vit": 224, "maxvit": 224, "swin": 64, "inception": 299, "alexnet": 64}
 # Of timm, one of each of twenty families.
-TIMM = """
-convmixer_768_32 convnext_atto cspresnet50 densenet121 dla34 efficientnet_b0 ghostnet_050 hrnet_w18_small inception_v4
-mobilenetv3_small_050 mobileone_s0 nfnet_f0 regnetx_002 repvgg_a0 res2net50_26w_4s resnet10t rexnet_100 selecsls42 vgg11
-xception41
-""".split()
+TIMM = [
+    "convmixer_768_32",
+    "convnext_atto",
+    "cspresnet50",
+    "densenet121",
+    "dla34",
+    "efficientnet_b0",
+    "ghostnet_050",
+    "hrnet_w18_small",
+    "inception_v4",
+    "mobilenetv3_small_050",
+    "mobileone_s0",
+    "nfnet_f0",
+    "regnetx_002",
+    "repvgg_a0",
+    "res2net50_26w_4s",
+    "resnet10t",
+    "rexnet_100",
+    "selecsls42",
+    "vgg11",
+    "xception41",
+]
 
 
 def built(network, *words, shape=(1, 16, 16)):
