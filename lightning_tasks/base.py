@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.callbacks import StochasticWeightAveraging, WeightAveraging
 from pytorch_lightning.utilities.types import LRSchedulerTypeUnion
 from torch import Tensor, nn
 
@@ -177,7 +177,7 @@ class BaseTask(pl.LightningModule):
         if stage == "fit":
             self.seed = self.trainer.strategy.broadcast(run_seed())
             for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-                if isinstance(callback, WeightAveraging):
+                if isinstance(callback, (WeightAveraging, StochasticWeightAveraging)):
                     raise ValueError(
                         f"{type(callback).__name__} validates other weights than are tested; give the task ema_decay,"
                         " which evaluates both side by side"

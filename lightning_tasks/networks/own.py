@@ -203,6 +203,14 @@ def make_network(
         raise ValueError(
             f"{name} cannot be called with {', '.join([*told, *options]) or 'nothing'}: {error}"
         ) from error
+    except ValueError as error:
+        if options.get("weights") is None or "num_classes" not in str(error):
+            raise
+        raise ValueError(
+            f"{name}: {options['weights']} is for other classes than the {num_classes} of the data ({error}); leave"
+            " weights out: a classifier starts from them, but for its last layer, with network_ckpt:"
+            " <Network>_Weights.<NAME>"
+        ) from error
     if isinstance(made, ImageNetwork):
         return made
     if not isinstance(made, nn.Module):
