@@ -14,6 +14,7 @@ from torchmetrics import CatMetric, MeanMetric
 from lightning_tasks.averaged import AveragedNetwork
 from lightning_tasks.distillation import AGREEMENT, DistillationTask
 from lightning_tasks.image_task import accuracy
+from lightning_tasks.inventions import class_entropy, pairwise_distance
 from lightning_tasks.losses import BatchNormStatisticsLoss, Invented, same_class_distance
 from lightning_tasks.memory import require_memory
 from lightning_tasks.networks import (
@@ -376,28 +377,3 @@ class DataFreeTask(DistillationTask):
         order = torch.randperm(len(correct), generator=torch.Generator().manual_seed(0)).to(correct.device)
         for name, share in TEST_SUBSETS.items():
             self.log(f"test/acc_{name}", correct[order[: math.ceil(share * len(correct))]].mean())
-
-
-def class_entropy(counts: Tensor) -> float:
-    """Compute the entropy of a class histogram as a share of the greatest possible, log(number of classes).
-
-    Args:
-        counts: Number of images of each class. Shape (num_classes,).
-
-    Returns:
-        1 if all classes are equally frequent, 0 if there is only one.
-    """
-    shares = counts.cpu().double() / counts.sum().item()
-    return float(torch.special.entr(shares).sum() / math.log(len(counts)))
-
-
-def pairwise_distance(x: Tensor) -> Tensor:
-    """Compute the root of the mean squared difference of a value between two images, over all pairs of images.
-
-    That is the root of twice the variance over images, averaged over values: independent images of unit variance are
-    1.41 apart, equal ones 0.
-
-    Args:
-        x: Images (B, C, H, W), B at least 2.
-    """
-    return (2 * x.float().var(dim=0, correction=1).mean()).sqrt()
