@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.callbacks import StochasticWeightAveraging, WeightAveraging
 from pytorch_lightning.utilities.types import LRSchedulerTypeUnion
 from torch import Tensor, nn
 
@@ -200,7 +200,7 @@ class BaseTask(pl.LightningModule):
         if stage == "fit":
             self.seed = self.trainer.strategy.broadcast(run_seed())
             for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-                if isinstance(callback, WeightAveraging):
+                if isinstance(callback, (WeightAveraging, StochasticWeightAveraging)):
                     raise ValueError(
                         f"{type(callback).__name__} validates other weights than are tested; give the task ema_decay,"
                         " which evaluates both side by side"
@@ -211,9 +211,13 @@ class BaseTask(pl.LightningModule):
     def make_fast(self, network: nn.Module, stage: str) -> None:
         """Apply the two switches to a network, in place: torch.compile(network) would rename a checkpoint's keys."""
         if self.channels_last:
-            network.to(memory_format=torch.channels_last)
+            self.use_channels_last(network)
         if stage == "fit" and self.compile_networks:
             network.compile()
+
+    def use_channels_last(self, network: nn.Module) -> None:
+        """Keep a network's weights in channels-last order."""
+        network.to(memory_format=torch.channels_last)
 
     # Schedules
 

@@ -75,6 +75,8 @@ class ClassificationTask(ImageTask):
         self.frozen = None if trained_layers is None else FrozenStart(self.network, trained_layers)
         if not 0 < layer_decay <= 1:
             raise ValueError(f"layer_decay must be in (0, 1], got {layer_decay}")
+        if layer_decay < 1:
+            groups_by_depth(self.network)  # so that a network of one layer is refused before anything is read
         self.layer_decay = layer_decay
         self._features = False  # whether batches hold what the frozen layers made of images
         self.average(self.network, ema_decay)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pytorch_lightning.utilities import rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import CatMetric, MeanMetric
@@ -14,8 +14,16 @@ from torchmetrics import CatMetric, MeanMetric
 from lightning_tasks.averaged import AveragedNetwork
 from lightning_tasks.distillation import AGREEMENT, DistillationTask
 from lightning_tasks.image_task import accuracy
+from lightning_tasks.inventions import class_entropy, pairwise_distance
 from lightning_tasks.losses import BatchNormStatisticsLoss, Invented, same_class_distance
-from lightning_tasks.networks import GeneratorCallable, ImageGenerator, NetworkCallable, undisturbed
+from lightning_tasks.memory import require_memory
+from lightning_tasks.networks import (
+    GeneratorCallable,
+    ImageGenerator,
+    NetworkCallable,
+    count_parameters,
+    undisturbed,
+)
 from lightning_tasks.noise import Noise
 from lightning_tasks.turns import copy_buffers
 from runs.facts import NO_IMAGES, ImageFacts
@@ -149,6 +157,30 @@ class DataFreeTask(DistillationTask):
         if shape != tuple(self.image_shape):
             raise ValueError(f"generator: its images have shape {shape}, and the teacher takes {self.image_shape}")
 
+    def on_fit_start(self) -> None:
+        """Do what every distillation does, and say how much memory a step of the generator takes.
+
+        Raises:
+            ValueError: If there is not so much.
+        """
+        super().on_fit_start()
+        with (
+            undisturbed(self, training=True),
+            torch.random.fork_rng([]),
+            self.trainer.precision_plugin.forward_context(),
+        ):
+            needed = require_memory(self._answer_both, self.batch_size, self.device)
+        rank_zero_info(
+            f"generator: {count_parameters(self.generator):,} parameters; a step on {self.batch_size} images of"
+            f" {self.image_shape[1]} x {self.image_shape[2]} takes about {needed / 2**20:,.0f} MiB"
+        )
+
+    def _answer_both(self, count: int) -> Tensor:
+        """Compute on what the generator's gradient depends: both networks' answers to images that it makes."""
+        z, _ = self._draw_noise(count, torch.Generator().manual_seed(0))
+        x = self.generator(z.to(self.device).to(self.dtype))
+        return self.student(x) - self.teacher(x)
+
     # Inventions
 
     def on_train_epoch_start(self) -> None:
@@ -205,8 +237,10 @@ class DataFreeTask(DistillationTask):
             (num_images, num_classes).
         """
         with undisturbed(self):
-            x = self._from_seed(num_images, seed)
-            probabilities = self.teacher(x).float().softmax(dim=1)
+            z, _ = self._draw_noise(num_images, torch.Generator().manual_seed(seed))
+            parts = [self.inventor(each.to(self.device).to(self.dtype)) for each in z.split(self.batch_size)]
+            x = torch.cat(parts)
+            probabilities = torch.cat([self.teacher(each).float().softmax(dim=1) for each in parts])
         mean, std = (x.new_tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
         return (x * std + mean).clamp(0, 1), probabilities
 
@@ -343,28 +377,3 @@ class DataFreeTask(DistillationTask):
         order = torch.randperm(len(correct), generator=torch.Generator().manual_seed(0)).to(correct.device)
         for name, share in TEST_SUBSETS.items():
             self.log(f"test/acc_{name}", correct[order[: math.ceil(share * len(correct))]].mean())
-
-
-def class_entropy(counts: Tensor) -> float:
-    """Compute the entropy of a class histogram as a share of the greatest possible, log(number of classes).
-
-    Args:
-        counts: Number of images of each class. Shape (num_classes,).
-
-    Returns:
-        1 if all classes are equally frequent, 0 if there is only one.
-    """
-    shares = counts.cpu().double() / counts.sum().item()
-    return float(torch.special.entr(shares).sum() / math.log(len(counts)))
-
-
-def pairwise_distance(x: Tensor) -> Tensor:
-    """Compute the root of the mean squared difference of a value between two images, over all pairs of images.
-
-    That is the root of twice the variance over images, averaged over values: independent images of unit variance are
-    1.41 apart, equal ones 0.
-
-    Args:
-        x: Images (B, C, H, W), B at least 2.
-    """
-    return (2 * x.float().var(dim=0, correction=1).mean()).sqrt()

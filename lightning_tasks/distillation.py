@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_tasks.image_task import ImageTask
-from lightning_tasks.networks import NetworkCallable, build_network, count_parameters, select_weights
+from lightning_tasks.networks import (
+    NetworkCallable,
+    Outputs,
+    build_network,
+    build_teacher,
+    count_parameters,
+    select_weights,
+)
 from lightning_tasks.teacher import FrozenTeacher
 from runs.facts import ImageFacts
 
@@ -35,6 +42,8 @@ class DistillationTask(ImageTask):
             teacher that is worse on validation images by 3 points and two standard errors stops the run: then classes,
             mean or std are others.
         teacher_ema: Whether the teacher has the averaged weights of its checkpoint, not those of its last step.
+        teacher_outputs: What the teacher gives. Of `probabilities`, as of a network of one's own that ends in softmax,
+            the logarithm is taken.
         student_share: Parameters of the student as a share of the teacher's that must hold within 0.01.
         student_from_teacher: Whether the student starts with evenly chosen weights of the teacher, see select_weights,
             in place of random ones.
@@ -69,6 +78,7 @@ class DistillationTask(ImageTask):
         teacher_acc: float | None = None,
         teacher_ema: bool = False,
         student_from_teacher: bool = False,
+        teacher_outputs: Outputs = "logits",
     ) -> None:
         super().__init__(facts, compile, channels_last)
         if teacher_acc is not None and not 0 <= teacher_acc <= 1:
@@ -78,7 +88,7 @@ class DistillationTask(ImageTask):
         self.teacher_ema = teacher_ema
         self.student_from_teacher = student_from_teacher
         self.student = build_network(student, self.num_classes, self.image_shape)
-        network = build_network(teacher, self.num_classes, self.image_shape)
+        network = build_teacher(teacher, self.num_classes, self.image_shape, teacher_outputs)
         self.teacher = FrozenTeacher(network, trained=isinstance(teacher, nn.Module))
         self._check_share(student_share)
         if student_from_teacher:  # so that what cannot be is refused before the teacher is read

@@ -27,14 +27,14 @@ class FrozenStart:
         end: The others, from what the former give to logits.
 
     Raises:
-        ValueError: If the network has fewer layers.
+        ValueError: If the network has fewer layers, or is one as a whole.
     """
 
     def __init__(self, network: ImageNetwork, trained_layers: int) -> None:
-        found = cut_into_layers(network)
+        found = _layers(network, "trained_layers")
         if not 1 <= trained_layers <= len(found):
             raise ValueError(
-                f"trained_layers must be 1 to {len(found)}, the layers of this {type(network).__name__}, got"
+                f"trained_layers must be 1 to {len(found)}, the layers of this {type(network.inner).__name__}, got"
                 f" {trained_layers}"
             )
         self._trained_layers = trained_layers
@@ -63,11 +63,25 @@ class FrozenStart:
 
 
 def groups_by_depth(network: ImageNetwork) -> list[dict[str, Any]]:
-    """Give the trained parameters as groups for an optimizer, one a layer, the last layer first."""
-    found = [
-        [each for each in layer.parameters() if each.requires_grad] for layer in reversed(cut_into_layers(network))
-    ]
+    """Give the trained parameters as groups for an optimizer, one a layer, the last layer first.
+
+    Raises:
+        ValueError: If the network is one layer as a whole.
+    """
+    layers = reversed(_layers(network, "layer_decay"))
+    found = [[each for each in layer.parameters() if each.requires_grad] for layer in layers]
     return [{"params": parameters} for parameters in found if parameters]
+
+
+def _layers(network: ImageNetwork, option: str) -> list[nn.Sequential]:
+    """Cut a network into its layers, for an option that would have no effect on a single one."""
+    found = cut_into_layers(network)
+    if len(found) == 1:
+        raise ValueError(
+            f"{option}: {type(network.inner).__name__} counts as one layer, since its parts are not known; those of an"
+            f" nn.Sequential, a CNN, an MLP or a ResNet are: give one of these, or leave {option} out"
+        )
+    return found
 
 
 def decay_rates(optimizer: Optimizer, scheduler: Any, decay: float) -> None:

@@ -1,13 +1,13 @@
 """A store of invented images and of what the teacher says of them."""
 
 import math
-import os
 from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from lightning_tasks.memory import memory
 from lightning_tasks.noise import Noise
 from lightning_tasks.views import shifted
 
@@ -79,10 +79,7 @@ class ImageBank:
             ValueError: If the bank needs more bytes than the GPU has free, or than the machine has.
         """
         needed = self.size * (math.prod(image_shape) + 4 * num_classes)
-        if device.type == "cuda":
-            there, of = torch.cuda.mem_get_info(device)[0], "the GPU has free"
-        else:
-            there, of = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "this machine has"
+        there, of = memory(device)
         if needed > there:
             raise ValueError(
                 f"bank: {self.size:,} images of shape {tuple(image_shape)} need {needed / 2**30:,.1f} GiB, and {of}"

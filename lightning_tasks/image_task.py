@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
@@ -11,7 +13,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from lightning_tasks.averaged import AveragedNetwork
 from lightning_tasks.base import BaseTask
 from lightning_tasks.losses import CrossEntropyLoss
-from lightning_tasks.networks import recorded, undisturbed
+from lightning_tasks.networks import Generator, recorded, undisturbed
 from runs.facts import ImageFacts
 
 
@@ -91,6 +93,32 @@ class ImageTask(BaseTask):
             )
         self.evaluations = nn.ModuleDict()
         self.ema: AveragedNetwork | None = None
+        self._in_plain_order: list[nn.Module] = []  # networks that cannot compute in channels-last order
+
+    def use_channels_last(self, network: nn.Module) -> None:
+        """Keep weights in channels-last order if the network can compute so; else say that it cannot, as with `view`.
+
+        Its images are then brought into plain order too, since a generator's are not.
+        """
+        if network in self._in_plain_order:
+            return
+        super().use_channels_last(network)
+        if isinstance(network, Generator):
+            return
+        weight = next(network.parameters(), torch.zeros(()))
+        x = torch.zeros((2, *self.image_shape), dtype=weight.dtype, device=weight.device)
+        try:
+            for training in {False, network.training}:
+                with torch.random.fork_rng([]), undisturbed(network, training):
+                    network(x.to(memory_format=torch.channels_last))
+        except RuntimeError as error:
+            network.to(memory_format=torch.contiguous_format)
+            network.register_forward_pre_hook(_in_plain_order)
+            self._in_plain_order.append(network)
+            name = next((name for name, each in self.networks.items() if each is network), None)
+            if name is not None:  # else it is a copy of one
+                reason = " ".join(str(error).split())[:100]
+                rank_zero_info(f"{name}: channels_last is left off, for it cannot compute so ({reason})")
 
     # Averaged weights
 
@@ -223,3 +251,7 @@ def share_right(logits: Tensor, y: Tensor) -> Tensor:
     """Compute the share of right answers from logits (B, C) and labels (B,) or soft ones (B, C)."""
     hard = y.argmax(dim=1) if y.ndim == 2 else y
     return (logits.detach().argmax(dim=1) == hard).float().mean()
+
+
+def _in_plain_order(network: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    return (inputs[0].contiguous(),)

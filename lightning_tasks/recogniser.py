@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from drawings.render import render_all
 from drawings.steps import to_drawing
-from lightning_tasks.networks import NetworkCallable, build_network, cut_into_layers
+from lightning_tasks.networks import NetworkCallable, build_teacher, cut_into_layers
 from lightning_tasks.teacher import FrozenTeacher
 from runs.checkpoints import find_checkpoint
 from runs.facts import SketchFacts, require_equal
@@ -41,7 +41,8 @@ class Recogniser:
         self.require_apart(facts)
         self.size = theirs["image_shape"][1]
         self.mean, self.std = theirs["mean"][0], theirs["std"][0]
-        teacher = FrozenTeacher(build_network(network, theirs["num_classes"], tuple(theirs["image_shape"])))
+        shape = tuple(theirs["image_shape"])
+        teacher = FrozenTeacher(build_teacher(network, theirs["num_classes"], shape, "logits"))
         loaded = teacher.load(str(path), "recogniser_ckpt", theirs)
         layers = cut_into_layers(teacher.network)
         self.start, self.end = nn.Sequential(*layers[:-1]), layers[-1]

@@ -10,6 +10,7 @@ wrapped here; everything else is jsonargparse's own.
 import contextlib
 import functools
 import inspect
+from argparse import SUPPRESS
 from collections.abc import Collection
 from typing import Any
 
@@ -45,11 +46,21 @@ def take_any(base: type, told: Collection[str]) -> None:
         return adapt(value, typehint, *args, **kwargs)
 
     def parser_of_any(val_class: Any, sub_add_kwargs: dict[str, Any] | None = None, skip_args: Any = None) -> Any:
-        """Leave out of a function's options what only those of a class have."""
+        """Leave out of a function's options what only those of a class have, and what it hands on without a word.
+
+        What stands behind a network's `**kwargs` has no default here: torchvision's builders set some of it themselves.
+        """
         called = import_object(val_class) if isinstance(val_class, str) else val_class
         if sub_add_kwargs and not inspect.isclass(called):
             sub_add_kwargs = {name: value for name, value in sub_add_kwargs.items() if name != "linked_targets"}
-        return class_parser(called, sub_add_kwargs, skip_args)
+        parser = class_parser(called, sub_add_kwargs, skip_args)
+        if skip_args == set(told):
+            own = inspect.signature(called).parameters
+            for action in parser._actions:
+                if action.dest not in own:
+                    action.default = SUPPRESS
+                    action.required = False
+        return parser
 
     @functools.wraps(check_type)  # jsonargparse looks at its parameters
     def class_where_the_default_is_one(action: Any, value: Any, *args: Any, **kwargs: Any) -> Any:

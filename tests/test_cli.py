@@ -10,7 +10,7 @@ from conftest import ROOT, TINY_DATA, TINY_TEACHER, TINY_TRAINER, image_folder, 
 from jsonschema import Draft202012Validator
 from tiny_imagenet_files import write as write_tiny_imagenet
 
-from lightning_tasks import LeNet5, ResNet, StridedCNN
+from lightning_tasks import CNN, LeNet5, ResNet, StridedCNN
 from schema import config_schema
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -82,6 +82,8 @@ def untrained_teacher(folder, options, config):
         classes, network = 3, StridedCNN(3, (3, 64, 64))
     elif config.stem.endswith("mnist"):
         classes, network = 10, LeNet5(10, (1, 32, 32))
+    elif config.stem.endswith("mnist_cnn"):
+        classes, network = 10, CNN(10, (1, 28, 28), **options["teacher"]["init_args"])
     else:
         shape = (1, 16, 16) if "digits" in config.stem else (3, 32, 32)
         classes = 10 if config.stem.endswith(("digits", "cifar10")) else 100

@@ -12,7 +12,7 @@ from benchmarks.plain_dfad import plain_round
 from datamodules import DigitsDataModule
 from datamodules.tensors import TensorImages
 from lightning_tasks import ClassBalanceLoss, DFADTask, OneHotLoss, ResNet
-from lightning_tasks.data_free import class_entropy
+from lightning_tasks.inventions import class_entropy
 from lightning_tasks.networks import ImageGenerator, count_parameters
 
 

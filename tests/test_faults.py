@@ -124,9 +124,9 @@ class TestConfig:
         line = refused(tmp_path, *TEACHER, "--model.network.stem=imagenet")
         assert "ResNet needs images of at least 32 x 32 pixels, got 16 x 16" in line
 
-    def test_images_that_the_generator_cannot_make(self, tmp_path, teacher_ckpt):
-        line = refused(tmp_path, *DFAD, f"--model.teacher_ckpt={teacher_ckpt}", "--data.image_size=20")
-        assert "square images of 16, 32 or 64 pixels, got 20 x 20" in line
+    def test_a_batch_beyond_memory(self, tmp_path, teacher_ckpt):
+        line = refused(tmp_path, *DFAD, f"--model.teacher_ckpt={teacher_ckpt}", "--model.batch_size=1000000000")
+        assert "batch_size: a step of the generator on 1000000000 images needs" in line
 
     def test_missing_checkpoint(self, tmp_path):
         assert "ckpt_path: no checkpoint at a.ckpt" in refused(tmp_path, *TEACHER, "--ckpt_path=a.ckpt")

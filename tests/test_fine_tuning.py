@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from conftest import TINY_DATA, TINY_TRAINER, image_folder, make_trainer, run_card, run_cli
+from conftest import TINY_DATA, TINY_TRAINER, image_folder, make_trainer, refused, run_card, run_cli
 
 from datamodules import DigitsDataModule
 from datamodules.augment import BatchRandomFlip
@@ -103,6 +103,50 @@ def test_all_layers_or_none_too_many():
     for wrong in (0, 7, -1):
         with pytest.raises(ValueError, match=f"trained_layers must be 1 to 6, the layers of this ResNet, got {wrong}"):
             FrozenStart(resnet(), wrong)
+
+
+class Whole(torch.nn.Module):
+    """A network of somebody else, whose parts nobody knows."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 5), torch.nn.Linear(5, 10))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+ONE_LAYER = {
+    "somebody else's": Whole,
+    "of this project": lambda: WideResNet(10, SHAPE, depth=10, width=1),
+    "a single layer": lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 10)),
+}
+
+
+@pytest.mark.parametrize("kind", ONE_LAYER)
+@pytest.mark.parametrize("option", [{"trained_layers": 1}, {"layer_decay": 0.5}, {"trained_layers": 2}])
+def test_options_of_layers_are_refused_where_there_is_one(kind, option):
+    network = ONE_LAYER[kind]()
+    name = "Sequential" if kind == "a single layer" else type(network).__name__
+    with pytest.raises(ValueError, match=f"{next(iter(option))}: {name} counts as one layer, since its parts are not"):
+        make(network=network, **{"trained_layers": None, **option})
+    make(network=network, trained_layers=None, layer_decay=1.0)
+
+
+def test_parts_of_somebody_elses_sequence_are_layers():
+    task, _ = make(network=Whole().layers, trained_layers=1, layer_decay=0.5)
+    assert [[len(each["params"]) for each in groups_by_depth(task.network)]] == [[2]]
+    with pytest.raises(ValueError, match="trained_layers must be 1 to 2, the layers of this Sequential, got 3"):
+        make(network=Whole().layers, trained_layers=3)
+
+
+@pytest.mark.parametrize("builder", ["resnet18", "vit_b_16"])
+def test_weights_for_other_classes(builder, tmp_path):
+    words = ["fit", "--model=ClassificationTask", f"--model.network=torchvision.models.{builder}", *TINY_TRAINER]
+    words += ["--model.network.weights=IMAGENET1K_V1", "--data=DigitsDataModule"]
+    line = refused(tmp_path, *words)
+    assert "IMAGENET1K_V1 is for other classes than the 10 of the data" in line
+    assert "with network_ckpt: <Network>_Weights.<NAME>" in line
 
 
 def test_the_count_of_trained_parameters_is_said_and_in_the_card(capfd, caplog):

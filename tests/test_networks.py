@@ -133,7 +133,7 @@ def test_folding_refuses_training_mode():
         (lambda: ResNet(10, CIFAR, dropout=1.0), "dropout must be"),
         (lambda: ResNet(10, CIFAR, enlarge=0), "enlarge must be at least 1, got 0"),
         (lambda: initialise(MLP(10, CIFAR), "zeros"), "no initialisation 'zeros'"),
-        (lambda: ImageGenerator((3, 32, 16), 8), "got 32 x 16"),
+        (lambda: ImageGenerator((3, 32, 7), 8), "at least 8 x 8 pixels, got 32 x 7"),
         (lambda: ImageGenerator(CIFAR, 0), "latent_dim must be at least 1, got 0"),
         (lambda: ImageGenerator(CIFAR, 8, 0), "width must be at least 1, got 0"),
     ],

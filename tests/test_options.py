@@ -167,12 +167,23 @@ class TestEMA:
         metrics = [run_card(f"compiled_{name}")["metrics"] for name in (False, True)]
         assert metrics[0]["test/loss_ema"] == pytest.approx(metrics[1]["test/loss_ema"], rel=1e-4)
 
+    @pytest.mark.parametrize(
+        "own", ["EMAWeightAveraging", "{class_path: StochasticWeightAveraging, init_args: {swa_lrs: 0.05}}"]
+    )
     @pytest.mark.parametrize("words", [TEACHER, DFAD], ids=["classification", "dfad"])
-    def test_lightnings_own_is_refused_since_it_tests_other_weights_than_it_validates(self, words, teacher_ckpt):
-        own = "--trainer.callbacks=[EMAWeightAveraging]"
+    def test_lightnings_own_is_refused_since_it_tests_other_weights_than_it_validates(
+        self, words, own, teacher_ckpt, tmp_path
+    ):
         teacher = [f"--model.teacher_ckpt={teacher_ckpt}"] if words is DFAD else []
-        with pytest.raises(ValueError, match=r"validates other weights than are tested; give the task ema_decay"):
-            run_cli(*words, *teacher, own)
+        line = refused(tmp_path, *words, *teacher, f"--trainer.callbacks=[{own}]")
+        assert "Averaging validates other weights than are tested; give the task ema_decay" in line
+
+    def test_a_batch_size_that_lightning_finds_is_in_the_card(self):
+        finder = "{class_path: BatchSizeFinder, init_args: {max_trials: 2, init_val: 5, steps_per_trial: 1}}"
+        cli = run_cli(*TEACHER, f"--trainer.callbacks=[{finder}]", "--trainer.max_epochs=1")
+        card = run_card("teacher")
+        assert card["batch_size"] == cli.trainer.num_training_batches == 10  # of 100 images; 5 were doubled
+        assert card["configuration"]["data"]["init_args"]["batch_size"] == 25
 
     def test_decay_out_of_range(self):
         with pytest.raises(ValueError, match=r"ema_decay must be in \(0, 1\), got 1.0"):

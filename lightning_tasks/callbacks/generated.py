@@ -53,7 +53,7 @@ class GeneratedPicture(SeriesPicture):
         names = class_names(trainer)
         title = f"{subject(trainer)} after epoch {epoch}: synthetic images by predicted class\n"
         title += f"the first of {len(images)}, predicted by the teacher"
-        images, probabilities = images.float().cpu(), probabilities.cpu()
+        images, probabilities = _seen(images.float().cpu()), probabilities.cpu()
         figure = draw_generated(images, probabilities, task.fake_class_counts.cpu(), names, title)
         save_figure(trainer, figure, "images/generated", epoch)
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -125,6 +125,11 @@ def _draw_shares(bars: Axes, shares: list[float], greatest: float, equal: float)
     bars.set_xlabel("share of the epoch\n(line: all equal);\nnumbers: confidence", size=8)
     bars.tick_params(left=False, labelleft=False)
     bars.spines[["top", "right"]].set_visible(False)
+
+
+def _seen(images: Tensor) -> Tensor:
+    """Give images (N, C, H, W) as they can be shown: of other than one or three channels the mean."""
+    return images if images.shape[1] in (1, 3) else images.mean(dim=1, keepdim=True)
 
 
 def tiles(rows: list[Tensor], columns: int) -> Tensor:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import psutil
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import BatchSizeFinder
 
 from lightning_tasks.networks import ImageNetwork, count_multiply_adds, count_parameters, undisturbed
 from runs.code import CODE
@@ -102,6 +103,7 @@ class RunCard(Callback):
         self.facts = {
             "epochs": trainer.current_epoch,
             "peak_memory_mb": round(peak_memory_mb(trainer)),
+            **found_batch_size(trainer),
             **cast("BaseTask", pl_module).run_facts,
         }
 
@@ -217,6 +219,12 @@ def limits_of(trainer: Trainer) -> dict[str, float]:
     """Name the limits that made a run use a part of the data only; none for a whole run. One batch is not all of it."""
     limits = {name: getattr(trainer, f"limit_{name}_batches") for name in ("train", "val", "test")}
     return {name: limit for name, limit in limits.items() if not (isinstance(limit, float) and limit == 1.0)}
+
+
+def found_batch_size(trainer: Trainer) -> dict[str, int]:
+    """Give the batch size that BatchSizeFinder has put in the place of the configuration's."""
+    finders = [each for each in trainer.callbacks if isinstance(each, BatchSizeFinder)]  # type: ignore[attr-defined]
+    return {"batch_size": each.optimal_batch_size for each in finders if each.optimal_batch_size is not None}
 
 
 def on_cuda(trainer: Trainer) -> bool:

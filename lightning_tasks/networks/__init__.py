@@ -19,7 +19,7 @@ from lightning_tasks.networks.generator import ImageGenerator
 from lightning_tasks.networks.layers import Initialisation, initialise
 from lightning_tasks.networks.lenet import LeNet5
 from lightning_tasks.networks.mlp import MLP
-from lightning_tasks.networks.own import FACTS, OwnNetwork, build_network
+from lightning_tasks.networks.own import FACTS, Outputs, OwnNetwork, build_network, build_teacher
 from lightning_tasks.networks.resnet import ResNet
 from lightning_tasks.networks.selection import evenly, select_weights
 from lightning_tasks.networks.sketch import SketchNetwork, SketchNetworkCallable
@@ -43,6 +43,7 @@ __all__ = [
     "MixtureHead",
     "NetworkCallable",
     "NetworkFile",
+    "Outputs",
     "OwnNetwork",
     "RegressionHead",
     "ResNet",
@@ -53,6 +54,7 @@ __all__ = [
     "WithFeatures",
     "are_parts",
     "build_network",
+    "build_teacher",
     "count_multiply_adds",
     "count_parameters",
     "cut_into_layers",
