@@ -45,6 +45,7 @@ from runs.folders import (
     run_folder,
 )
 from runs.logger import ExperimentLogger, log_card, place_run
+from runs.needs import CHAIN, prepare
 from runs.outcome import after_a_run, print_outcome
 from runs.precision import fast_kernels, usable_precision
 from runs.profiler import NoProfiler
@@ -121,6 +122,7 @@ class TaskCLI(LightningCLI):
         """Add the options that every experiment has."""
         parser.add_argument("--experiment", type=str, default="unnamed", help="Name of the folder under logs/.")
         parser.add_argument("--test_after_fit", type=bool, default=True, help="Test the best weights, write run.json.")
+        parser.add_argument("--prepare", type=bool, default=True, help="Train what is needed first, as the teacher.")
         parser.add_argument("--pictures", type=bool, default=True, help="Whether the callbacks that draw are used.")
         parser.add_argument("--plot_id", type=str | None, help="Mark that pictures carry, as your name and number.")
         parser.add_argument("--checkpoint_best.monitor", type=str | None, help="What chooses; else the task's own.")
@@ -141,6 +143,8 @@ class TaskCLI(LightningCLI):
         require_seed(config.seed_everything, "seed_everything")
         if subcommand:
             require_trainer(config.trainer, subcommand, config.get("test_after_fit", False))
+        if subcommand == "fit" and not config.trainer.fast_dev_run:
+            prepare(config, self.words, parser, config.prepare)
         self.configuration = identity.configuration(config)
         folder = Path(config.trainer.default_root_dir or "logs", config.experiment)
         if subcommand == "fit" and config.ckpt_path == "best":
@@ -254,7 +258,7 @@ class TaskCLI(LightningCLI):
             best: The best checkpoint, if there is one.
         """
         run = run_folder(self.trainer)
-        if not self.trainer.is_global_zero:
+        if not self.trainer.is_global_zero or os.environ.get(CHAIN):  # then the run that needs this one comes next
             return
         commands = []
         if self._get(self.config, "test_after_fit"):

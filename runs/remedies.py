@@ -25,15 +25,20 @@ def how_to_make(path: str | Path) -> str:
         place = place.parent.parent if place.parent.name == LAST.parent.name else place.parent
     if re.fullmatch(r"version_\d+", place.name):
         place = place.parent
-    for logs in place.parents:
-        experiment = str(place.relative_to(logs))
-        if config := find_config(experiment):
-            command = f"python cli.py fit --config {config}"
-            if logs.resolve() != LOGS.resolve():
-                command += f" --trainer.default_root_dir {logs}"
-            begun = newest_version(place, lambda run: (run / LAST).is_file() and not (run / CARD).is_file())
-            return f"; {command} --ckpt_path last goes on with {begun}" if begun else f"; {command} makes it"
-    return ""
+    if (made := maker(place)) is None:
+        return ""
+    config, logs = made
+    command = f"python cli.py fit --config {config}"
+    if logs.resolve() != LOGS.resolve():
+        command += f" --trainer.default_root_dir {logs}"
+    begun = newest_version(place, lambda run: (run / LAST).is_file() and not (run / CARD).is_file())
+    return f"; {command} --ckpt_path last goes on with {begun}" if begun else f"; {command} makes it"
+
+
+def maker(place: Path) -> tuple[Path, Path] | None:
+    """Find the config of the experiment that a folder is of, and the log folder that it is below."""
+    found = ((find_config(str(place.relative_to(logs))), logs) for logs in place.parents)
+    return next(((config, logs) for config, logs in found if config), None)
 
 
 def find_config(experiment: str) -> Path | None:
