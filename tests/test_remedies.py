@@ -71,7 +71,7 @@ def words_of(*words):
 @pytest.mark.parametrize(
     ("call", "place"),
     [
-        (lambda: run_cli("fit", f"--config={ROOT}/configs/dfad_digits.yaml"), "teacher_digits"),
+        (lambda: run_cli("fit", f"--config={ROOT}/configs/dfad_digits.yaml", "--prepare=false"), "teacher_digits"),
         (lambda: run_cli("test", *words_of()), "teacher"),
         (lambda: run_cli("test", *words_of("--ckpt_path=last")), "teacher"),
         (lambda: run_cli("test", *words_of("--ckpt_path=logs/teacher/version_0/checkpoints/best.ckpt")), "teacher"),
