@@ -63,11 +63,13 @@ def test_the_student_waits_while_the_generator_warms_up(teacher_ckpt):
     task, data = make_task(teacher_ckpt, warm_up_epochs=1, generator_losses=[OneHotLoss(2.0)], bank=ImageBank(64))
     student = copy.deepcopy(task.student.state_dict())
     recorder, losses, asked = Recorder(), [], []
-    task.student.register_forward_hook(lambda module, *_: asked.append(module.training))
     task.track = lambda name, value, count: losses.append((name, value.item()))
     trainer = make_trainer(recorder, limit_train_batches=2, max_epochs=2, limit_val_batches=0)
 
     class Look(pl.Callback):
+        def on_train_start(self, trainer, pl_module):  # it has been tried by then
+            task.student.register_forward_hook(lambda module, *_: asked.append(module.training))
+
         def on_train_epoch_end(self, trainer, pl_module):
             if trainer.current_epoch == 0:
                 same = zip(student.values(), pl_module.student.state_dict().values(), strict=True)
