@@ -258,9 +258,10 @@ class TestRuns:
         trainer.save_checkpoint("bars.ckpt")
         again = ClassificationTask.load_from_checkpoint("bars.ckpt", network=network)
         assert make_trainer().test(again, datamodule=data[1], verbose=False)[0]["test/acc"] == 1
-        fresh = ClassificationTask(data[1].facts, network)
+        unordered = ImageArraysDataModule(str(tmp_path / "owl" / "bars.npz"), OTHER)
+        fresh = ClassificationTask(unordered.facts, network)
         for _ in range(2):
-            tested = make_trainer().test(fresh, datamodule=data[1], ckpt_path="bars.ckpt", verbose=False)
+            tested = make_trainer().test(fresh, datamodule=unordered, ckpt_path="bars.ckpt", verbose=False)
             assert tested[0]["test/acc"] == 1
 
     def test_names_without_images(self):
