@@ -3,11 +3,14 @@
 import torch
 from torch import Tensor
 
+FEW = 10
 RATIOS = {"70:30": 0.7, "80:20": 0.8, "90:10": 0.9}
 
 
 def stratified_split(labels: Tensor, fraction: float, seed: int, name: str = "split") -> tuple[Tensor, Tensor]:
     """Split samples in two parts that hold every class in the same proportion.
+
+    A class of fewer than FEW samples has at least one in each part.
 
     Args:
         labels: Class of each sample. Shape (N,), int64.
@@ -29,6 +32,8 @@ def stratified_split(labels: Tensor, fraction: float, seed: int, name: str = "sp
         members = torch.nonzero(labels == label).flatten()
         members = members[torch.randperm(len(members), generator=generator)]
         count = round(fraction * len(members))
+        if 1 < len(members) < FEW:
+            count = min(max(count, 1), len(members) - 1)
         if count == 0 or count == len(members):
             raise ValueError(
                 f"{name}: class {label} has {len(members)} samples, and a share of {fraction:g} leaves one part of"
