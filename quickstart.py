@@ -1,8 +1,8 @@
 """Data-free distillation on the embedded digits, from nothing to a table: `make quickstart`.
 
 Trains a teacher, distils a student from it without data, and says what came of it, in half the epochs of
-configs/teacher_digits.yaml and configs/dfad_plus_digits.yaml, the student on smaller batches. A finished part is not run
-again, an interrupted one goes on where it was.
+configs/teacher_digits.yaml and configs/dfad_plus_digits.yaml, the student on smaller batches. A finished part is not
+run again, an interrupted one goes on where it was.
 """
 
 import os

@@ -52,7 +52,7 @@ class TestSplits:
         assert (labels[first] == 0).sum() == round(100 * share)
 
     def test_a_share_that_leaves_a_class_of_ten_out_is_refused(self):
-        with pytest.raises(ValueError, match="class 0 has 10 samples, and a share of 0.99 leaves one part"):
+        with pytest.raises(ValueError, match=r"class 0 has 10 samples, and a share of 0\.99 leaves one part"):
             stratified_split(torch.zeros(10, dtype=torch.int64), 0.99, 0)
 
     def test_empty_class_is_refused(self):
