@@ -83,7 +83,9 @@ def in_order(network):
 
 
 @pytest.mark.parametrize(
-    "student", [lambda: Net(view), lambda: Net(view_in_training), InputView, lambda: Subclass], ids=str
+    "student",
+    [lambda: Net(view), lambda: Net(view_in_training), InputView, lambda: Subclass],
+    ids=["view", "view in training", "view of the input", "class"],
 )
 def test_a_student_that_cannot(student, caplog):
     caplog.set_level(logging.INFO)
