@@ -52,7 +52,7 @@ def draw(cards: list[Card], images: Path) -> Figure:
     taught = [card["metrics"]["test/acc_teacher"] for card in cards if card["experiment"] in METHODS]
     right.axhline(100 * mean(taught), color=BLACK, linestyle=":", linewidth=1, label="teacher, on test images")
     right.set(
-        title="CIFAR-10 student (thin: one seed)",
+        title="CIFAR-10 student (thin lines: individual seeds)",
         xlabel="minutes on one CPU core",
         ylabel="accuracy on validation images (%)",
         xlim=(0, None),

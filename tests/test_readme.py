@@ -49,10 +49,10 @@ def test_the_table_is_short_and_has_no_row_without_a_figure():
 
 def test_figures_in_its_sentences_are_those_of_the_cards():
     systems = yaml.safe_load((ROOT / "results/systems.yaml").read_text())
-    (rows,) = re.findall(r"All (\d+) configurations", TEXT)
+    (rows,) = re.findall(r"lists all (\d+) configurations", TEXT)
     assert int(rows) == len(systems)
     teachers = {
-        r"public ResNet-20 \((\S+) % on": [
+        r"public ResNet-20 \((\S+) % on them": [
             card["metrics"]["test/acc_teacher"] for card in cards("dfad_cifar10/47-,plus-*")
         ],
         r"torchvision ResNet-34 \((\S+) %\)": [card["metrics"]["test/acc"] for card in cards("teacher_torchvision-*")],
