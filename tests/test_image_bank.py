@@ -32,6 +32,17 @@ def noise(seed=0):
     return Noise.on(torch.device("cpu"), seed)
 
 
+class Forget(pl.Callback):
+    """Empties lists before the first step: networks are tried before they are trained."""
+
+    def __init__(self, *lists):
+        self.lists = lists
+
+    def on_train_start(self, trainer, pl_module):
+        for each in self.lists:
+            each.clear()
+
+
 class TestBank:
     def test_shifted_views_have_answers_of_their_own(self):
         bank = ImageBank(100, shifted=2)
@@ -121,7 +132,7 @@ class TestBank:
         task.student.register_forward_hook(lambda *args: outputs.append(args[-1].detach()))
         drawn, draw = [], task.bank.draw
         task.bank.draw = lambda count, generator: drawn.append(draw(count, generator)) or drawn[-1]
-        make_trainer(limit_train_batches=1).fit(task, data)
+        make_trainer(Forget(outputs), limit_train_batches=1).fit(task, data)
         _, target, places = drawn[0]
         for place, difference in zip(places.tolist(), (outputs[0] - target).abs().mean(1).tolist(), strict=True):
             assert task.bank._difficulty[place] == pytest.approx(difference, rel=1e-4)
@@ -270,7 +281,8 @@ class TestTask:
         task.track = lambda name, value, count: tracked.update({name: value.item()})
         task.teacher.last_linear.register_forward_pre_hook(lambda _, given: features.append(given[0]))
         task.student.register_forward_hook(lambda *_: students.append(1))
-        make_trainer(limit_train_batches=1, limit_val_batches=0, num_sanity_val_steps=0).fit(task, data)
+        forget = Forget(students, features)
+        make_trainer(forget, limit_train_batches=1, limit_val_batches=0, num_sanity_val_steps=0).fit(task, data)
         assert len(students) == 5 + 1  # the last for the watch; none in the generator's turn, which has no disagreement
         assert tracked["loss_activation"] == pytest.approx(-features[-2].abs().mean().item(), rel=1e-5)
         assert tracked["loss_generator"] == pytest.approx(tracked["loss_activation"], rel=1e-5)
@@ -306,7 +318,7 @@ class TestTask:
         answered = []
         task.student.forward = lambda x: answered.append((x, student(x))) or answered[-1][1]
         task.track = lambda name, value, count: tracked.append((name, value.item()))
-        make_trainer(limit_train_batches=2).fit(task, data)
+        make_trainer(Forget(asked, answered), limit_train_batches=2).fit(task, data)
         assert asked == [8, 8] * 2  # of the bank, then of the generator
         assert len(task.bank) == 16
         names = ["loss_soft", "loss_student"] * 3 + ["loss_generator"]
