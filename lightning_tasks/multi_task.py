@@ -98,6 +98,8 @@ class MultiTask(ClassificationTask):
         decision: Decision = "argmax",
         **options: Any,
     ) -> None:
+        if loss_weights == "uncertainty" and options.get("layer_decay", 1.0) < 1:
+            raise ValueError("loss_weights: uncertainty is learned at one rate, so layer_decay must be 1")
         super().__init__(facts, network, **options)
         self.tree = ClassTree(facts["groups"], self.num_classes)
         require_costs(costs, len(LEVELS))
@@ -115,8 +117,6 @@ class MultiTask(ClassificationTask):
         self.coarse_loss = CrossEntropyLoss(self.loss.label_smoothing)
         self.weighting: UncertaintyWeighting | None = None
         if loss_weights == "uncertainty":
-            if self.layer_decay < 1:
-                raise ValueError("loss_weights: uncertainty is learned at one rate, so layer_decay must be 1")
             self.weighting = UncertaintyWeighting(len(LEVELS))
         elif len(loss_weights) != len(LEVELS) or min(loss_weights) < 0 or max(loss_weights) == 0:
             raise ValueError(f"loss_weights must be 3 numbers, none negative, one above 0, got {list(loss_weights)}")

@@ -289,7 +289,7 @@ class TestCommandLine:
         assert "severity_weight must not be negative" in said(
             "--model.severity_loss=scaled", "--model.severity_weight=-1"
         )
-        assert "leaves one part of the split without it" in said("--data.val_fraction=0.01")
+        assert "the share of a part must be between 0 and 1" in said("--data.val_fraction=1")
         assert "MultiTask needs classes with superclasses and groups, and CIFAR100 has none here" in said(
             "--data.groups=null"
         )
