@@ -46,7 +46,7 @@ from runs.folders import (
 )
 from runs.logger import ExperimentLogger, log_card, place_run
 from runs.needs import CHAIN, prepare
-from runs.outcome import after_a_run, print_outcome
+from runs.outcome import after_a_run, print_figures, print_outcome
 from runs.precision import fast_kernels, usable_precision
 from runs.profiler import NoProfiler
 from runs.quiet import silence_harmless_messages
@@ -250,6 +250,11 @@ class TaskCLI(LightningCLI):
                 log_card(self.trainer.loggers, path, [str(self.best.monitor), *self.model.headline])
                 print_outcome(json.loads(path.read_text()), path.parent)
         self.say_next(best)
+
+    def after_test(self) -> None:
+        """Say where the figures are."""
+        if self.trainer.is_global_zero:
+            print_figures(run_folder(self.trainer))
 
     def say_next(self, best: str) -> None:
         """Print the commands that make sense now.

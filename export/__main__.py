@@ -23,18 +23,19 @@ def main() -> None:
     parser.add_argument("--ema", action="store_true", help="take the averaged weights (--model.ema_decay)")
     parser.add_argument("--licence", default="not stated", help="for the model card")
     options = parser.parse_args()
+    from rich.console import Console
+    from rich.markdown import Markdown
+
     from export.card import table
-    from export.export import (
-        checkpoint_of_experiment,
-        export,
-    )  # here, since it imports PyTorch, and --help does without
+    from export.export import checkpoint_of_experiment, export  # here: it imports PyTorch, and --help does without
 
     command = shlex.join(["python", "-m", "export", *sys.argv[1:]])
     source = options.ckpt
     if source in ("best", "last"):
         source = checkpoint_of_experiment(source, options.config)
     folder, facts = export(source, options.out, options.ema, options.licence, command)
-    print(f"{table(facts)}\n\nexported: {folder}")
+    Console().print(Markdown(table(facts)))
+    print(f"exported: {folder}")
 
 
 if __name__ == "__main__":

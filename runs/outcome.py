@@ -42,9 +42,14 @@ def print_outcome(card: dict[str, Any], run: Path) -> None:
     Console().print(result(card))
     if "partial" in card:
         print("a part of the data only, so no result")
-    if any(run.glob("figures/*.png")):
-        print(f"figures: {os.path.relpath(run / 'figures')}")
+    print_figures(run)
     print(f"run card: {os.path.relpath(run / CARD)}", flush=True)
+
+
+def print_figures(run: Path) -> None:
+    """Print the folder of the figures in a run's folder, if there are any."""
+    if any(run.glob("figures/*.png")):
+        print(f"figures: {os.path.relpath(run / 'figures')}", flush=True)
 
 
 def after_a_run(run: Path, kind: str, teacher: str | None, loggers: Iterable[Logger]) -> list[str]:

@@ -417,7 +417,8 @@ def test_what_comes_next_can_be_run(capsys):
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("next: ")]
     words = shlex.split(line.removeprefix("next: "))
     assert words[:2] == ["python", "cli.py"]
-    assert "test/acc" in run_cli(*words[2:]).trainer.callback_metrics
+    assert "test/acc" in run_cli(*words[2:], "--trainer.callbacks=ConfusionPicture").trainer.callback_metrics
+    assert capsys.readouterr().out.splitlines()[-1] == "figures: logs/teacher/version_1/figures"
 
 
 def test_only_the_first_process_speaks():
