@@ -141,8 +141,8 @@ def test_a_table_and_a_picture(teacher_ckpt, tmp_path, monkeypatch, workers):
     (((surest, doubtful), title),) = [call[:2] for call in drawn]
     assert title == "digits network: answers to 12 files"
     order = p.max(1).values.argsort(descending=True, stable=True).tolist()
-    assert [each[0] for each in surest[2]] == [paths[index].name[:20] for index in order]
-    assert [each[0] for each in doubtful[2]] == [paths[index].name[:20] for index in order[::-1]]
+    assert [each[0] for each in surest[2]] == [paths[index].name[:20].replace("\n", r"\n") for index in order]
+    assert [each[0] for each in doubtful[2]] == [paths[index].name[:20].replace("\n", r"\n") for index in order[::-1]]
     assert surest[1].shape == (12, 1, 16, 16)
     assert torch.equal(surest[1][0], torch.from_numpy(images[order[0]]))
     assert Path(cli.trainer.log_dir, "figures/predictions.png").is_file()
