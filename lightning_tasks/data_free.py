@@ -21,7 +21,6 @@ from lightning_tasks.networks import (
     GeneratorCallable,
     ImageGenerator,
     NetworkCallable,
-    count_parameters,
     undisturbed,
 )
 from lightning_tasks.noise import Noise
@@ -171,8 +170,8 @@ class DataFreeTask(DistillationTask):
         ):
             needed = require_memory(self._answer_both, self.batch_size, self.device)
         rank_zero_info(
-            f"generator: {count_parameters(self.generator):,} parameters; a step on {self.batch_size} images of"
-            f" {self.image_shape[1]} x {self.image_shape[2]} takes about {needed / 2**20:,.0f} MiB"
+            f"memory: about {needed / 2**20:,.0f} MiB for a step of the generator on {self.batch_size} images of"
+            f" {self.image_shape[1]} x {self.image_shape[2]}"
         )
 
     def _answer_both(self, count: int) -> Tensor:

@@ -142,8 +142,8 @@ def test_such_images_teach(shape, caplog):
     make_trainer(start, limit_val_batches=1).fit(task, datamodule=data)
     assert all(torch.equal(value, start.state[name]) for name, value in before.items())
     assert not all(torch.equal(value, task.state_dict()[name]) for name, value in before.items())
-    (line,) = [line for line in caplog.messages if line.startswith("generator: ")]
-    said = rf"generator: [\d,]+ parameters; a step on 8 images of {shape[1]} x {shape[2]} takes about \d MiB"
+    (line,) = [line for line in caplog.messages if line.startswith("memory: ")]
+    said = rf"memory: about \d MiB for a step of the generator on 8 images of {shape[1]} x {shape[2]}"
     assert re.fullmatch(said, line), line
     images, probabilities = task.sample(20)
     assert images.shape == (20, *shape)

@@ -52,7 +52,7 @@ def test_figures_in_its_sentences_are_those_of_the_cards():
     (rows,) = re.findall(r"lists all (\d+) configurations", TEXT)
     assert int(rows) == len(systems)
     teachers = {
-        r"public ResNet-20 \((\S+) % on them": [
+        r"public ResNet-20 \((\S+) %\)": [
             card["metrics"]["test/acc_teacher"] for card in cards("dfad_cifar10/47-,plus-*")
         ],
         r"torchvision ResNet-34 \((\S+) %\)": [card["metrics"]["test/acc"] for card in cards("teacher_torchvision-*")],

@@ -1,6 +1,7 @@
 """Random views of images: what they are made of, by hand; and that the teacher answers what the student sees."""
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from conftest import make_trainer
 from test_dfad import make_task
@@ -137,12 +138,20 @@ class TestTask:
             return shown[-1]
 
         task.views = view
-        task.student.register_forward_pre_hook(lambda net, inputs: students.extend(inputs if net.training else ()))
+        task.student.register_forward_pre_hook(
+            lambda net, inputs: students.extend(inputs if net.training and trained else ())
+        )
         task.loss.forward = lambda ours, theirs: (targets.append(theirs.detach()), compare(ours, theirs))[1]
         soft = task.soft_loss.forward
         task.soft_loss.forward = lambda ours, theirs, y: (softened.append(theirs.detach()), soft(ours, theirs, y))[1]
         students, softened = [], []
-        make_trainer(limit_train_batches=1, limit_val_batches=0, num_sanity_val_steps=0).fit(task, data)
+        trained = []  # filled once training has begun: the student is tried before
+
+        class Begin(pl.Callback):
+            def on_train_start(self, trainer, pl_module):
+                trained.append(True)
+
+        make_trainer(Begin(), limit_train_batches=1, limit_val_batches=0, num_sanity_val_steps=0).fit(task, data)
         assert len(shown) == len(softened) == 2
         for number in range(2):
             assert students[number] is shown[number]
