@@ -271,7 +271,12 @@ def test_the_generator_is_judged_on_shifted_views_and_the_student_taught_whole_i
 
     task.invent = keep
     teacher.register_forward_pre_hook(lambda _, inputs: views.append(inputs[0].detach()))
-    make_trainer(limit_train_batches=2).fit(task, data)
+
+    class Begin(pl.Callback):
+        def on_train_start(self, trainer, pl_module):  # the teacher is tried before
+            views.clear()
+
+    make_trainer(Begin(), limit_train_batches=2).fit(task, data)
     assert torch.equal(views[0], torch.cat([x for x, _ in made[:5]]))  # the student's five batches, as they are
     pairs = [
         (made[11 * turn + 5 + step][0].detach(), views[7 * turn + 1 + step]) for turn in (0, 1) for step in range(6)
