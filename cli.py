@@ -122,7 +122,7 @@ class TaskCLI(LightningCLI):
         """Add the options that every experiment has."""
         parser.add_argument("--experiment", type=str, default="unnamed", help="Name of the folder under logs/.")
         parser.add_argument("--test_after_fit", type=bool, default=True, help="Test the best weights, write run.json.")
-        parser.add_argument("--prepare", type=bool, default=True, help="Train what is needed first, as the teacher.")
+        parser.add_argument("--prepare", type=bool, default=True, help="Train a missing teacher or recogniser first.")
         parser.add_argument("--pictures", type=bool, default=True, help="Whether the callbacks that draw are used.")
         parser.add_argument("--plot_id", type=str | None, help="Mark that pictures carry, as your name and number.")
         parser.add_argument("--checkpoint_best.monitor", type=str | None, help="What chooses; else the task's own.")

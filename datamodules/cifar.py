@@ -78,15 +78,17 @@ class CIFAR10DataModule(ImageDataModule):
 
     def _unpack(self, archive: Path) -> None:
         """Take the official files out of an archive, however it was packed, as far as it is not damaged."""
-        official = self._official()
+        official, found = self._official(), {}
         damaged = tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError
         with contextlib.suppress(*damaged), tarfile.open(archive) as content:
             for member in content:
                 name, stream = Path(member.name).name, content.extractfile(member)
                 its = stream.read() if stream and name in official else b""
                 if hashlib.md5(its).hexdigest() == official.get(name):
-                    with whole_file(self.root / self.dataset.base_folder / name) as file:
-                        file.write(its)
+                    found[name] = its
+        for name, its in found.items():  # here, since a full disk is no damage of the archive
+            with whole_file(self.root / self.dataset.base_folder / name) as file:
+                file.write(its)
 
     def _others(self) -> list[Path]:
         """List what seems to be this set in another packaging."""

@@ -17,12 +17,7 @@ from lightning_tasks.image_task import accuracy
 from lightning_tasks.inventions import class_entropy, pairwise_distance
 from lightning_tasks.losses import BatchNormStatisticsLoss, Invented, same_class_distance
 from lightning_tasks.memory import require_memory
-from lightning_tasks.networks import (
-    GeneratorCallable,
-    ImageGenerator,
-    NetworkCallable,
-    undisturbed,
-)
+from lightning_tasks.networks import GeneratorCallable, ImageGenerator, NetworkCallable, undisturbed
 from lightning_tasks.noise import Noise
 from lightning_tasks.turns import copy_buffers
 from runs.facts import NO_IMAGES, ImageFacts

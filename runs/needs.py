@@ -21,7 +21,7 @@ from runs.paths import user_path
 from runs.remedies import LOGS, find_config, how_to_make, maker
 from runs.signals import end_in_one_line
 
-HARDWARE = {"trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.precision"}
+HARDWARE = {"trainer.devices", "trainer.num_nodes", "trainer.strategy"}
 HANDED_ON = (
     *("--trainer.accelerator=", "--trainer.devices=", "--trainer.strategy=", "--trainer.enable_progress_bar="),
     *("--data.root=", "--pictures=", "--plot_id="),
@@ -146,8 +146,8 @@ class _Need:
         if str(self.config) in chain:
             raise ValueError(f"{self.option}: configs need each other: {' -> '.join([*chain, str(self.config)])}")
         begun = any((run / LAST).is_file() for run in self.begun)
-        how = "is gone on with" if begun else "has not been run and is trained"
-        print(f"{self.option}: {self.config} with seed {self.seed} {how} first", flush=True)
+        how = "is unfinished; resuming it first" if begun else "has not been run; training it first"
+        print(f"{self.option}: {self.config} with seed {self.seed} {how}", flush=True)
         words = [*self.words, "--ckpt_path=last"] if begun else self.words
         # A fork has imported everything; not one of a process that may have asked the driver for its GPUs.
         forks = "fork" in get_all_start_methods() and not torch.cuda.is_available()

@@ -333,6 +333,19 @@ def test_official_files_of_cifar_in_other_packings(module, packing, tmp_path, mo
     assert not fetched
 
 
+def test_a_full_disk_while_cifar_is_unpacked_is_said(tmp_path, monkeypatch):
+    fetched = []
+    cifar_archive(tmp_path, monkeypatch, CIFAR10DataModule, fetched)
+
+    def full(path):
+        raise OSError(f"{path}: no room")
+
+    monkeypatch.setattr("datamodules.cifar.whole_file", full)
+    with pytest.raises(OSError, match=r"cifar-10-batches-py/\w+: no room"):
+        CIFAR10DataModule(root=str(tmp_path)).prepare_data()
+    assert not fetched
+
+
 def test_a_damaged_archive_of_cifar_is_fetched(tmp_path, monkeypatch):
     fetched = []
     cifar_archive(tmp_path, monkeypatch, CIFAR10DataModule, fetched)

@@ -43,7 +43,7 @@ def fit(children, folder, *words, config="dfad", **options):
 def test_what_is_missing_is_trained_first_and_found_the_next_time(configs, children):
     done = fit(children, configs)
     assert done.status == 0, done.err
-    assert "teacher_ckpt: configs/teacher.yaml with seed 42 has not been run and is trained first" in done.out
+    assert "teacher_ckpt: configs/teacher.yaml with seed 42 has not been run; training it first" in done.out
     assert card("dfad")["teacher_ckpt"].endswith("teacher/version_0/checkpoints/best.ckpt")
     assert done.out.count("next: ") == 1
     again = fit(children, configs)
@@ -70,7 +70,7 @@ def test_a_run_that_was_stopped_goes_on(configs, children):
     assert Path("logs/teacher/version_0/checkpoints/last.ckpt").exists()
     done = fit(children, configs)
     assert done.status == 0, done.err
-    assert "configs/teacher.yaml with seed 42 is gone on with first" in done.out
+    assert "configs/teacher.yaml with seed 42 is unfinished; resuming it first" in done.out
     assert card("teacher")["epochs"] == 2
     assert not Path("logs/teacher/version_1").exists()
     whole = configs / "whole"
@@ -94,6 +94,13 @@ def test_other_options_are_refused_and_the_ways_out_are_named(configs, children)
     assert done.status == 0, done.err
     assert fit(children, configs).status == 0
     assert card("dfad", 1)["teacher_ckpt"].split("/")[-3] == "version_1"
+
+
+def test_a_teacher_of_another_precision_is_another(configs, children):
+    assert fit(children, configs, "--trainer.precision=bf16-true", config="teacher").status == 0
+    done = fit(children, configs)
+    assert done.status == 1
+    assert "(trainer.precision bf16-true there, " in done.err.splitlines()[-1]
 
 
 def test_a_chain_of_three(configs, children):
