@@ -59,7 +59,9 @@ class MNISTDataModule(ImageDataModule):
             if not others:
                 raise
             named = " and ".join(map(str, others[:3]))
-            raise OSError(f"{error}; what is there, {named}, has not the content of the official files") from error
+            raise OSError(
+                f"{error}; what is there, {named}, does not have the content of the official files"
+            ) from error
 
     def _unpack(self, name: str) -> list[Path]:
         """Write an official file to its place from another packing, if one is there; list those of other content.

@@ -1,8 +1,8 @@
 """How much memory a step takes, before it is taken."""
 
-import os
 from collections.abc import Callable
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -55,4 +55,4 @@ def memory(device: torch.device) -> tuple[int, str]:
     """Give the bytes that there are for a run, and whose they are, as "the GPU has free"."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0], "the GPU has free"
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "this machine has"
+    return psutil.virtual_memory().total, "this machine has"

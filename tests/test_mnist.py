@@ -102,7 +102,7 @@ def test_other_content_in_other_packings_is_named(mnist_root, packing, cut):
     """As of another set of the same names, or of a file cut short."""
     repack(mnist_root, packing, lambda name, content: content[:-cut] if name == "t10k-images-idx3-ubyte" else content)
     name = PACKINGS[packing](mnist_root, "t10k-images-idx3-ubyte", b"")[0]
-    with pytest.raises(OSError, match=f"what is there, {name}, has not the content of the official files"):
+    with pytest.raises(OSError, match=f"what is there, {name}, does not have the content of the official files"):
         MNISTDataModule(root=str(mnist_root), val_fraction=0.2).prepare_data()
 
 
@@ -111,7 +111,7 @@ def test_an_archive_cut_short_is_named(mnist_root):
     repack(mnist_root, "packed again")
     archive = mnist_root / "MNIST/raw/t10k-images-idx3-ubyte.gz"
     archive.write_bytes(archive.read_bytes()[:-50])
-    with pytest.raises(OSError, match=rf"what is there, {archive}, has not"):
+    with pytest.raises(OSError, match=rf"what is there, {archive}, does not have"):
         MNISTDataModule(root=str(mnist_root), val_fraction=0.2).prepare_data()
 
 

@@ -46,6 +46,10 @@ def test_a_run_there_leaves_its_card_and_its_memory():
     assert 50 < run_card("there")["peak_memory_mb"] < 5000
 
 
+def test_the_memory_of_a_machine_is_known_there():
+    python("del os.sysconf\nfrom lightning_tasks.memory import memory\nassert memory(torch.device('cpu'))[0] > 2**30")
+
+
 def test_a_signal_reaches_the_watch_there():
     code = """
 del signal.SIGKILL
