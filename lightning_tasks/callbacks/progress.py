@@ -111,9 +111,10 @@ class CompactProgressBar(RichProgressBar):
             self.progress.update(self.test_progress_bar_id, visible=False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Read the loss of the epoch."""
+        """Read the loss of the epoch, and draw it: the next epoch may begin before the bar would be drawn again."""
         self._loss = training_loss(trainer)
         super().on_train_epoch_end(trainer, pl_module)
+        self.refresh()
 
 
 class _TimeLeft(ProgressColumn):
