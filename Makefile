@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 # Data-free distillation on embedded digits: teacher, student, table. No download but the packages.
 quickstart: $(VENV)/installed
-	$(BIN)/python quickstart.py
+	$(BIN)/python -m tools.quickstart
 
 test: check
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
@@ -18,15 +18,15 @@ check: $(VENV)/installed
 
 # Needs MNIST and CIFAR-100 in data/.
 bench: $(VENV)/installed
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m tools.benchmarks
 
 # Run cards in logs/ -> results/ and the tables of README.md.
 results: $(VENV)/installed
-	$(BIN)/python -m results
+	$(BIN)/python -m tools.results
 
 # Schema of the configs, for editors.
 schema: $(VENV)/installed
-	$(BIN)/python schema.py configs/schema.json
+	$(BIN)/python -m tools.schema configs/schema.json
 
 $(VENV)/installed: requirements.txt constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)

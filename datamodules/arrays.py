@@ -10,7 +10,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 
 from datamodules.images import ImageDataModule, Split, channel_statistics
 from datamodules.tensors import TensorImages
-from runs.paths import user_path
+from lightning_tasks.runs.paths import user_path
 
 # What the arrays of a part are called, images and labels: by Keras, by MedMNIST, and where there is one part only.
 NAMES: dict[str, tuple[tuple[str, str], ...]] = {

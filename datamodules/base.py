@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from datamodules.tensors import BalancedSampler, StepDataset
 from datamodules.verified import require_official
-from runs.paths import user_path
-from runs.seed import run_seed
+from lightning_tasks.runs.paths import user_path
+from lightning_tasks.runs.seed import run_seed
 
 MOST = 2**31 - 1
 

@@ -16,8 +16,8 @@ from torchvision import datasets
 from datamodules.class_groups import ClassGroup, group_of_each, require_names
 from datamodules.images import ImageDataModule
 from datamodules.tensors import TensorImages
-from runs.facts import ImageFacts
-from runs.whole_files import whole_file
+from lightning_tasks.runs.atomic_writes import whole_file
+from lightning_tasks.runs.data_spec import ImageFacts
 
 
 class CIFAR10DataModule(ImageDataModule):

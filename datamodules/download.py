@@ -9,7 +9,7 @@ from email.message import Message
 from http import HTTPStatus
 from pathlib import Path
 
-from runs.whole_files import NO_ROOM, reason
+from lightning_tasks.runs.atomic_writes import NO_ROOM, reason
 
 TIMEOUT = 30  # seconds without an answer
 BLOCK = 2**20  # bytes

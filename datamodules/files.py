@@ -3,7 +3,7 @@
 from typing import Any
 
 from datamodules.images import ImageDataModule
-from runs.facts import ImageFacts
+from lightning_tasks.runs.data_spec import ImageFacts
 
 
 class FilesDataModule(ImageDataModule):

@@ -13,7 +13,7 @@ from datamodules.images import ImageDataModule, Split, channel_statistics
 from datamodules.listing import count_kinds, is_hidden, is_image, visible_files, visible_folders
 from datamodules.preprocessing import preprocessing_of as find_preprocessing
 from datamodules.tensors import TensorImages
-from runs.paths import user_path
+from lightning_tasks.runs.paths import user_path
 
 LOOKED_AT = 1000  # files at most, to say what there is in place of images
 # What the folders of the parts may be called, in small or capital letters.

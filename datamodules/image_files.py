@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from datamodules.decoding import UnreadableImageError, open_rgb
 from datamodules.listing import count_kinds, is_image, visible_files
 from datamodules.tensors import Batch
-from runs.paths import user_path
+from lightning_tasks.runs.paths import user_path
 
 UNLABELLED, UNREADABLE = -1, -2  # in the place of labels
 

@@ -17,8 +17,8 @@ from datamodules.leaks import require_apart
 from datamodules.preprocessing import preprocessing_of as find_preprocessing
 from datamodules.splits import RATIOS, per_class_subset, stratified_split
 from datamodules.tensors import Batch, ResizedImages, TensorImages
-from runs.facts import ImageFacts, are_numbers, positions
-from runs.seed import require_seed
+from lightning_tasks.runs.data_spec import ImageFacts, are_numbers, positions
+from lightning_tasks.runs.seed import require_seed
 
 FEATURE_BYTES = 2 * 2**30
 MOVES = (BatchRandomCrop, BatchRandomFlip)  # transforms that move pixels and change none

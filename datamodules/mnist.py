@@ -13,7 +13,7 @@ from torchvision.datasets.utils import check_integrity
 
 from datamodules.images import ImageDataModule
 from datamodules.tensors import TensorImages
-from runs.whole_files import whole_file
+from lightning_tasks.runs.atomic_writes import whole_file
 
 
 class MNISTDataModule(ImageDataModule):

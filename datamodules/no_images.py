@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 from datamodules.images import ImageDataModule
 from datamodules.preprocessing import preprocessing_of as find_preprocessing
 from datamodules.tensors import StepDataset
-from runs.facts import NO_IMAGES
+from lightning_tasks.runs.data_spec import NO_IMAGES
 
 
 class NoImages(ImageDataModule):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torchvision.models import get_weight
 
-from runs.checkpoints import find_checkpoint
-from runs.weights import read_checkpoint
+from lightning_tasks.runs.checkpoints import find_checkpoint
+from lightning_tasks.runs.weights import read_checkpoint
 
 OPTION = "data.preprocessing_of"
 

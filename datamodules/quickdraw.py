@@ -8,8 +8,8 @@ from torch.utils.data import DistributedSampler
 from datamodules.base import BaseDataModule
 from datamodules.quickdraw_parts import QuickDrawParts
 from datamodules.sketches import BucketSampler, SketchSet
-from drawings.batch import SketchBatch
-from runs.facts import SketchFacts
+from lightning_tasks.drawings.batch import SketchBatch
+from lightning_tasks.runs.data_spec import SketchFacts
 
 WORDS = ("cat", "apple", "bus", "fish", "umbrella")
 

@@ -9,10 +9,10 @@ from datamodules.images import ImageDataModule
 from datamodules.quickdraw import WORDS
 from datamodules.quickdraw_parts import QuickDrawParts
 from datamodules.tensors import TensorImages
-from drawings.collection import Collection
-from drawings.render import render_all
-from drawings.steps import to_drawing
-from runs.facts import ImageFacts
+from lightning_tasks.drawings.collection import Collection
+from lightning_tasks.drawings.render import render_all
+from lightning_tasks.drawings.steps import to_drawing
+from lightning_tasks.runs.data_spec import ImageFacts
 
 
 class QuickDrawImagesDataModule(ImageDataModule):

@@ -13,11 +13,11 @@ from pytorch_lightning.utilities import rank_zero_warn
 
 from datamodules.download import fetch_file
 from datamodules.groups import grouped_split
-from drawings.cache import read_file
-from drawings.collection import BadLines, Collection, describe, join
-from drawings.duplicates import near_duplicates
-from drawings.files import address_of, find, names_of
-from runs.facts import positions
+from lightning_tasks.drawings.cache import read_file
+from lightning_tasks.drawings.collection import BadLines, Collection, describe, join
+from lightning_tasks.drawings.duplicates import near_duplicates
+from lightning_tasks.drawings.files import address_of, find, names_of
+from lightning_tasks.runs.data_spec import positions
 
 MISSING = (403, 404)  # what the official server says of a word that it does not have
 

@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
 from datamodules.tensors import BalancedSampler
-from drawings.batch import SketchBatch
-from drawings.collection import Collection
-from drawings.steps import Pen
+from lightning_tasks.drawings.batch import SketchBatch
+from lightning_tasks.drawings.collection import Collection
+from lightning_tasks.drawings.steps import Pen
 
 WINDOW = 50  # batches that are sorted by length together
 

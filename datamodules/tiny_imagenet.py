@@ -16,7 +16,7 @@ from datamodules.download import fetch_file
 from datamodules.images import ImageDataModule, channel_statistics
 from datamodules.listing import count_kinds, visible_files
 from datamodules.tensors import TensorImages
-from runs.paths import user_path
+from lightning_tasks.runs.paths import user_path
 
 OFFICIAL_CLASSES, OFFICIAL_IMAGES = 200, 100_000  # of the training part
 

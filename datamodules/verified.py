@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from runs.whole_files import write_whole
+from lightning_tasks.runs.atomic_writes import write_whole
 
 MEMORY = ".verified.json"
 

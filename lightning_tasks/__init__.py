@@ -1,40 +1,38 @@
-"""Tasks: LightningModules that one command trains, tests and draws. They know no datamodule."""
+"""Tasks: LightningModules that one command trains, tests and draws. They know no datamodule.
 
-from lightning_tasks.base import BaseTask
-from lightning_tasks.by_hand_task import ByHandTask
-from lightning_tasks.classification import ClassificationTask
-from lightning_tasks.dfad import DFADTask
-from lightning_tasks.distillation import DistillationTask
-from lightning_tasks.image_bank import ImageBank
-from lightning_tasks.image_task import ImageTask
-from lightning_tasks.kd import KDTask
-from lightning_tasks.losses import (
-    ActivationLoss,
-    BatchNormStatisticsLoss,
-    ClassBalanceLoss,
-    DecoupledLoss,
-    DiversityLoss,
-    FeatureLoss,
-    HintonLoss,
-    OneHotLoss,
-)
-from lightning_tasks.meta_generator import MetaGenerator
-from lightning_tasks.multi_task import MultiTask
-from lightning_tasks.networks import (
-    CNN,
-    MLP,
-    ImageGenerator,
-    LeNet5,
-    MixtureHead,
-    NetworkFile,
-    RegressionHead,
-    ResNet,
-    SketchNetwork,
-    StridedCNN,
-    WideResNet,
-)
-from lightning_tasks.sketch import SketchTask
-from lightning_tasks.views import Views
+A family of tasks is a folder. Names are imported when they are first used, so that `--help` and Ctrl-C do not wait for
+PyTorch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_tasks.base import BaseTask
+    from lightning_tasks.by_hand.task import ByHandTask
+    from lightning_tasks.classification import ClassificationTask
+    from lightning_tasks.data_free import (
+        ActivationLoss,
+        BatchNormStatisticsLoss,
+        ClassBalanceLoss,
+        DFADTask,
+        DiversityLoss,
+        FeatureLoss,
+        ImageBank,
+        ImageGenerator,
+        MetaGenerator,
+        OneHotLoss,
+        Views,
+    )
+    from lightning_tasks.distillation import DistillationTask, KDTask
+    from lightning_tasks.image_task import ImageTask
+    from lightning_tasks.losses import DecoupledLoss, HintonLoss
+    from lightning_tasks.multi_task import MultiTask
+    from lightning_tasks.networks import CNN, MLP, LeNet5, NetworkFile, ResNet, StridedCNN, WideResNet
+    from lightning_tasks.sketch import MixtureHead, RegressionHead, SketchNetwork, SketchTask
+
+FAMILIES = ("by_hand.task", "classification", "multi_task", "sketch", "distillation", "data_free")
+ROOMS = ("base", "image_task", "networks", "losses", "callbacks", *FAMILIES)
 
 __all__ = [
     "CNN",
@@ -69,3 +67,12 @@ __all__ = [
     "Views",
     "WideResNet",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what has a short name."""
+    if name in __all__:
+        for room in ROOMS:
+            if name in vars(module := import_module(f"{__name__}.{room}")):
+                return globals().setdefault(name, getattr(module, name))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

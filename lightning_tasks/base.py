@@ -17,10 +17,10 @@ from pytorch_lightning.callbacks import StochasticWeightAveraging, WeightAveragi
 from pytorch_lightning.utilities.types import LRSchedulerTypeUnion
 from torch import Tensor, nn
 
-from runs.checkpoints import LastCheckpoint
-from runs.facts import in_order_of, names_in, require_equal
-from runs.seed import run_seed
-from runs.weights import read_checkpoint
+from lightning_tasks.runs.checkpoints import LastCheckpoint
+from lightning_tasks.runs.data_spec import in_order_of, names_in, require_equal
+from lightning_tasks.runs.seed import run_seed
+from lightning_tasks.runs.weights import read_checkpoint
 
 
 class BaseTask(pl.LightningModule):

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from lightning_tasks.averaged import AveragedNetwork
 from lightning_tasks.base import BaseTask
 from lightning_tasks.losses import CrossEntropyLoss
 from lightning_tasks.networks import Generator, recorded, undisturbed
-from runs.facts import ImageFacts
+from lightning_tasks.runs.data_spec import ImageFacts
+from lightning_tasks.weight_averaging import AveragedNetwork
 
 
 class Evaluation(nn.Module):

@@ -120,7 +120,7 @@ def sweep_file(capsys):
     """A sweep of eight short runs, in the current folder."""
     import yaml
 
-    from cli import main
+    from lightning_tasks.cli.main import main
 
     words = [*TINY_DATA, *TINY_BY_HAND, *TINY_TRAINER, "--trainer.max_epochs=1"]
     with pytest.raises(SystemExit):
@@ -132,7 +132,7 @@ def sweep_file(capsys):
 
 def run_cli(*words):
     """Run the command line in process."""
-    from cli import main
+    from lightning_tasks.cli.main import main
 
     return main(list(words))
 
@@ -176,7 +176,7 @@ def files(folder):
 
 def refusal(folder, *words, status=1, **env):
     """Run a command that must fail, as the shell does but in process; returns its one line."""
-    import cli
+    from lightning_tasks import cli
 
     said = io.StringIO()
     with (

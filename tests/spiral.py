@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from drawings import Pen
+from lightning_tasks.drawings import Pen
 
 
 class Spiral:

@@ -8,8 +8,8 @@ import pytest
 from conftest import TINY_TRAINER, image_folder, run_card, run_cli
 from test_own_networks import NETS
 
-from export import load
-from export.export import export
+from lightning_tasks.export import load
+from lightning_tasks.export.export import export
 
 NETWORKS = {
     "torchvision": ("torchvision.models.squeezenet1_1", {}),
@@ -57,7 +57,7 @@ def test_all_the_way(whose, photos, tmp_path, monkeypatch):
     assert {cell for row in rows for cell in row.values()} >= {"ant", "bee", "cat"}
 
     for name in ("teacher", "student"):
-        folder, facts = export(f"logs/{name}", tmp_path / name, False, "MIT", "python -m export")
+        folder, facts = export(f"logs/{name}", tmp_path / name, False, "MIT", "python cli.py export")
         model = load(folder)
         largest = np.abs(model(np.zeros((1, 3, 32, 32), np.uint8))).max()
         assert facts["measured"]["ONNX, float32"]["difference"] <= 1e-4 * largest + 1e-4, largest

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from lightning_tasks.averaged import AveragedNetwork
+from lightning_tasks.weight_averaging import AveragedNetwork
 
 
 def network():

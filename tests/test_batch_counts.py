@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from lightning_tasks.networks import BatchCounts
+from lightning_tasks.data_free.batch_counts import BatchCounts
 
 
 def test_passes_are_added_to_what_layers_in_training_have_counted():

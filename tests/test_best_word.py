@@ -9,8 +9,8 @@ import pytest
 from conftest import TINY_DATA, TINY_TEACHER, TINY_TRAINER, refusal, run_cli
 from test_figures import SCRIPTED
 
-from export import __main__ as command
-from export import export as export_module
+from lightning_tasks.export import __main__ as command
+from lightning_tasks.export import export as export_module
 
 RUNS = Path("logs/scripted")
 
@@ -62,7 +62,7 @@ def test_an_export_of_an_experiment_by_its_config(runs, monkeypatch, tmp_path):
     shutil.copy(RUNS / "version_0/config.yaml", "scripted.yaml")
     made = []
     monkeypatch.setattr(export_module, "export", lambda *args: made.append(args) or ("out", {}))
-    monkeypatch.setattr("export.card.table", lambda facts: "")
+    monkeypatch.setattr("lightning_tasks.export.card.table", lambda facts: "")
     for word, expected in (("best", "version_0/checkpoints/best.ckpt"), ("last", "version_2/checkpoints/last.ckpt")):
         monkeypatch.setattr(sys, "argv", ["export", "--ckpt", word, "--config", "scripted.yaml"])
         command.main()

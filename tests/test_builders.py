@@ -6,7 +6,7 @@ import pytest
 import torchvision
 from conftest import refused
 
-from cli import main
+from lightning_tasks.cli.main import main
 
 BUILDERS = """
 from torch import nn

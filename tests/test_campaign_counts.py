@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 from campaign_counts import count, write
 
-from results.tables import campaign_table
+from tools.results.tables import campaign_table
 
 
 def reports(*tests):

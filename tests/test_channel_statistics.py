@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_tasks.channel_statistics import channel_statistics
+from lightning_tasks.networks.channel_statistics import channel_statistics
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (4, 3, 7), (4, 7, 6, 5), (2, 3, 4, 5, 6)])

@@ -13,11 +13,11 @@ from PIL import Image
 from quickdraw_files import write
 
 from datamodules import ImageArraysDataModule, NoImages, QuickDrawDataModule, QuickDrawImagesDataModule
-from export import load
-from export.export import export
-from export.predict import predict
 from lightning_tasks import MLP, ClassificationTask
-from runs.facts import in_order_of, require_equal
+from lightning_tasks.export import load
+from lightning_tasks.export.export import export
+from lightning_tasks.export.predict import predict
+from lightning_tasks.runs.data_spec import in_order_of, require_equal
 
 NAMES = ["cat", "dog", "owl"]
 OTHER = ["owl", "cat", "dog"]

@@ -10,8 +10,8 @@ from conftest import ROOT, refused, superclasses
 
 from datamodules import CIFAR100DataModule
 from datamodules.class_groups import ClassGroup, group_of_each, require_names
-from lightning_tasks.losses import severity_matrix
-from lightning_tasks.tree_scores import ClassTree, error_scores, least_severity
+from lightning_tasks.multi_task.class_tree import ClassTree, error_scores, least_severity
+from lightning_tasks.multi_task.severity import severity_matrix
 
 GROUPS_FILE = ROOT / "configs/groups/cifar100.yaml"
 # Superclasses in alphabetical order: bird, cat, dog; the group "pets" is named before "wild", which has the bird.

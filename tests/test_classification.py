@@ -9,7 +9,7 @@ from datamodules import DigitsDataModule
 from lightning_tasks import MLP, ClassificationTask
 from lightning_tasks.image_task import accuracy
 from lightning_tasks.networks import ImageNetwork
-from runs.weights import fitting
+from lightning_tasks.runs.weights import fitting
 
 FACTS = {"dataset": "any", "num_classes": 10, "image_shape": (1, 8, 8), "mean": (0.3,), "std": (0.3,)}
 

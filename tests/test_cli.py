@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from tiny_imagenet_files import write as write_tiny_imagenet
 
 from lightning_tasks import CNN, LeNet5, ResNet, StridedCNN
-from schema import config_schema
+from tools.schema import config_schema
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 OF_IMAGES = [config for config in CONFIGS if not config.stem.startswith("quickdraw")]  # those in test_sketch_task.py
@@ -181,7 +181,7 @@ def test_debug_preset_draws_everything_and_its_card_says_that_it_is_partial():
 
 
 def test_runs_get_folders_of_their_own():
-    from runs.folders import claim_version
+    from lightning_tasks.runs.folders import claim_version
 
     folder = Path("logs/x")
     assert [claim_version(folder) for _ in range(3)] == [0, 1, 2]

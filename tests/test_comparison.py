@@ -14,8 +14,8 @@ from test_pictures import NAMES, spy
 from test_tree_drawing import require_readable
 
 from datamodules.tensors import TensorImages
-from lightning_tasks.callbacks import comparison
-from lightning_tasks.callbacks.comparison import agreement_counts, draw_agreement
+from lightning_tasks.distillation import plots as comparison
+from lightning_tasks.distillation.plots import agreement_counts, draw_agreement
 
 
 def changed(ours, theirs):

@@ -14,11 +14,11 @@ from test_dfad import Recorder, make_task
 from lightning_tasks import BatchNormStatisticsLoss, ImageBank, OneHotLoss
 from lightning_tasks.callbacks import selection
 from lightning_tasks.callbacks.selection import draw_selection
-from lightning_tasks.data_free import HELD_OUT_BATCHES
-from lightning_tasks.inventions import pairwise_distance
-from lightning_tasks.losses import Invented
-from lightning_tasks.networks import ImageGenerator
-from lightning_tasks.stopwatch import Stopwatch
+from lightning_tasks.data_free.base import HELD_OUT_BATCHES
+from lightning_tasks.data_free.diversity import pairwise_distance
+from lightning_tasks.data_free.generator import ImageGenerator
+from lightning_tasks.data_free.generator_losses import Invented
+from lightning_tasks.data_free.stopwatch import Stopwatch
 
 
 def labelled(teacher_ckpt, **options):

@@ -11,7 +11,7 @@ import torch
 from conftest import ROOT, TINY_BY_HAND, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_cli
 
 from lightning_tasks import ByHandTask, DFADTask
-from runs.errors import describe
+from lightning_tasks.runs.errors import describe
 
 pytestmark = pytest.mark.ddp
 
@@ -21,7 +21,8 @@ import json, sys
 sys.path.insert(0, {root!r})
 import torch
 torch.set_num_threads(1)
-import cli, lightning_tasks
+import lightning_tasks
+from lightning_tasks import cli
 
 seen = {{"noise": [], "steps": 0}}
 invent = lightning_tasks.DFADTask.invent

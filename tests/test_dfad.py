@@ -8,12 +8,13 @@ from conftest import TINY_DATA, TINY_DFAD, TINY_TRAINER, make_trainer, run_card,
 from pytorch_lightning import Callback
 from torch.nn import functional as F
 
-from benchmarks.plain_dfad import plain_round
 from datamodules import DigitsDataModule
 from datamodules.tensors import TensorImages
 from lightning_tasks import ClassBalanceLoss, DFADTask, OneHotLoss, ResNet
-from lightning_tasks.inventions import class_entropy
-from lightning_tasks.networks import ImageGenerator, count_parameters
+from lightning_tasks.data_free.diversity import class_entropy
+from lightning_tasks.data_free.generator import ImageGenerator
+from lightning_tasks.networks import count_parameters
+from tools.benchmarks.plain_dfad import plain_round
 
 
 def make_task(teacher_ckpt, student_width=2, generator_width=4, **options):
@@ -247,7 +248,7 @@ def test_a_students_checkpoint_of_other_data_is_refused(teacher_ckpt):
 
 def test_the_least_class_entropy_of_all_epochs_is_kept(teacher_ckpt, monkeypatch):
     entropies = iter([0.7, 0.6, 0.9])
-    monkeypatch.setattr("lightning_tasks.data_free.class_entropy", lambda counts: next(entropies))
+    monkeypatch.setattr("lightning_tasks.data_free.base.class_entropy", lambda counts: next(entropies))
     run_cli(
         "fit",
         *TINY_DFAD,

@@ -18,10 +18,10 @@ from lightning_tasks.callbacks.answers import calibration, calibration_error, dr
 from lightning_tasks.callbacks.confusion import confusion_order, draw_confusion, worst_pairs
 from lightning_tasks.callbacks.curves import Panel, draw_curves, panels
 from lightning_tasks.callbacks.filters import draw_filters
-from lightning_tasks.callbacks.generated import draw_generated, tiles
-from lightning_tasks.callbacks.pictures import add_axes
+from lightning_tasks.callbacks.plots import add_axes
 from lightning_tasks.callbacks.tsne import draw_points, name_places
-from runs.style import BLUE, COLOURS, VERMILLION, save_picture
+from lightning_tasks.data_free.plots import draw_generated, tiles
+from lightning_tasks.runs.plot_style import BLUE, COLOURS, VERMILLION, save_picture
 
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 MANY = [f"{'class' if number % 9 else 'large_omnivore'}_{number}" for number in range(100)]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drawings.gif import write_gif
-from drawings.page import Sketch, label, write_page
-from drawings.svg import to_svg
+from lightning_tasks.drawings.gif import write_gif
+from lightning_tasks.drawings.page import Sketch, label, write_page
+from lightning_tasks.drawings.svg import to_svg
 
 DRAWING = [
     np.array([[-20, 10], [30.25, 10], [30.25, 70.5]], np.float32),

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from drawings import Pen, to_drawing, to_steps
-from drawings.batch import pad
-from drawings.collection import Collection, from_points, join, of_steps
-from drawings.duplicates import POINTS, descriptors, near_duplicates
-from drawings.npz import read_npz
-from drawings.render import render, render_all
-from drawings.simplify import simplify
+from lightning_tasks.drawings import Pen, to_drawing, to_steps
+from lightning_tasks.drawings.batch import pad
+from lightning_tasks.drawings.collection import Collection, from_points, join, of_steps
+from lightning_tasks.drawings.duplicates import POINTS, descriptors, near_duplicates
+from lightning_tasks.drawings.npz import read_npz
+from lightning_tasks.drawings.render import render, render_all
+from lightning_tasks.drawings.simplify import simplify
 
 # Two strokes; all numbers differ, so that an exchanged axis or sign shows.
 ANGLE = [np.array([[1, 2], [4, 8], [9, 3]]), np.array([[20, 30], [21, 33]])]
@@ -198,7 +198,14 @@ class TestSketchRNNFiles:
         assert b"numpy.core.multiarray" in pickled["train"]
         drawings = read_npz(sketchrnn_file(tmp_path / "cat.npz", **pickled))
         assert drawings.starts.tolist() == [0, 4, 6, 7, 9]
-        assert drawings.steps.tolist() == [*ANGLE_STEPS, [300, 1, 0], [-2, 4, 1], [4, 4, 1], [300, 1, 0], [-2, 4, 1]]
+        assert drawings.steps.tolist() == [
+            *ANGLE_STEPS,
+            [300, 1, 0],
+            [-2, 4, 1],
+            [4, 4, 1],
+            [300, 1, 0],
+            [-2, 4, 1],
+        ]
         assert drawings.recognized.tolist() == drawings.key_ids.tolist() == [-1] * 4
 
     def test_of_todays_numpy(self, tmp_path):

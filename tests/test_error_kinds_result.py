@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from results import __main__ as command
-from results import error_kinds
+from tools.results import __main__ as command
+from tools.results import error_kinds
 
 KINDS = ("same_super", "same_group", "across")
 

@@ -15,12 +15,12 @@ from test_pictures import spy
 from torch import nn
 
 from datamodules import DigitsDataModule
-from export import export as export_module
-from export import load
-from export.card import card, table
-from export.export import export
-from export.graph import Graph
 from lightning_tasks import ResNet
+from lightning_tasks.export import export as export_module
+from lightning_tasks.export import load
+from lightning_tasks.export.card import card, table
+from lightning_tasks.export.export import export
+from lightning_tasks.export.graph import Graph
 
 FILES = {"README.md", "model.json", "model.onnx", "model_int8.onnx", "model.pt2", "model.safetensors"}
 
@@ -29,7 +29,7 @@ FILES = {"README.md", "model.json", "model.onnx", "model_int8.onnx", "model.pt2"
 def exported(teacher_ckpt, tmp_path_factory):
     """The tiny teacher of all tests."""
     out = tmp_path_factory.mktemp("exported")
-    return export(str(teacher_ckpt), out, False, "MIT", "python -m export")
+    return export(str(teacher_ckpt), out, False, "MIT", "python cli.py export")
 
 
 def trained(teacher_ckpt):
@@ -220,13 +220,13 @@ def test_what_cannot_be_exported(teacher_ckpt, tmp_path, monkeypatch):
     refused("is of a SketchTask, which is no classifier", source=tmp_path / "a.ckpt")
     with pytest.raises(FileNotFoundError, match=r"no exported network in .*: expected model.json and model.onnx"):
         load(tmp_path)
-    monkeypatch.setattr("export.export.find_spec", lambda name: None if "onnx" in name else 1)
+    monkeypatch.setattr("lightning_tasks.export.export.find_spec", lambda name: None if "onnx" in name else 1)
     refused(r"export needs onnx, onnxscript, onnxruntime: pip install 'lightning-tasks\[export\]'")
 
 
 def test_the_command(teacher_ckpt, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "export", "--ckpt", teacher_ckpt, "--out", tmp_path / "out", "--licence", "MIT"],
+        [sys.executable, ROOT / "cli.py", "export", "--ckpt", teacher_ckpt, "--out", tmp_path / "out", "--licence", "MIT"],
         capture_output=True, text=True, cwd=ROOT, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -234,7 +234,7 @@ def test_the_command(teacher_ckpt, tmp_path):
     assert "ONNX, int8" in done.stdout
     assert "| " not in done.stdout  # a table, not Markdown
     assert "licence: MIT" in Path(tmp_path / "out/README.md").read_text()
-    bad = [sys.executable, "-m", "export", "--ckpt", "nothing"]
+    bad = [sys.executable, ROOT / "cli.py", "export", "--ckpt", "nothing"]
     done = subprocess.run(bad, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: ckpt: no checkpoint at nothing")

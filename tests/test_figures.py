@@ -15,13 +15,13 @@ from conftest import ROOT, TINY_TRAINER, run_card, run_cli
 from pytorch_lightning import Callback
 from scripted import ANSWERS, PROBABILITIES, right
 
-from cli import main
-from parsing import task_parser
-from results.tables import results_table
-from runs.figures import is_share, shown
-from runs.identity import config_hash, read_command
-from sweeps import report
-from sweeps.plan import read as read_sweep
+from lightning_tasks.cli.main import main
+from lightning_tasks.cli.parser import task_parser
+from lightning_tasks.runs.formatting import is_share, shown
+from lightning_tasks.runs.identity import config_hash, read_command
+from lightning_tasks.sweeps import report
+from lightning_tasks.sweeps.plan import read as read_sweep
+from tools.results.tables import results_table
 
 SCRIPTED = [
     "--model=ClassificationTask",

@@ -10,7 +10,7 @@ from datamodules import DigitsDataModule
 from datamodules.augment import BatchRandomFlip
 from lightning_tasks import MLP, ClassificationTask, ResNet, WideResNet
 from lightning_tasks.callbacks.summary import summary
-from lightning_tasks.fine_tuning import FrozenStart, decay_rates, groups_by_depth, load_pretrained
+from lightning_tasks.classification.fine_tuning import FrozenStart, decay_rates, groups_by_depth, load_pretrained
 from lightning_tasks.networks import cut_into_layers
 
 SHAPE = (1, 16, 16)

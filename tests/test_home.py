@@ -13,13 +13,13 @@ from tiny_imagenet_files import write as write_tiny_imagenet
 
 from datamodules import ImageArraysDataModule, ImageFolderDataModule, QuickDrawDataModule, TinyImageNetDataModule
 from datamodules.image_files import find_images
-from export.loading import load
+from lightning_tasks.export.predict import load
 from lightning_tasks.networks.file import NetworkFile
-from runs.checkpoints import find_checkpoint, read_task_checkpoint
-from runs.errors import config_files
-from runs.paths import user_path
-from runs.ranks import _content
-from sweeps.plan import read as read_sweep
+from lightning_tasks.runs.checkpoints import find_checkpoint, read_task_checkpoint
+from lightning_tasks.runs.errors import config_files
+from lightning_tasks.runs.paths import user_path
+from lightning_tasks.runs.ranks import _content
+from lightning_tasks.sweeps.plan import read as read_sweep
 
 
 @pytest.fixture(autouse=True)
@@ -115,10 +115,11 @@ def test_other_commands(home, monkeypatch):
 @pytest.mark.parametrize(
     ("module", "words", "given"),
     [
-        ("sweeps.__main__", ["~/s.yaml", "--logs=~/l"], {"file": "s.yaml", "logs": "l"}),
-        ("export.__main__", ["--ckpt=~/c", "--out=~/o"], {"out": "o"}),
-        ("results.__main__", ["--logs=~/l", "--compare", "~/a", "~/b"], {"logs": "l", "compare": ["a", "b"]}),
-        ("benchmarks.__main__", ["--root=~/data"], {"root": "data"}),
+        ("lightning_tasks.sweeps.command", ["~/s.yaml", "--logs=~/l"], {"file": "s.yaml", "logs": "l"}),
+        ("lightning_tasks.export.command", ["--ckpt=~/c", "--out=~/o"], {"out": "o"}),
+        ("lightning_tasks.compare.command", ["~/a", "~/b"], {"runs": ["a", "b"]}),
+        ("tools.results.__main__", ["--logs=~/l"], {"logs": "l"}),
+        ("tools.benchmarks.__main__", ["--root=~/data"], {"root": "data"}),
     ],
 )
 def test_options_of_other_commands(home, monkeypatch, module, words, given):
@@ -137,7 +138,7 @@ def test_options_of_other_commands(home, monkeypatch, module, words, given):
     main = importlib.import_module(module).main
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
     with pytest.raises(Read) as read:
-        main()
+        main(*([[]] if module.endswith("command") else []))
     full = {
         name: [f"{home}/{e}" for e in each] if isinstance(each, list) else f"{home}/{each}"
         for name, each in given.items()

@@ -14,11 +14,11 @@ from conftest import ROOT, TINY_DATA, TINY_TEACHER, TINY_TRAINER, run_card, run_
 from jsonargparse import Namespace
 
 from lightning_tasks.callbacks.run_card import commit
-from parsing import task_parser
-from runs.facts import require_equal
-from runs.folders import require_experiment
-from runs.identity import config_hash, configuration, differences, read_command, read_run
-from runs.seed import run_seed
+from lightning_tasks.cli.parser import task_parser
+from lightning_tasks.runs.data_spec import require_equal
+from lightning_tasks.runs.folders import require_experiment
+from lightning_tasks.runs.identity import config_hash, configuration, differences, read_command, read_run
+from lightning_tasks.runs.seed import run_seed
 
 WORDS = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2"]
 RUN = Path("logs/teacher/version_0")
@@ -244,7 +244,7 @@ def test_a_terminated_run_says_how_to_go_on(tmp_path, number, name):
     """SIGTERM, as Slurm and systemd send it, or Ctrl-C."""
     script = (
         "import os, signal, sys; sys.path.insert(0, sys.argv.pop(1)); sys.path.insert(0, sys.argv.pop(1));"
-        "import torch; torch.set_num_threads(1); import cli, lightning_tasks;"
+        "import torch; torch.set_num_threads(1); import lightning_tasks; from lightning_tasks import cli;"
         "step = lightning_tasks.ClassificationTask.training_step\n"
         "def stopped(self, batch, index):\n"
         f"    if self.current_epoch == 1: os.kill(os.getpid(), signal.{number})\n"

@@ -9,10 +9,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightning_tasks import ActivationLoss, BatchNormStatisticsLoss, DiversityLoss, HintonLoss, ImageBank, OneHotLoss
-from lightning_tasks.image_bank import LARGEST
-from lightning_tasks.losses import Invented, Statistics
-from lightning_tasks.noise import Noise
-from lightning_tasks.teacher import FrozenTeacher
+from lightning_tasks.data_free.generator_losses import Invented
+from lightning_tasks.data_free.memory_bank import LARGEST
+from lightning_tasks.data_free.noise import Noise
+from lightning_tasks.frozen_teacher import FrozenTeacher
+from lightning_tasks.networks.channel_statistics import Statistics
 
 STEP = LARGEST / 127.5
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from datamodules import BatchRandomCrop, DigitsDataModule
 from lightning_tasks import CNN, DecoupledLoss, HintonLoss, KDTask, ResNet
-from lightning_tasks.distillation_oriented import DistillationOrientedSGD
+from lightning_tasks.distillation.dot import DistillationOrientedSGD
 
 TINY_KD = [
     "--model=KDTask",

@@ -14,8 +14,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from conftest import ROOT
 from spiral import Spiral, expected
 
-from live.requests import Limits
-from live.server import ACTIVE, is_own_page, make_app
+from lightning_tasks.live.requests import Limits
+from lightning_tasks.live.server import ACTIVE, is_own_page, make_app
 
 DRAW = {"type": "draw", "id": 1, "word": "cat", "temperature": 0.4, "speed": 500}
 CLOSINGS = [getattr(aiohttp.WSMsgType, name) for name in ("CLOSE", "CLOSED", "ERROR")]
@@ -385,7 +385,7 @@ class TestForeignPages:
 
 class TestCommand:
     def test_errors_are_one_line(self, tmp_path):
-        command = [sys.executable, "-m", "live", "--ckpt", str(tmp_path)]
+        command = [sys.executable, ROOT / "cli.py", "live", "--ckpt", str(tmp_path)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 1
         assert done.stderr.startswith(f"error: ckpt: no checkpoint at {tmp_path}")

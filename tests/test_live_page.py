@@ -11,9 +11,9 @@ from aiohttp.test_utils import TestServer
 from browser import chromium, tab
 from spiral import Spiral
 
-from drawings.page import Sketch, write_page
-from live.requests import Limits
-from live.server import ACTIVE, make_app
+from lightning_tasks.drawings.page import Sketch, write_page
+from lightning_tasks.live.requests import Limits
+from lightning_tasks.live.server import ACTIVE, make_app
 
 INK = """(() => {
   const canvas = document.querySelector("%s");

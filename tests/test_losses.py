@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lightning_tasks.losses import AdversarialL1Loss, ClassBalanceLoss, CrossEntropyLoss, Invented
+from lightning_tasks.data_free.adversarial_loss import AdversarialL1Loss
+from lightning_tasks.data_free.generator_losses import ClassBalanceLoss, Invented
+from lightning_tasks.losses import CrossEntropyLoss
 
 
 def balance(logits_t):

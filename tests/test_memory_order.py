@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from datamodules import DigitsDataModule, NoImages
 from lightning_tasks import ClassificationTask, DFADTask, KDTask
-from lightning_tasks.networks import ImageGenerator, ImageNetwork
+from lightning_tasks.data_free.generator import ImageGenerator
+from lightning_tasks.networks import ImageNetwork
 
 SHAPE = (3, 16, 16)
 LEFT_OFF = "channels_last is left off, for it cannot compute so (view size is not compatible"

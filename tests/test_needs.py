@@ -12,7 +12,7 @@ import yaml
 from conftest import TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER
 from filelock import FileLock
 
-from parsing import task_parser
+from lightning_tasks.cli.parser import task_parser
 
 TEACHER = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2"]
 STUDENT = [*TINY_DFAD, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1", "--model.teacher_ckpt=logs/teacher"]

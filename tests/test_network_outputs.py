@@ -12,8 +12,8 @@ from torch import nn
 
 from datamodules import NoImages
 from lightning_tasks import DFADTask, KDTask, ResNet
+from lightning_tasks.frozen_teacher import FrozenTeacher
 from lightning_tasks.networks import WithFeatures, build_network, build_teacher
-from lightning_tasks.teacher import FrozenTeacher
 
 SHAPE = (1, 16, 16)
 Both = namedtuple("Both", ["logits", "aux"])

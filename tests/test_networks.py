@@ -3,10 +3,10 @@ import torch
 import torchvision
 from torch.nn import functional as F
 
+from lightning_tasks.data_free.generator import ImageGenerator
 from lightning_tasks.networks import (
     CNN,
     MLP,
-    ImageGenerator,
     LeNet5,
     ResNet,
     StridedCNN,

@@ -9,7 +9,7 @@ from conftest import TINY_DATA, TINY_DFAD, TINY_TRAINER, refused, run_card, run_
 
 from datamodules import DigitsDataModule, NoImages
 from lightning_tasks.callbacks.curves import panels
-from lightning_tasks.callbacks.pictures import subject
+from lightning_tasks.callbacks.plots import subject
 
 DIGITS = DigitsDataModule
 NONE = [
@@ -89,7 +89,7 @@ def test_its_student_can_be_judged_on_images_later(teacher_ckpt):
 
 
 def test_an_export_is_compared_on_noise(teacher_ckpt, tmp_path):
-    from export.export import export
+    from lightning_tasks.export.export import export
 
     run_cli("fit", *WORDS, f"--model.teacher_ckpt={teacher_ckpt}", "--data.class_names=[a,b,c,d,e,f,g,h,i,j]")
     _, facts = export("logs/dfad", tmp_path / "out", False, "x", "y")

@@ -26,7 +26,7 @@ from test_pictures import compile_eagerly
 from datamodules import DigitsDataModule
 from lightning_tasks import MLP, ClassificationTask
 from lightning_tasks.callbacks import LearningRateRange
-from runs.precision import fast_kernels, usable_precision
+from lightning_tasks.cli.precision import fast_kernels, usable_precision
 
 TEACHER = ["fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2"]
 DFAD = ["fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1"]

@@ -22,7 +22,7 @@ from torch import nn
 
 from lightning_tasks import ResNet
 from lightning_tasks.networks import NetworkFile, OwnNetwork, build_network, cut_into_layers
-from runs.checkpoints import file_hash
+from lightning_tasks.runs.checkpoints import file_hash
 
 NETS = """
 import torch

@@ -14,8 +14,8 @@ from PIL import Image
 
 from lightning_tasks.callbacks.confusion import draw_confusion
 from lightning_tasks.callbacks.tsne import draw_points
-from runs.style import drawable, save_picture, styled
-from runs.whole_files import write_table
+from lightning_tasks.runs.atomic_writes import write_table
+from lightning_tasks.runs.plot_style import drawable, save_picture, styled
 
 NAMES = ["$5_new$", "$x^{$", "_under", "猫"]
 
@@ -47,7 +47,7 @@ def han(tmp_path):
 @pytest.fixture
 def no_han(monkeypatch):
     """No fallback is installed."""
-    monkeypatch.setattr("runs.style.FALLBACKS", ())
+    monkeypatch.setattr("lightning_tasks.runs.plot_style.FALLBACKS", ())
 
 
 @pytest.mark.usefixtures("no_han")

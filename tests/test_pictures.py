@@ -20,19 +20,19 @@ from lightning_tasks import ClassificationTask, DFADTask, ImageGenerator, ResNet
 from lightning_tasks.callbacks import (
     ActivationPicture,
     ConfusionPicture,
-    GeneratedPicture,
     TestCurve,
     TSNEPicture,
     activations,
     confusion,
     curves,
-    generated,
-    pictures,
     tsne,
 )
+from lightning_tasks.callbacks import plots as pictures
+from lightning_tasks.cli.parser import task_parser
+from lightning_tasks.data_free import plots as generated
+from lightning_tasks.data_free.plots import GeneratedPicture
 from lightning_tasks.networks import ImageNetwork, undisturbed
-from parsing import task_parser
-from runs.identity import read_command
+from lightning_tasks.runs.identity import read_command
 
 NAMES = ["ant", "bee", "cat"]
 

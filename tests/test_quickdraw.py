@@ -11,9 +11,9 @@ from quickdraw_files import line, scribbles, write
 from datamodules import QuickDrawDataModule, QuickDrawImagesDataModule
 from datamodules.groups import grouped_split
 from datamodules.sketches import BucketSampler, drop_points
-from drawings import to_drawing, to_steps
-from drawings.batch import pad
-from drawings.render import render
+from lightning_tasks.drawings import to_drawing, to_steps
+from lightning_tasks.drawings.batch import pad
+from lightning_tasks.drawings.render import render
 
 
 def module(root, words=("cat", "bus"), **options):

@@ -12,9 +12,9 @@ import pytest
 from quickdraw_files import SMALL_STEPS, line, scribbles, write
 
 from datamodules import QuickDrawDataModule
-from drawings import cache, files
-from drawings.cache import read_file
-from drawings.ndjson import parse
+from lightning_tasks.drawings import cache, files
+from lightning_tasks.drawings.cache import read_file
+from lightning_tasks.drawings.ndjson import parse
 
 
 def test_of_two_files_of_a_word_the_one_that_is_read_is_said(tmp_path):
@@ -83,7 +83,7 @@ class TestParsing:
         assert drawings.steps.tolist() == SMALL_STEPS * 2
 
     def test_lines_are_counted_over_chunks(self, monkeypatch):
-        monkeypatch.setattr("drawings.ndjson.CHUNK", 2)
+        monkeypatch.setattr("lightning_tasks.drawings.ndjson.CHUNK", 2)
         drawings, bad = parse([line().encode(), b"\n", line().encode(), line().encode(), b"\n"], "cat")
         assert bad.found == {"empty": [2, 5]}
         assert drawings.starts.tolist() == [0, 4, 8, 12]

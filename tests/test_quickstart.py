@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-import quickstart
-from runs.identity import option_words
+from lightning_tasks.runs.identity import option_words
+from tools import quickstart
 
 
 @pytest.fixture

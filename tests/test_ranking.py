@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import EarlyStopping
 from test_figures import SCRIPTED
 
 from lightning_tasks.callbacks import TieAwareEarlyStopping
-from runs.ranking import Ranking
+from lightning_tasks.runs.ranking import Ranking
 
 ROWS = [  # accuracy, loss, accuracy and loss of the average; the best of each by hand
     (0.8, 0.5, 0.7, 0.1),

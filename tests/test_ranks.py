@@ -11,9 +11,9 @@ import pytest
 import torch
 from conftest import ROOT, TINY_DATA, TINY_TEACHER, TINY_TRAINER, run_cli
 
-from cli import main
-from runs.folders import claim_version, is_first_process
-from runs.ranks import ADVICE, LIMIT, Means, OneRun, Rank, differences
+from lightning_tasks.cli.main import main
+from lightning_tasks.runs.folders import claim_version, is_first_process
+from lightning_tasks.runs.ranks import ADVICE, LIMIT, Means, OneRun, Rank, differences
 
 WORDS = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER]
 
@@ -112,7 +112,7 @@ def test_a_second_machine_is_not_the_first(monkeypatch, tmp_path):
 STUBBORN = """
 import os, signal, sys, threading, time
 sys.path.insert(0, {root!r})
-from runs import signals
+from lightning_tasks.runs import signals
 signals.GRACE = {grace}
 for number in signals.ENDING:
     signal.signal(number, lambda *_: None)

@@ -39,7 +39,7 @@ def test_sections_are_in_the_order_of_a_readers_questions():
 
 
 def test_the_table_is_short_and_has_no_row_without_a_figure():
-    table = TEXT.partition("<!-- front: made by python -m results -->")[2].partition("<!-- end of front -->")[0]
+    table = TEXT.partition("<!-- front: made by make results -->")[2].partition("<!-- end of front -->")[0]
     rows = [line for line in table.splitlines() if line.startswith("| [")]
     assert 6 <= len(rows) <= 8
     assert all(row.count(" | ") == 4 for row in rows)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, TINY_DATA, TINY_TEACHER, TINY_TRAINER, run_cli
+from lightning_tasks.compare.compare import find_cards
 
-from lightning_tasks.sketcher import Sketcher
-from parsing import task_parser
-from results.compare import find_cards
-from runs.checkpoints import find_checkpoint
-from runs.errors import OneLineErrorParser, describe, name_extra
-from runs.remedies import find_config, how_to_make
+from lightning_tasks.cli.parser import task_parser
+from lightning_tasks.runs.checkpoints import find_checkpoint
+from lightning_tasks.runs.errors import OneLineErrorParser, describe, name_extra
+from lightning_tasks.runs.remedies import find_config, how_to_make
+from lightning_tasks.sketch.sketcher import Sketcher
 
 MAKES = "; python cli.py fit --config configs/teacher.yaml makes it"
 GOES_ON = "; python cli.py fit --config configs/teacher.yaml --ckpt_path last goes on with "
@@ -92,7 +92,7 @@ def test_each_error_ends_with_the_command(call, place):
 
 
 def test_export_of_a_missing_run():
-    from export.export import export
+    from lightning_tasks.export.export import export
 
     with pytest.raises(FileNotFoundError, match=r"fit --config configs/teacher\.yaml makes it$"):
         export("logs/teacher", None, False, "", "")

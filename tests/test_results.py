@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
+from lightning_tasks.compare.compare import comparison, find_cards
 from matplotlib.image import imsave
 
-from parsing import task_parser
-from results import front
-from results.__main__ import main, section
-from results.cards import collect, group_key, is_current, key, read, read_all, without_paths, write_csv
-from results.compare import comparison, find_cards
-from results.tables import (
+from lightning_tasks.cli.parser import task_parser
+from lightning_tasks.compare.cards import collect, group_key, is_current, key, read, read_all, without_paths, write_csv
+from lightning_tasks.runs.identity import config_hash, read_command
+from tools.results import front
+from tools.results.__main__ import main, section
+from tools.results.tables import (
     benchmark_table,
     campaign_table,
     duration,
@@ -31,7 +32,6 @@ from results.tables import (
     results_table,
     systems_table,
 )
-from runs.identity import config_hash, read_command
 
 CONFIG = "configs/mnist_mlp.yaml"
 
@@ -290,9 +290,9 @@ def test_overrides_are_what_changes_the_run(card):
 
 
 def test_sections_are_filled_and_nothing_else():
-    text = "a\n<!-- x y: made by python -m results -->\nold\n<!-- end of x y -->\nb"
+    text = "a\n<!-- x y: made by make results -->\nold\n<!-- end of x y -->\nb"
     new = fill(text, lambda name: f"\\1 of {name}")
-    assert new == "a\n<!-- x y: made by python -m results -->\n\\1 of x y\n<!-- end of x y -->\nb"
+    assert new == "a\n<!-- x y: made by make results -->\n\\1 of x y\n<!-- end of x y -->\nb"
     with pytest.raises(ValueError, match="no section"):
         fill(text.replace("end of", "END OF"), str)
     with pytest.raises(ValueError, match="no section 'y'"):
@@ -384,9 +384,7 @@ class TestCommitted:
         cards = read_all(ROOT / "results/runs", task_parser())
         for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
             text = page.read_text()
-            kept = dict(
-                re.findall(r"<!-- (sweep .+?): made by python -m results -->\n(.*?)\n<!-- end", text, re.DOTALL)
-            )
+            kept = dict(re.findall(r"<!-- (sweep .+?): made by make results -->\n(.*?)\n<!-- end", text, re.DOTALL))
             assert fill(text, lambda name, kept=kept: kept.get(name) or section(name, cards)) == text, page
 
     def test_many_errors_of_networks_with_a_tree_are_inside_the_superclass(self):
@@ -410,7 +408,7 @@ class TestCommitted:
 
 def test_the_whole_command_in_a_copy(tmp_path, card, monkeypatch, capsys):
     """Cards in, CSV and pages out."""
-    from results import __main__ as command
+    from tools.results import __main__ as command
 
     for name in ("configs", "cli.py"):
         (tmp_path / name).symlink_to(ROOT / name)
@@ -419,7 +417,7 @@ def test_the_whole_command_in_a_copy(tmp_path, card, monkeypatch, capsys):
     (tmp_path / "docs").mkdir()
     (tmp_path / "README.md").write_text("x")
     page = tmp_path / "docs/a.md"
-    page.write_text("<!-- results mnist_mlp: made by python -m results -->\n<!-- end of results mnist_mlp -->")
+    page.write_text("<!-- results mnist_mlp: made by make results -->\n<!-- end of results mnist_mlp -->")
     monkeypatch.setattr(command, "HERE", tmp_path / "results")
     monkeypatch.setattr(command, "ROOT", tmp_path)
     stale = card(7, command=f"python cli.py fit --config {CONFIG} --trainer.max_epochs 1")

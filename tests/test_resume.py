@@ -21,7 +21,7 @@ from conftest import (
     run_cli,
 )
 
-from runs.folders import lock_run
+from lightning_tasks.runs.folders import lock_run
 
 # Runs the command line, and kills its own process the n-th time that it comes by a place.
 KILLER = """
@@ -29,7 +29,8 @@ import os, signal, sys
 sys.path.insert(0, {root!r})
 import torch
 torch.set_num_threads(1)
-import cli, runs.checkpoints, lightning_tasks.base, lightning_tasks.dfad
+import lightning_tasks.runs.checkpoints, lightning_tasks.base, lightning_tasks.data_free.dfad
+from lightning_tasks.cli.main import main
 from lightning_tasks.callbacks import RunCard
 
 left = {times}
@@ -48,13 +49,13 @@ def deadly(function):
 
 owner, name = {place}
 setattr(owner, name, deadly(getattr(owner, name)))
-cli.main(sys.argv[1:])
+main(sys.argv[1:])
 """
-STEP = "lightning_tasks.dfad.DFADTask, 'training_step'"
+STEP = "lightning_tasks.data_free.dfad.DFADTask, 'training_step'"
 PLACES = {
     "in the first epoch": (STEP, 2),
     "in the third epoch": (STEP, 2 * 2 + 1),
-    "in validation": ("lightning_tasks.dfad.DFADTask, 'validation_step'", 7),
+    "in validation": ("lightning_tasks.data_free.dfad.DFADTask, 'validation_step'", 7),
     "while a checkpoint is written": ("torch, 'save'", 5),
     "between a checkpoint and its name": ("os, 'replace'", 5),
     "after the last epoch": ("RunCard, 'on_fit_end'", 1),

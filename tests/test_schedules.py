@@ -7,7 +7,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from test_dfad import make_task
 
-from cli import main
+from lightning_tasks.cli.main import main
 
 PLATEAU = [
     "--model.optimizer=torch.optim.SGD",

@@ -6,15 +6,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lightning_tasks.losses import (
-    CrossEntropyLoss,
-    ExpectedSeverityLoss,
-    SeverityScaledLoss,
-    UncertaintyWeighting,
-    severity_matrix,
-)
-from lightning_tasks.losses.severity import costs_of
-from lightning_tasks.tree_scores import least_severity
+from lightning_tasks.losses import CrossEntropyLoss
+from lightning_tasks.multi_task.class_tree import least_severity
+from lightning_tasks.multi_task.severity import ExpectedSeverityLoss, SeverityScaledLoss, costs_of, severity_matrix
+from lightning_tasks.multi_task.uncertainty import UncertaintyWeighting
 
 # Five classes: superclasses {0, 3}, {1}, {2, 4}; groups {0, 3, 1} and {2, 4}.
 ANCESTORS = torch.tensor([[0, 1, 2, 0, 2], [0, 0, 1, 0, 1]])

@@ -7,12 +7,11 @@ import pytest
 import torch
 from torch import distributions as D
 
-from drawings.batch import SketchBatch, pad
-from drawings.steps import Pen
-from lightning_tasks.losses import LatentLoss, divergence
-from lightning_tasks.networks import MixtureHead, RegressionHead, SketchNetwork
-from lightning_tasks.networks.sketch import AdditiveAttention, Memory, as_vectors
-from lightning_tasks.networks.stroke_heads import sample_pens
+from lightning_tasks.drawings.batch import SketchBatch, pad
+from lightning_tasks.drawings.steps import Pen
+from lightning_tasks.sketch.heads import MixtureHead, RegressionHead, sample_pens
+from lightning_tasks.sketch.losses import LatentLoss, divergence
+from lightning_tasks.sketch.network import AdditiveAttention, Memory, SketchNetwork, as_vectors
 
 SMALL = {"embedding_size": 3, "encoder_size": 4, "decoder_size": 6, "attention_size": 5, "latent_dim": 2}
 
@@ -120,7 +119,7 @@ def test_divergence_is_that_of_torch_distributions():
 
 @pytest.mark.parametrize("largest", [2**26, 1])
 def test_attention_is_the_plain_form(monkeypatch, largest):
-    monkeypatch.setattr("lightning_tasks.networks.sketch.LARGEST", largest)
+    monkeypatch.setattr("lightning_tasks.sketch.network.LARGEST", largest)
     torch.manual_seed(0)
     attention = AdditiveAttention(4, 3)
     torch.nn.init.normal_(attention.distance)

@@ -5,10 +5,9 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from lightning_tasks import RegressionHead, SketchNetwork, SketchTask
-from lightning_tasks.callbacks import SketchPicture
-from lightning_tasks.callbacks.sketches import draw_sketches
-from runs.figures import is_share
-from runs.style import BLUE
+from lightning_tasks.runs.formatting import is_share
+from lightning_tasks.runs.plot_style import BLUE
+from lightning_tasks.sketch.plots import SketchPicture, draw_sketches
 
 WIDE = [np.array([[0, 0], [100, 0], [100, 50]], np.float32), np.array([[20, 10], [30, 10]], np.float32)]
 TALL = [np.array([[5, 5], [5, 205]], np.float32)]

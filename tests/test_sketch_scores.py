@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from drawings.steps import Pen
-from lightning_tasks.sketch import StepEvaluation
-from lightning_tasks.sketch_scores import lengths_and_ends, novelty, precision_recall
+from lightning_tasks.drawings.steps import Pen
+from lightning_tasks.sketch.metrics import lengths_and_ends, novelty, precision_recall
+from lightning_tasks.sketch.task import StepEvaluation
 
 
 def steps_of(points, ended=True):

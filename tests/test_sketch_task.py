@@ -14,9 +14,9 @@ from quickdraw_files import write
 from torch.nn import functional as F
 
 from datamodules import QuickDrawDataModule
-from drawings.steps import Pen, to_drawing
 from lightning_tasks import CNN, MixtureHead, RegressionHead, SketchNetwork, SketchTask
-from lightning_tasks.sketcher import Sketcher
+from lightning_tasks.drawings.steps import Pen, to_drawing
+from lightning_tasks.sketch.sketcher import Sketcher
 
 WORDS = ("cat", "bus", "sea shell")
 SIZES = {"embedding_size": 3, "encoder_size": 4, "decoder_size": 6, "attention_size": 5, "latent_dim": 2}

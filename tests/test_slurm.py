@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, TINY_BY_HAND, TINY_DATA, TINY_TRAINER, run_card, run_cli
 from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
 
-from runs.slurm import slurm_plugins
+from lightning_tasks.runs.slurm import slurm_plugins
 
 JOB = {
     "SLURM_JOB_ID": "1234",

@@ -7,9 +7,9 @@ import pytest
 import yaml
 from conftest import SWEEP
 
-from sweeps import report
-from sweeps.pictures import draw_over_time
-from sweeps.plan import read
+from lightning_tasks.sweeps import report
+from lightning_tasks.sweeps.plan import read
+from lightning_tasks.sweeps.plots import draw_over_time
 
 
 def card(experiment, seed, value, date="2026-01-01"):

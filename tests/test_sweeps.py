@@ -18,12 +18,12 @@ from conftest import ROOT, SWEEP
 from filelock import FileLock
 from matplotlib.image import imread
 
-from cli import main
-from parsing import task_parser
-from runs.identity import config_hash, read_command
-from sweeps import __main__ as command
-from sweeps import runner
-from sweeps.plan import read
+from lightning_tasks.cli.main import main
+from lightning_tasks.cli.parser import task_parser
+from lightning_tasks.runs.identity import config_hash, read_command
+from lightning_tasks.sweeps import __main__ as command
+from lightning_tasks.sweeps import runner
+from lightning_tasks.sweeps.plan import read
 
 SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
 
@@ -157,7 +157,7 @@ def test_stopped_by_a_signal_it_ends_its_runs_and_goes_on_later(sweep_file):
     """In processes of their own."""
     text = Path("tiny.yaml").read_text()
     Path("tiny.yaml").write_text(text.replace("max_epochs: 1", "max_epochs: 100000"))
-    words = [sys.executable, "-m", "sweeps", str(sweep_file), "--seeds", "1"]
+    words = [sys.executable, ROOT / "cli.py", "sweep", str(sweep_file), "--seeds", "1"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     sweep = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True)
     last = Path("logs/table/slow,off/version_0/checkpoints/last.ckpt")

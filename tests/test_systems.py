@@ -42,19 +42,23 @@ def test_a_run_there_leaves_its_card_and_its_memory():
         "--trainer.enable_progress_bar=false",
         "--experiment=there",
     ]
-    python("if __name__ == '__main__':\n    from cli import main\n    main(sys.argv[1:])", *words)
+    python("if __name__ == '__main__':\n    from lightning_tasks.cli.main import main\n    main(sys.argv[1:])", *words)
     assert 50 < run_card("there")["peak_memory_mb"] < 5000
 
 
 def test_the_memory_of_a_machine_is_known_there():
-    python("del os.sysconf\nfrom lightning_tasks.memory import memory\nassert memory(torch.device('cpu'))[0] > 2**30")
+    python(
+        "del os.sysconf\n"
+        "from lightning_tasks.data_free.memory import memory\n"
+        "assert memory(torch.device('cpu'))[0] > 2**30"
+    )
 
 
 def test_a_signal_reaches_the_watch_there():
     code = """
 del signal.SIGKILL
 import time
-from runs import signals
+from lightning_tasks.runs import signals
 signals.GRACE = 0.3
 signal.signal(signal.SIGTERM, lambda *_: None)
 signals.end_in_time("; go on", lambda: print("before", flush=True))
@@ -66,4 +70,8 @@ time.sleep(10)
 
 
 def test_all_commands_can_be_imported_there():
-    python("del signal.SIGKILL; import sweeps.__main__, export.__main__, live.__main__, results.__main__, quickstart")
+    python(
+        "del signal.SIGKILL; "
+        "import lightning_tasks.sweeps.command, lightning_tasks.export.command, lightning_tasks.live.command, "
+        "lightning_tasks.compare.command, tools.results.__main__, tools.quickstart"
+    )

@@ -13,9 +13,9 @@ from conftest import TINY_DATA, TINY_DFAD, TINY_TRAINER, refusal, refused, run_c
 from torch import nn
 
 from lightning_tasks import ResNet
+from lightning_tasks.frozen_teacher import FrozenTeacher
 from lightning_tasks.networks import ImageNetwork, NetworkFile, build_network, count_parameters
-from lightning_tasks.teacher import FrozenTeacher
-from runs.checkpoints import file_hash, find_checkpoint
+from lightning_tasks.runs.checkpoints import file_hash, find_checkpoint
 
 FACTS = {"dataset": "digits", "num_classes": 10, "image_shape": (1, 16, 16), "mean": (0.3053,), "std": (0.3186,)}
 DFAD = ["fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1"]

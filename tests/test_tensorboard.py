@@ -32,7 +32,7 @@ from datamodules import DigitsDataModule
 from lightning_tasks import MLP, ClassificationTask
 from lightning_tasks.callbacks import LearningRates, NetworkGraph
 from lightning_tasks.networks import ImageNetwork
-from runs.logger import ExperimentLogger
+from lightning_tasks.runs.logger import ExperimentLogger
 
 
 def read(run):

@@ -307,7 +307,7 @@ def test_a_terminal_has_a_bar_and_all_else_lines():
 
 def in_terminal(*words):
     """What a command writes to a terminal of 80 columns, which is that of its child."""
-    script = f"import sys; sys.argv = ['cli.py', *{list(words)!r}]; import cli; cli.command()"
+    script = f"import sys; sys.argv = ['cli.py', *{list(words)!r}]; from lightning_tasks import cli; cli.command()"
     reader, writer = pty.openpty()
     environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24", "PYTHONPATH": str(ROOT)}
     run = subprocess.Popen([sys.executable, "-c", script], stdout=writer, stderr=writer, env=environment)
@@ -384,7 +384,7 @@ def test_the_result_stands_beside_the_validation_of_the_same_weights(capsys):
     assert lines[head + 2 :] == [
         "figures: logs/teacher/version_0/figures",
         "run card: logs/teacher/version_0/run.json",
-        "next: python -m export --ckpt logs/teacher/version_0",
+        "next: python cli.py export --ckpt logs/teacher/version_0",
         "      tensorboard --logdir logs/teacher",
     ]
 
@@ -397,7 +397,7 @@ def test_a_student_is_compared_with_its_teacher(capsys):
     out = capsys.readouterr().out
     card = run_card("dfad")
     assert re.search(rf"\nacc_teacher +{card['metrics']['test/acc_teacher']:#.4g} *\n", out)
-    assert "      python -m results --compare logs/dfad/version_0 logs/teacher/version_0\n" in out
+    assert "      python cli.py compare logs/dfad/version_0 logs/teacher/version_0\n" in out
     assert "a part of the data only, so no result\n" in out
 
 

@@ -12,9 +12,9 @@ from test_tree_pictures import ABOVE, GROUP, SUPER
 
 from lightning_tasks.callbacks.answers import draw_bands
 from lightning_tasks.callbacks.confusion import draw_confusion, levels_above, tree_order
-from lightning_tasks.callbacks.error_kinds import draw_error_kinds
 from lightning_tasks.callbacks.tsne import draw_points
-from runs.style import VERMILLION
+from lightning_tasks.multi_task.error_kinds import draw_error_kinds
+from lightning_tasks.runs.plot_style import VERMILLION
 
 ROWS = {"argmax": (0.2, 0.11, 0.05), "respecting the tree": (0.1, 0.002, 0.25), "none": (0.0, 0.0, 0.0)}
 

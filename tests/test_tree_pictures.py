@@ -16,17 +16,10 @@ from test_pictures import Seer, fit, spy
 
 from datamodules.tensors import TensorImages
 from lightning_tasks import ClassificationTask
-from lightning_tasks.callbacks import (
-    ConfusionPicture,
-    ErrorKindsPicture,
-    MistakesBySeverityPicture,
-    TSNEPicture,
-    confusion,
-    error_kinds,
-    mistakes,
-    tsne,
-)
-from lightning_tasks.callbacks.mistakes import kinds_of_mistakes, severities
+from lightning_tasks.callbacks import ConfusionPicture, TSNEPicture, confusion, tsne
+from lightning_tasks.multi_task import error_kinds, mistakes
+from lightning_tasks.multi_task.error_kinds import ErrorKindsPicture
+from lightning_tasks.multi_task.mistakes import MistakesBySeverityPicture, kinds_of_mistakes, severities
 
 CLASSES = ["ant", "oak", "bee", "fir", "rose", "crab", "lion"]
 SUPER = ["insect", "tree", "insect", "tree", "flower", "shell", "cat"]

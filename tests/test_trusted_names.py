@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import TINY_DATA, TINY_TRAINER, refusal, run_cli
 
-from export.export import export
+from lightning_tasks.export.export import export
 
 NETS = """
 from collections.abc import Callable

@@ -7,7 +7,7 @@ from conftest import make_trainer
 from test_dfad import make_task
 
 from lightning_tasks import FeatureLoss, HintonLoss, ImageBank, Views
-from lightning_tasks.noise import Noise
+from lightning_tasks.data_free.noise import Noise
 
 
 def noise(seed=0):

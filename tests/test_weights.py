@@ -13,7 +13,7 @@ from torch import nn
 from datamodules import DigitsDataModule
 from lightning_tasks import MLP, ClassificationTask
 from lightning_tasks.networks import NetworkFile
-from runs.weights import fitting, load_weights, read_checkpoint
+from lightning_tasks.runs.weights import fitting, load_weights, read_checkpoint
 
 
 class Net(nn.Module):

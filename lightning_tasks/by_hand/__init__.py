@@ -44,11 +44,11 @@ J is the loss, one number for the batch; `dy` stands for dJ/dy, the derivative o
 shape of y.
 """
 
-from lightning_tasks.by_hand.initialisation import Initialisation, standard_deviation
 from lightning_tasks.by_hand.layers import Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU
 from lightning_tasks.by_hand.loss import L2Penalty, SoftmaxCrossEntropy, one_hot
 from lightning_tasks.by_hand.network import Network
 from lightning_tasks.by_hand.rules import GradientDescent, Momentum, RMSProp, UpdateRule
+from lightning_tasks.networks.initialisation import Initialisation, standard_deviation
 
 __all__ = [
     "Conv2d",

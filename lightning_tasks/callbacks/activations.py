@@ -7,11 +7,11 @@ from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_tasks.callbacks.pictures import SeriesPicture, class_names, save_figure, subject
-from runs.style import VERMILLION, styled
+from lightning_tasks.callbacks.plots import SeriesPicture, class_names, save_figure, subject
+from lightning_tasks.runs.plot_style import VERMILLION, styled
 
 if TYPE_CHECKING:
-    from lightning_tasks import ImageTask
+    from lightning_tasks.image_task import ImageTask
 
 SIDE_BY_SIDE = 2  # layers
 

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_tasks.callbacks.pictures import Picture, class_names, save_figure, subject
-from runs.style import BLUE, VERMILLION, styled
+from lightning_tasks.callbacks.plots import Picture, class_names, save_figure, subject
+from lightning_tasks.runs.plot_style import BLUE, VERMILLION, styled
 
 Answer = tuple[str, str, float]  # true class, predicted class and its probability
 COLUMNS = 8  # of images, at most

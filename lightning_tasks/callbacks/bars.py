@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from lightning_tasks.callbacks.pictures import add_axes
-from runs.style import styled
+from lightning_tasks.callbacks.plots import add_axes
+from lightning_tasks.runs.plot_style import styled
 
 SIZE = 9.0  # of letters, in points
 Part = tuple[float, str]  # its length, and what stands on it where there is room

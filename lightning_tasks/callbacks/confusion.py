@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,11 +12,8 @@ from matplotlib.patches import Rectangle
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_tasks.callbacks.pictures import Picture, add_axes, class_names, save_figure, subject
-from runs.style import VERMILLION, drawable, families, styled
-
-if TYPE_CHECKING:
-    from lightning_tasks.multi_task import MultiTask
+from lightning_tasks.callbacks.plots import Picture, add_axes, class_names, save_figure, subject
+from lightning_tasks.runs.plot_style import VERMILLION, drawable, families, styled
 
 FEW = 20
 
@@ -34,7 +31,7 @@ class ConfusionPicture(Picture):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the counts of the test that has just ended."""
-        task = cast("MultiTask", pl_module)
+        task: Any = pl_module
         data = trainer.datamodule  # type: ignore[attr-defined]
         levels = [[drawable(name) for name in level] for level in data.class_levels.values()]
         of = subject(trainer)

@@ -8,13 +8,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from pytorch_lightning import LightningModule, Trainer
 
-from lightning_tasks.callbacks.pictures import Picture, save_figure, subject
-from runs.checkpoints import BestCheckpoint
-from runs.figures import is_share
-from runs.style import BLACK, styled
+from lightning_tasks.callbacks.plots import Picture, save_figure, subject
+from lightning_tasks.runs.checkpoints import BestCheckpoint
+from lightning_tasks.runs.formatting import is_share
+from lightning_tasks.runs.plot_style import BLACK, styled
 
 if TYPE_CHECKING:
-    from lightning_tasks import BaseTask
+    from lightning_tasks.base import BaseTask
 
 History = dict[str, list[tuple[int, float]]]
 STAGES = ("train/", "val/", "test_curve/")

@@ -7,10 +7,10 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from lightning_tasks.callbacks.curves import STAGES, panels
-from lightning_tasks.callbacks.pictures import Picture
+from lightning_tasks.callbacks.plots import Picture
 
 if TYPE_CHECKING:
-    from lightning_tasks import BaseTask
+    from lightning_tasks.base import BaseTask
 
 
 class CustomScalars(Picture):

@@ -6,7 +6,7 @@ from typing import Any
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import EarlyStopping
 
-from runs.ranking import Rank, Ranking
+from lightning_tasks.runs.ranking import Rank, Ranking
 
 
 class TieAwareEarlyStopping(EarlyStopping):

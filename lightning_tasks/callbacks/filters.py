@@ -6,12 +6,12 @@ from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
-from lightning_tasks.callbacks.pictures import Picture, save_figure
+from lightning_tasks.callbacks.plots import Picture, save_figure
 from lightning_tasks.networks import ImageNetwork, count_parameters
-from runs.style import styled
+from lightning_tasks.runs.plot_style import styled
 
 if TYPE_CHECKING:
-    from lightning_tasks import BaseTask
+    from lightning_tasks.base import BaseTask
 
 MOST = 64
 

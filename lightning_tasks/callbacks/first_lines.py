@@ -8,10 +8,10 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_tasks.callbacks.run_card import RunCard, device_name
 from lightning_tasks.networks import count_parameters
-from runs.folders import run_folder
+from lightning_tasks.runs.folders import run_folder
 
 if TYPE_CHECKING:
-    from lightning_tasks import BaseTask
+    from lightning_tasks.base import BaseTask
 
 
 class FirstLines(Callback):

@@ -10,11 +10,11 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_info
 
-from lightning_tasks.callbacks.pictures import Picture
+from lightning_tasks.callbacks.plots import Picture
 from lightning_tasks.networks import ImageNetwork, undisturbed
 
 if TYPE_CHECKING:
-    from lightning_tasks import BaseTask
+    from lightning_tasks.base import BaseTask
 
 
 class NetworkGraph(Picture):

@@ -12,10 +12,10 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_tasks.callbacks.answers import draw_bands
-from lightning_tasks.callbacks.pictures import class_names, save_figure, subject
-from runs.folders import run_folder
-from runs.style import drawable
-from runs.whole_files import write_table
+from lightning_tasks.callbacks.plots import class_names, save_figure, subject
+from lightning_tasks.runs.atomic_writes import write_table
+from lightning_tasks.runs.folders import run_folder
+from lightning_tasks.runs.plot_style import drawable
 
 TOP = 5  # classes of each file
 SHOWN = 16  # images of each band of the picture

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.text import Text
 
 from lightning_tasks.callbacks.clock import Clock, in_words
-from runs.checkpoints import BestCheckpoint
+from lightning_tasks.runs.checkpoints import BestCheckpoint
 
 LOSSES = ("loss", "loss_student", "loss_generator")  # the first that a task tracks is shown, else any other loss
 

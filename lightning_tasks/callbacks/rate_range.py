@@ -6,8 +6,8 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import LearningRateFinder
 from pytorch_lightning.utilities import rank_zero_info
 
-from lightning_tasks.callbacks.pictures import save_figure, subject
-from runs.style import styled
+from lightning_tasks.callbacks.plots import save_figure, subject
+from lightning_tasks.runs.plot_style import styled
 
 BETA = 0.98  # of Lightning's running mean of the losses
 

@@ -16,10 +16,10 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import BatchSizeFinder
 
 from lightning_tasks.networks import ImageNetwork, count_multiply_adds, count_parameters, undisturbed
-from runs.code import CODE
-from runs.folders import CARD, run_folder
-from runs.identity import Configuration, config_hash
-from runs.whole_files import write_whole
+from lightning_tasks.runs.atomic_writes import write_whole
+from lightning_tasks.runs.code import CODE
+from lightning_tasks.runs.folders import CARD, run_folder
+from lightning_tasks.runs.identity import Configuration, config_hash
 
 try:
     import resource
@@ -27,7 +27,7 @@ except ImportError:  # on Windows
     resource = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from lightning_tasks import BaseTask
+    from lightning_tasks.base import BaseTask
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "jsonargparse", "numpy")
 
@@ -233,7 +233,7 @@ def on_cuda(trainer: Trainer) -> bool:
 
 
 def kernels() -> dict[str, bool]:
-    """Say which of the fast kernels of a GPU are used, see runs.precision.fast_kernels."""
+    """Say which of the fast kernels of a GPU are used, see cli.precision.fast_kernels."""
     return {
         "tf32": torch.get_float32_matmul_precision() != "highest",
         "cudnn_benchmark": torch.backends.cudnn.benchmark,

@@ -7,10 +7,10 @@ from matplotlib.ticker import PercentFormatter
 from pytorch_lightning import LightningModule, Trainer
 from scipy.stats import spearmanr
 
-from lightning_tasks.callbacks.pictures import Picture, save_figure, subject
+from lightning_tasks.callbacks.plots import Picture, save_figure, subject
 from lightning_tasks.callbacks.run_card import RunCard
-from runs.ranking import Ranking
-from runs.style import VERMILLION, styled
+from lightning_tasks.runs.plot_style import VERMILLION, styled
+from lightning_tasks.runs.ranking import Ranking
 
 
 class SelectionPicture(Picture):

@@ -10,10 +10,9 @@ from lightning_tasks.callbacks.custom_scalars import CustomScalars
 from lightning_tasks.callbacks.first_lines import FirstLines
 from lightning_tasks.callbacks.graph import NetworkGraph
 from lightning_tasks.callbacks.learning_rates import LearningRates
-from lightning_tasks.callbacks.pictures import Picture
+from lightning_tasks.callbacks.plots import Picture
 from lightning_tasks.callbacks.predictions import PredictionWriter
 from lightning_tasks.callbacks.progress import progress
-from lightning_tasks.callbacks.sketch_writer import SketchWriter
 
 
 def standard_callbacks(trainer: Any, subcommand: str | None, pictures: bool, task: LightningModule) -> list[Callback]:
@@ -34,5 +33,5 @@ def standard_callbacks(trainer: Any, subcommand: str | None, pictures: bool, tas
         callbacks += progress(Console())
     callbacks.append(LearningRates())
     if subcommand == "predict":
-        callbacks.append(SketchWriter() if hasattr(task, "reconstruct") else PredictionWriter())
+        callbacks.append(getattr(task, "prediction_writer", PredictionWriter)())
     return callbacks

@@ -17,7 +17,7 @@ from lightning_tasks.networks import (
 )
 
 if TYPE_CHECKING:
-    from lightning_tasks import BaseTask
+    from lightning_tasks.base import BaseTask
 
 NUMBERS = ("output", "parameters", "trained", "multiply-adds")
 

@@ -11,11 +11,11 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from sklearn.manifold import TSNE
 from torch import Tensor
 
-from lightning_tasks.callbacks.pictures import SeriesPicture, class_names, save_figure, subject
-from runs.style import COLOURS, MARKERS, drawable, styled
+from lightning_tasks.callbacks.plots import SeriesPicture, class_names, save_figure, subject
+from lightning_tasks.runs.plot_style import COLOURS, MARKERS, drawable, styled
 
 if TYPE_CHECKING:
-    from lightning_tasks import ImageTask
+    from lightning_tasks.image_task import ImageTask
 
 FEW = 20
 

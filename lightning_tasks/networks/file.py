@@ -12,11 +12,11 @@ from torch import Tensor, fx, nn
 from torch.export.passes import move_to_device_pass
 
 from lightning_tasks.networks.base import ImageShape
-from lightning_tasks.networks.harmless import require_harmless
-from lightning_tasks.networks.own import OwnNetwork
-from lightning_tasks.networks.undisturbed import undisturbed
-from runs.paths import user_path
-from runs.weights import objects_in
+from lightning_tasks.networks.eval_mode import undisturbed
+from lightning_tasks.networks.external import OwnNetwork
+from lightning_tasks.networks.safe_loading import require_harmless
+from lightning_tasks.runs.paths import user_path
+from lightning_tasks.runs.weights import objects_in
 
 
 class NetworkFile(OwnNetwork):

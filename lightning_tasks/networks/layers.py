@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from lightning_tasks.by_hand.initialisation import Initialisation, standard_deviation
+from lightning_tasks.networks.initialisation import Initialisation, standard_deviation
 
 Activation = Literal["relu", "leaky_relu", "gelu", "silu", "tanh"]
 Normalisation = Literal["none", "batch", "layer"]

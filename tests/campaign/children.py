@@ -5,7 +5,6 @@ import io
 import json
 import os
 import resource
-import runpy
 import signal
 import subprocess
 import sys
@@ -46,15 +45,15 @@ class Children:
         self._process.stdin.close()
         self._process.wait()
 
-    def run(self, words, cwd, program="cli", timeout=60, alone=False, **options):
+    def run(self, words, cwd, command=None, timeout=60, alone=False, **options):
         """Run a command, see `start` and `finish`."""
-        return self.finish(self.start(words, cwd, program, **options), timeout, alone)
+        return self.finish(self.start(words, cwd, command, **options), timeout, alone)
 
     def start(
         self,
         words,
         cwd,
-        program="cli",
+        command=None,
         dies_at=None,
         file_size=None,
         is_root=True,
@@ -63,12 +62,12 @@ class Children:
         hidden=None,
         stops=False,
     ):
-        """Start `python -m program words` in a folder; returns the number of the process.
+        """Start `cli.py command words` in a folder; returns the number of the process.
 
         Args:
             words: Of the command line.
             cwd: The folder.
-            program: A module.
+            command: As "sweep"; the first of the words if not given.
             dies_at: A place, "torch.save" or "os.replace", and the number of the call there at which it kills itself:
                 with half of a checkpoint written, or between a file and its name.
             file_size: No file may become longer, in bytes.
@@ -78,7 +77,11 @@ class Children:
             hidden: A folder that it cannot read, as one of another machine.
             stops: Whether it stands still in its first evaluation.
         """
-        request = {"words": [str(word) for word in words], "cwd": str(cwd), "program": program, "dies_at": dies_at}
+        request = {
+            "words": [str(word) for word in ([command] if command else []) + list(words)],
+            "cwd": str(cwd),
+            "dies_at": dies_at,
+        }
         request |= {"file_size": file_size, "is_root": is_root}
         request |= {"hidden": hidden and str(hidden), "stops": stops}
         return self._ask(request | {"environment": environment or {}, "settings": settings or {}})
@@ -101,7 +104,9 @@ class Children:
 
 def _serve():
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-    import cli  # noqa: F401  # with all that it imports
+    from lightning_tasks.cli import parser
+
+    parser.task_parser()  # with all that it imports
 
     outputs = {}
     for line in sys.stdin:
@@ -143,7 +148,7 @@ def _run(request):
         module, _, constant = name.rpartition(".")
         setattr(sys.modules[module], constant, value)
     if request["stops"]:
-        from cli import RunCard
+        from lightning_tasks.callbacks import RunCard
 
         stop = lambda *_: os.kill(os.getpid(), signal.SIGSTOP)  # noqa: E731
         RunCard.on_validation_batch_start = RunCard.on_test_batch_start = stop
@@ -151,15 +156,11 @@ def _run(request):
         _hide(request["hidden"])
     if request["dies_at"]:
         _die_at(*request["dies_at"])
-    sys.argv = [f"{request['program']}.py", *request["words"]]
+    sys.argv = ["cli.py", *request["words"]]
     try:
-        if request["program"] == "cli":
-            import cli
+        from lightning_tasks.cli import command
 
-            cli.command()
-        else:
-            sys.path.insert(0, request["cwd"])  # as `python -m` does
-            runpy.run_module(request["program"], run_name="__main__", alter_sys=True)
+        command()
         code = 0
     except SystemExit as stop:
         code = stop.code

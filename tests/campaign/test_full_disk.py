@@ -14,7 +14,7 @@ from children import Children
 from conftest import SWEEP, TINY_BY_HAND, TINY_DATA, TINY_TEACHER, TINY_TRAINER
 from quickdraw_files import write
 
-from runs.whole_files import write_whole
+from lightning_tasks.runs.atomic_writes import write_whole
 
 FIT = ["fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2"]
 RUN = Path("logs/teacher/version_0")

@@ -20,9 +20,10 @@ import json, os, signal, sys
 sys.path.insert(0, {root!r})
 import torch
 torch.set_num_threads(1)
-import cli
+from lightning_tasks import cli
+from lightning_tasks.callbacks import RunCard
 
-finish = cli.RunCard.on_fit_end
+finish = RunCard.on_fit_end
 
 def spy(self, trainer, task):
     finish(self, trainer, task)
@@ -34,8 +35,8 @@ def die(self, trainer, task, batch, index):
     if (str(trainer.global_rank), trainer.current_epoch, index) == (os.environ.get("DIES"), 1, 1):
         os.kill(os.getpid(), signal.SIGKILL)
 
-cli.RunCard.on_fit_end = spy
-cli.RunCard.on_train_batch_start = die
+RunCard.on_fit_end = spy
+RunCard.on_train_batch_start = die
 cli.command()
 """
 MACHINES = ["--trainer.num_nodes=2", "--trainer.devices=1"]

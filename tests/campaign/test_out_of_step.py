@@ -164,7 +164,7 @@ def test_other_code(other, machines):
         (folder / "mine.py").write_text(text)
     words, of_second, name = [*SHORT, "--model=ClassificationTask", "--model.network=mine.net"], None, "mine.py"
     if other == "project":
-        words, of_second, name = SHORT, {"settings": {"runs.code.CODE": ["cli.py"]}}, "this project"
+        words, of_second, name = SHORT, {"settings": {"lightning_tasks.runs.code.CODE": ["cli.py"]}}, "this project"
     said = f"{name} is SHA on RANK0, SHA on RANK1: install the same on each machine"
     assert_refused(machines.run(words, of_second=of_second), said)
 
@@ -255,7 +255,9 @@ def test_evaluations_end_too(subcommand, machines):
     assert machines.run(SHORT) == [(0, []), (0, [])]
     shutil.copytree(machines.folders[0] / "logs", machines.folders[1] / "logs")
     words = [subcommand, *SHORT[1:], "--ckpt_path=last"]
-    waiting, frozen = machines.start(words, settings={"runs.signals.GRACE": 3.0}, of_second={"stops": True})
+    waiting, frozen = machines.start(
+        words, settings={"lightning_tasks.runs.signals.GRACE": 3.0}, of_second={"stops": True}
+    )
     while Path(f"/proc/{frozen}/stat").read_text().split()[2] != "T":
         time.sleep(0.05)
     time.sleep(3)

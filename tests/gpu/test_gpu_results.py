@@ -8,16 +8,16 @@ from gpu_runs import fit, needs_gpu
 from systems import finished_run
 from test_live import DRAW, ask, points
 
-from export import load
-from export.export import export
-from lightning_tasks.sketcher import Sketcher
+from lightning_tasks.export import load
+from lightning_tasks.export.export import export
+from lightning_tasks.sketch.sketcher import Sketcher
 
 pytestmark = needs_gpu
 
 
 def test_export(system_folder):
     fit("data-free", "--trainer.max_epochs=1")
-    out, facts = export(str(finished_run(system_folder)), None, False, "MIT", "python -m export")
+    out, facts = export(str(finished_run(system_folder)), None, False, "MIT", "python cli.py export")
     answers = load(out)(np.zeros((1, *facts["image_shape"]), np.uint8))
     assert answers.shape == (1, 10)
     assert np.isfinite(answers).all()

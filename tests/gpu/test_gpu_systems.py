@@ -9,9 +9,9 @@ from conftest import run_cli
 from gpu_runs import each_system, fit, needs_gpu, words
 from systems import assert_same_run, finished_run
 
-from cli import main
 from lightning_tasks.callbacks import PredictionWriter, RunCard
-from lightning_tasks.callbacks.sketch_writer import SketchWriter
+from lightning_tasks.cli.main import main
+from lightning_tasks.sketch.writer import SketchWriter
 
 pytestmark = needs_gpu
 

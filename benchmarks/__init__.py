@@ -1,1 +1,0 @@
-"""Speed, as ratios against a stated other way, measured in one run: `python -m benchmarks`."""

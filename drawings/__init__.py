@@ -1,5 +1,0 @@
-"""What a drawing is: strokes of a pen, their files, steps for sequence models, and pictures. Knows no task."""
-
-from drawings.steps import PEN_STATES, Drawing, Pen, to_drawing, to_steps
-
-__all__ = ["PEN_STATES", "Drawing", "Pen", "to_drawing", "to_steps"]

@@ -1,0 +1,85 @@
+"""What a finished fit says last: its result, where its files are, and what can be done with them."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+from rich.console import Console
+from rich.table import Table
+
+from lightning_tasks.callbacks import RunCard
+from lightning_tasks.cli.needs import CHAIN
+from lightning_tasks.image_task import ImageTask
+from lightning_tasks.runs.folders import CARD, versions
+from lightning_tasks.runs.identity import CONFIG
+from lightning_tasks.runs.program import PROGRAM
+from lightning_tasks.sketch import SketchTask
+
+BESIDE = ("", "_ema", "_teacher")  # endings of what is shown beside a metric of the headline
+
+
+def result(card: dict[str, Any]) -> Table:
+    """Make a table of the headline's metrics in the test, and in the validation of the same weights.
+
+    Args:
+        card: Of the run.
+    """
+    of = f"epoch {card['best_epoch']}/{card['epochs']}, the best {card['monitor']}" if "best_epoch" in card else ""
+    table = Table(of, box=None, pad_edge=False)
+    for stage in ("test", "validation"):
+        table.add_column(stage, justify="right")
+    metrics = card["metrics"]
+    for name in [f"{metric}{ending}" for metric in card["headline"] for ending in BESIDE]:
+        if name in metrics:
+            values = (metrics.get(each) for each in (name, name.replace("test/", "val/", 1)))
+            table.add_row(name.removeprefix("test/"), *("" if each is None else f"{each:#.4g}" for each in values))
+    return table
+
+
+def print_outcome(card: dict[str, Any], run: Path) -> None:
+    """Print the table, and where pictures and card are.
+
+    Args:
+        card: Of the run.
+        run: Its folder.
+    """
+    Console().print(result(card))
+    if "partial" in card:
+        print("a part of the data only, so no result")
+    print_figures(run)
+    print(f"run card: {os.path.relpath(run / CARD)}", flush=True)
+
+
+def print_figures(run: Path) -> None:
+    """Print the folder of the figures in a run's folder, if there are any."""
+    if any(run.glob("figures/*.png")):
+        print(f"figures: {os.path.relpath(run / 'figures')}", flush=True)
+
+
+def next_commands(run: Path, best: str, tested: bool, card: RunCard, trainer: Trainer) -> list[str]:
+    """List the commands that make sense after a fit.
+
+    Args:
+        run: The run's folder.
+        best: The best checkpoint, if there is one.
+        tested: Whether it has been tested.
+        card: Of the run.
+        trainer: Of the run.
+    """
+    if os.environ.get(CHAIN):  # the run that needs this one comes next
+        return []
+    here = os.path.relpath(run)
+    if not tested:
+        config = os.path.relpath(run / CONFIG)
+        return [f"{PROGRAM} test --config {config} --ckpt_path {os.path.relpath(best)}"] if best else []
+    used_by = {ImageTask: "export", SketchTask: "live"}
+    task, teacher = trainer.lightning_module, card.facts.get("teacher_ckpt")
+    commands = [f"{PROGRAM} {name} --ckpt {here}" for kind, name in used_by.items() if isinstance(task, kind)]
+    others = [Path(teacher).parent.parent] if teacher else versions(run.parent)
+    if other := next((each for each in others if not each.samefile(run) and (each / CARD).is_file()), None):
+        commands.append(f"{PROGRAM} compare {here} {os.path.relpath(other)}")
+    if any(isinstance(each, TensorBoardLogger) for each in trainer.loggers):
+        commands.append(f"tensorboard --logdir {os.path.relpath(run.parent)}")
+    return commands

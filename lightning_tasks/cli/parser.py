@@ -1,0 +1,101 @@
+"""The parser of `fit`, `validate`, `test` and `predict`, for those who run a command and those who only read one."""
+
+import functools
+import os
+from abc import ABCMeta
+from typing import Literal, NamedTuple
+
+# Lightning 2.6 still calls names that jsonargparse 4.53 has deprecated.
+os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+
+import pytorch_lightning
+from jsonargparse import ActionConfigFile, set_parsing_settings
+from pytorch_lightning import Trainer
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+
+import datamodules
+import lightning_tasks
+from datamodules import BaseDataModule
+from lightning_tasks import by_hand
+from lightning_tasks.base import BaseTask
+from lightning_tasks.cli.any_class import take_any
+from lightning_tasks.cli.unique_keys import require_unique_keys_in_configs
+from lightning_tasks.networks import FACTS, ImageNetwork
+from lightning_tasks.runs.errors import OneLineErrorParser
+
+
+class Parsers(NamedTuple):
+    """A parser with its subcommands.
+
+    Attributes:
+        main: Parses a command line.
+        subcommands: The parser of each.
+        arguments: Of each, the options that go to the trainer's method.
+    """
+
+    main: LightningArgumentParser
+    subcommands: dict[str, LightningArgumentParser]
+    arguments: dict[str, list[str]]
+
+
+def build_parsers(subcommands: bool) -> Parsers:
+    """Build the parser.
+
+    Args:
+        subcommands: Whether it has them; else it parses the options of a task without a word of what to do.
+    """
+    _set_up()
+    if not subcommands:
+        return Parsers(_add_arguments(_empty()), {}, {})
+    parsers = Parsers(_empty(), {}, {})
+    commands = parsers.main.add_subcommands()
+    for name, skip in LightningCLI.subcommands().items():
+        parser = parsers.subcommands[name] = _add_arguments(_empty())
+        parsers.arguments[name] = parser.add_method_arguments(Trainer, name, skip={*skip})
+        commands.add_subcommand(name, parser)
+    return parsers
+
+
+@functools.cache
+def task_parser() -> LightningArgumentParser:
+    """Give the parser with which `runs.identity` reads commands, runs and run cards."""
+    return build_parsers(subcommands=True).main
+
+
+def _empty() -> LightningArgumentParser:
+    parser = OneLineErrorParser(dump_header=[f"pytorch_lightning=={pytorch_lightning.__version__}"])
+    parser.add_argument("-c", "--config", action=ActionConfigFile, help="Path to a configuration file in YAML or JSON.")
+    return parser
+
+
+def _add_arguments(parser: LightningArgumentParser) -> LightningArgumentParser:
+    """Add the options that every experiment has."""
+    parser.add_argument("--seed_everything", type=bool | int, default=42, help="Seed of the run; true draws one.")
+    parser.add_lightning_class_args(Trainer, "trainer")
+    # The training sampler is the datamodule's own, and every device evaluates all samples.
+    parser.set_defaults({"trainer.use_distributed_sampler": False})
+    parser.add_lightning_class_args(BaseTask, "model", subclass_mode=True)
+    parser.add_lightning_class_args(BaseDataModule, "data", subclass_mode=True)
+    parser.add_argument("--experiment", type=str, default="unnamed", help="Name of the folder under logs/.")
+    parser.add_argument("--test_after_fit", type=bool, default=True, help="Test the best weights, write run.json.")
+    parser.add_argument("--prepare", type=bool, default=True, help="Train a missing teacher or recogniser first.")
+    parser.add_argument("--pictures", type=bool, default=True, help="Whether the callbacks that draw are used.")
+    parser.add_argument("--plot_id", type=str | None, help="Mark that pictures carry, as your name and number.")
+    parser.add_argument("--checkpoint_best.monitor", type=str | None, help="What chooses; else the task's own.")
+    parser.add_argument("--checkpoint_best.mode", type=Literal["min", "max"] | None, help="Which is best.")
+    parser.link_arguments("data.facts", "model.init_args.facts", apply_on="instantiate")
+    return parser
+
+
+@functools.cache
+def _set_up() -> None:
+    """Set what jsonargparse has for the whole process: nothing is patched by an import."""
+    # ABCMeta: a type in Lightning's ModelPruning options, of which jsonargparse 4.53 cannot list the subclasses.
+    set_parsing_settings(add_print_completion_argument=True, subclasses_disabled=[ABCMeta])
+    require_unique_keys_in_configs()
+    take_any(ImageNetwork, FACTS)
+    for name in lightning_tasks.__all__:  # classes are found by their short names once they are imported
+        getattr(lightning_tasks, name)
+    OneLineErrorParser.classes = {"model": (lightning_tasks, BaseTask), "data": (datamodules, BaseDataModule)}
+    OneLineErrorParser.classes |= dict.fromkeys(("network", "teacher", "student"), (lightning_tasks, ImageNetwork))
+    OneLineErrorParser.classes |= {"layers": (by_hand, by_hand.Layer), "rule": (by_hand, by_hand.UpdateRule)}

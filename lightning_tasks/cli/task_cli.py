@@ -1,0 +1,151 @@
+"""LightningCLI with this project's log folders, checkpoints, run card, and link between data and task."""
+
+import json
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from pytorch_lightning import Trainer
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
+from pytorch_lightning.strategies import DDPStrategy
+
+from lightning_tasks.callbacks import RunCard, standard_callbacks
+from lightning_tasks.cli.checkpoint_choice import choose_checkpoint, files_alone
+from lightning_tasks.cli.needs import prepare
+from lightning_tasks.cli.outcome import next_commands, print_figures, print_outcome
+from lightning_tasks.cli.parser import Parsers, build_parsers
+from lightning_tasks.cli.precision import fast_kernels, usable_precision
+from lightning_tasks.cli.profiler import NoProfiler
+from lightning_tasks.cli.trainer_options import require_trainer
+from lightning_tasks.runs import identity
+from lightning_tasks.runs.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
+from lightning_tasks.runs.errors import how_to_go_on
+from lightning_tasks.runs.folders import LAST, require_experiment, run_folder
+from lightning_tasks.runs.logger import ExperimentLogger, log_card, place_run
+from lightning_tasks.runs.program import PROGRAM
+from lightning_tasks.runs.ranks import OneRun, limit_waits
+from lightning_tasks.runs.seed import require_seed
+from lightning_tasks.runs.signals import KILL, end_in_time, leave_to_the_run
+from lightning_tasks.runs.slurm import slurm_plugins
+
+
+class TaskCLI(LightningCLI):
+    """LightningCLI with this project's log folders, checkpoints, run card, and link between data and task."""
+
+    trainer: Trainer
+    goes_on_with: Path | None = None
+    refusal: ValueError | SystemExit | None = None
+
+    def setup_parser(
+        self, add_subcommands: bool, main_kwargs: dict[str, Any], subparser_kwargs: dict[str, Any]
+    ) -> None:
+        """Take the parser that the readers of cards use too."""
+        parsers: Parsers = build_parsers(add_subcommands)
+        self.parser = parsers.main
+        self._subcommand_parsers, self._subcommand_method_arguments = parsers.subcommands, parsers.arguments
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Keep the command line for the run card, and find the run or the checkpoint to go on with."""
+        self.words = args if isinstance(args, list) else sys.argv[1:]
+        self.command = re.sub(r" --ckpt_path[= ]last\b", "", f"{PROGRAM} {shlex.join(self.words)}")
+        super().parse_arguments(parser, args)
+        subcommand = self.config.get("subcommand")
+        config = self.config[subcommand] if subcommand else self.config
+        for options, name in ((config.trainer, "default_root_dir"), (config, "ckpt_path")):
+            if options.get(name):
+                options[name] = os.path.expanduser(options[name])
+        require_experiment(config.experiment)
+        require_seed(config.seed_everything, "seed_everything")
+        if subcommand:
+            require_trainer(config.trainer, subcommand, config.get("test_after_fit", False))
+        if subcommand == "fit" and not config.trainer.fast_dev_run:
+            prepare(config, self.words, parser, config.prepare)
+        self.configuration = identity.configuration(config)
+        if subcommand:
+            self.goes_on_with, self.refusal = choose_checkpoint(self.config, self.configuration, parser)
+
+    def _parse_ckpt_path(self) -> None:
+        """Take the options of the checkpoint; the saved config is to say how to repeat a run, not how to go on."""
+        super()._parse_ckpt_path()
+        if (name := self.config.get("subcommand")) not in (None, "fit"):
+            self.config = self.parser.parse_args([name, *identity.task_options(self.words)], namespace=self.config)
+        if name == "predict":
+            files_alone(self.config.predict)
+        if self.goes_on_with:
+            self.config[self.config.subcommand].ckpt_path = None
+
+    def before_fit(self) -> None:
+        """Hand the last checkpoint to the trainer, and the signals."""
+        leave_to_the_run()
+        if self.trainer.num_nodes * self.trainer.num_devices > 1:
+            end_in_time(how_to_go_on(), self.end_other_processes)
+        if self.goes_on_with:
+            self.config_init[self.subcommand]["ckpt_path"] = str(self.goes_on_with / LAST)
+
+    before_validate = before_test = before_predict = before_fit
+
+    def end_other_processes(self) -> None:
+        """End those that Lightning's launcher has started here, and that may stand still."""
+        if launcher := self.trainer.strategy.launcher:
+            launcher.kill(KILL)
+
+    def before_instantiate_classes(self) -> None:
+        """Choose the run's folder; an evaluation of a run has one of its own."""
+        trainer, experiment = (self._get(self.config, name) for name in ("trainer", "experiment"))
+        self.place = place_run(trainer, experiment, self.goes_on_with)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Build the trainer with the experiment's log folder, checkpoints and run card."""
+        config = self.config_init.get(str(self.subcommand), self.config_init)
+        best = config.checkpoint_best
+        monitor = self.model.monitor if best.monitor is None else best.monitor
+        self.best = BestCheckpoint(monitor, best.mode or self.model.mode)
+        self.run_card = RunCard(config.experiment, self.command, self.configuration, self.best.monitor, config.plot_id)
+        callbacks = standard_callbacks(config.trainer, self.subcommand, config.pictures, self.model)
+        callbacks += [self.run_card, self.best, LastCheckpoint()]
+        checkpoint = self.goes_on_with / LAST if self.goes_on_with else config.get("ckpt_path")
+        given: Namespace = self.config.get(str(self.subcommand), self.config)
+        callbacks.insert(0, OneRun(given, checkpoint and Path(checkpoint), self.refusal))
+        plugins = [*(config.trainer.plugins or []), AtomicCheckpointIO()]
+        plugins += slurm_plugins(plugins)
+        kwargs["precision"] = usable_precision(config.trainer)
+        kwargs["benchmark"] = fast_kernels(config.trainer)
+        kwargs["profiler"] = config.trainer.profiler or NoProfiler()
+        kwargs["enable_model_summary"] = False  # the first lines are ours; one among the callbacks is used all the same
+        trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **self.place, **kwargs)
+        for logger in trainer.loggers:
+            if isinstance(logger, ExperimentLogger):
+                logger.writes = self.subcommand in (None, "fit")
+        if isinstance(config.trainer.strategy, str):
+            limit_waits(trainer.strategy)
+        return trainer
+
+    def after_fit(self) -> None:
+        """Test the checkpoint that validation chose, once, write the run card, and say what came of it."""
+        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        best, run, tested = (
+            self.best.best_model_path,
+            run_folder(self.trainer),
+            self._get(self.config, "test_after_fit"),
+        )
+        if tested:
+            # It lies on the first machine, whose weights DDP gives to the others.
+            elsewhere = not best or (isinstance(self.trainer.strategy, DDPStrategy) and not self.trainer.is_global_zero)
+            ckpt = None if elsewhere else best
+            self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=ckpt, verbose=False)
+            path = self.run_card.write(self.trainer, Path(best) if best else None)
+            if self.trainer.is_global_zero:
+                log_card(self.trainer.loggers, path, [str(self.best.monitor), *self.model.headline])
+                print_outcome(json.loads(path.read_text()), path.parent)
+        if self.trainer.is_global_zero and (commands := next_commands(run, best, tested, self.run_card, self.trainer)):
+            print(f"next: {f'{chr(10)}      '.join(commands)}", flush=True)
+
+    def after_test(self) -> None:
+        """Say where the figures are."""
+        if self.trainer.is_global_zero:
+            print_figures(run_folder(self.trainer))

@@ -1,0 +1,1 @@
+"""Runs side by side, and their cards as data."""

@@ -1,0 +1,102 @@
+"""Runs side by side: the options in which they differ, and what came of them."""
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+from rich.table import Column, Table
+
+from lightning_tasks.compare.cards import Card, read
+from lightning_tasks.runs.folders import CARD
+from lightning_tasks.runs.identity import differences
+from lightning_tasks.runs.names import DOTTED
+from lightning_tasks.runs.remedies import how_to_make
+
+SHOWN = (
+    "seed",
+    "epochs",
+    "seconds",
+    "peak_memory_mb",
+    "parameters_trained",
+    "device",
+    "precision",
+    "teacher_ckpt",
+    "commit",
+)
+
+
+def find_cards(places: Iterable[Path], parser: ArgumentParser) -> dict[str, Card]:
+    """Read the cards that are meant, by the name of their run.
+
+    Args:
+        places: Run cards, folders of runs, or folders of experiments for all their finished runs.
+        parser: Of the command line.
+
+    Raises:
+        ValueError: If a place has none.
+    """
+    found: dict[str, Card] = {}
+    for place in places:
+        paths = [place] if place.is_file() else sorted(place.rglob(CARD))
+        cards = {path: card for path in paths if (card := read(path, parser))}
+        if not cards:
+            raise ValueError(f"compare: no finished run at {place}: it has no {CARD}{how_to_make(place)}")
+        found |= {str(path.parent if path.name == CARD else path): card for path, card in cards.items()}
+    return found
+
+
+def comparison(cards: dict[str, Card]) -> Table:
+    """Build a table with a column for each run: all metrics, then cost, facts and options that differ.
+
+    Where runs have other classes in one place, their options there are left out.
+
+    Args:
+        cards: By the name of the run.
+    """
+    table = Table(Column(overflow="fold"), *_short(cards), title="metrics, and what differs")
+    for name in sorted({name for card in cards.values() for name in card["metrics"]}, key=_by_stage):
+        values = [card["metrics"].get(name) for card in cards.values()]
+        table.add_row(name, *("-" if each is None else f"{each:.4g}" for each in values))
+    table.add_section()
+    for name in SHOWN:
+        values = [str(card.get(name, "-")) for card in cards.values()]
+        if len(set(values)) > 1:
+            table.add_row(name, *values)
+    table.add_section()
+    first = next(iter(cards.values()))
+    options = sorted(
+        {
+            option
+            for card in cards.values()
+            for option in differences(first.get("configuration", {}), card.get("configuration", {}))
+        }
+    )
+    for option in options:
+        if not any(option.startswith((f"{other}.", f"{other}[")) for other in options):
+            table.add_row(option, *(_said(value(card, option)) for card in cards.values()))
+    return table
+
+
+def _short(names: Iterable[str]) -> list[Column]:
+    """Head the columns with the names of the runs, without the folder that all of them are in."""
+    paths = [Path(name).absolute() for name in names]
+    common = Path(os.path.commonpath([path.parent for path in paths]))
+    return [Column(str(path.relative_to(common)), overflow="fold") for path in paths]
+
+
+def _said(option: object) -> str:
+    """Write the value of an option; of a class its name alone."""
+    text = "-" if option is None else str(option)
+    return text.rpartition(".")[2] if re.fullmatch(DOTTED, text) else text
+
+
+def _by_stage(metric: str) -> tuple[bool, str]:
+    return not metric.startswith("test/"), metric
+
+
+def value(card: Card, option: str) -> object:
+    """Look up an option of a card's configuration, named as the command line does; None where it has none."""
+    there, _ = differences(card.get("configuration", {}), {}).get(option, (None, None))
+    return there

@@ -1,0 +1,374 @@
+"""What every distillation without data shares: a generator, the watch over its inventions, and the evaluation."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import CatMetric, MeanMetric
+
+from lightning_tasks.data_free.devices import copy_buffers
+from lightning_tasks.data_free.diversity import class_entropy, pairwise_distance
+from lightning_tasks.data_free.generator import ImageGenerator
+from lightning_tasks.data_free.generator_losses import BatchNormStatisticsLoss, Invented, same_class_distance
+from lightning_tasks.data_free.memory import require_memory
+from lightning_tasks.data_free.noise import Noise
+from lightning_tasks.distillation.base import AGREEMENT, DistillationTask
+from lightning_tasks.image_task import accuracy
+from lightning_tasks.networks import GeneratorCallable, NetworkCallable, undisturbed
+from lightning_tasks.runs.data_spec import NO_IMAGES, ImageFacts
+from lightning_tasks.runs.ranking import Ranking
+from lightning_tasks.weight_averaging import AveragedNetwork
+
+TEST_SUBSETS = {"10pct": 0.1, "20pct": 0.2}
+HELD_OUT_BATCHES = 4  # of inventions, on which a student is compared with its teacher beside the validation images
+WITHOUT_IMAGES = Ranking("val/agreement_invented", "max")
+
+
+class DataFreeTask(DistillationTask):
+    """A student learns from images that a generator invents; subclasses say how both are trained.
+
+    Watches the inventions; logs at the end of each epoch: `train/class_entropy` (entropy of the classes that the
+    teacher sees in the epoch's inventions, 1 if all are equally frequent, 0 if there is but one), and of one batch from
+    noise that is the same each time `train/agreement` (share to which student and teacher give the same class),
+    `train/pairwise_distance` (see there; 0 if all images are equal), if the teacher has BatchNorm layers
+    `train/statistics_distance` (see BatchNormStatisticsLoss), and if its last layer is linear
+    `train/same_class_distance` (see there; 0 if all images of a class are equal to the teacher).
+
+    After a validation also `val/agreement_invented` and `val/loss_invented`, on held-out inventions: the run card says
+    under `without_images` which validation accuracy the checkpoint has that they would choose. After a test
+    `test/acc_10pct` and `test/acc_20pct` (fixed random subsets of the test set). With NoImages it validates and tests
+    on images that the generator makes of held-out noise: then `val/agreement` chooses, among equals `val/loss`, the
+    Kullback-Leibler divergence of the student's answers from the teacher's in nats, and there are no accuracies.
+
+    Args:
+        facts: See ImageFacts; they must be the teacher's.
+        teacher: See DistillationTask.
+        student: See DistillationTask.
+        teacher_ckpt: See DistillationTask.
+        generator: Network from noise to images. Default: the authors' of DFADTask.
+        conditional: Ask the generator for a class with each image: the first `num_classes` numbers of its noise are
+            then a one-hot vector (as in Do et al. 2022, "Momentum adversarial distillation",
+            https://arxiv.org/abs/2209.10359), times the root of `num_classes`, so that their mean square is that of
+            noise. A OneHotLoss then holds the teacher's answer against the class that was asked for.
+        generator_ema_decay: Keep an exponential moving average of the generator's weights with this decay a step, in
+            (0, 1), and let it make what the student learns from and is compared on: it changes more slowly (Do et al.
+            2022, who take images of both). None lets the generator itself.
+        batch_size: Invented images in each step, on each device.
+        collapse_entropy: An epoch whose class entropy is below this has collapsed; 0: none has.
+        on_collapse: What to do after such an epoch besides a warning: nothing ("warn"), end the run as if it were
+            finished ("stop"), or go on with new weights of the generator ("restart"). The run card counts them.
+        channels_last: See BaseTask.
+        **options: See DistillationTask.
+
+    Raises:
+        ValueError: If an option is out of range, the generator's images are not of the teacher's shape, and see
+            DistillationTask.
+    """
+
+    learns_from_data = False
+    units: Mapping[str, str] = {
+        "pairwise_distance": "distance of images",
+        "statistics_distance": "activations",
+        "same_class_distance": "1 - cosine",
+        "class_entropy": "entropy (1: all equal)",
+    }
+    watched: Mapping[str, Mapping[str, str]] = {
+        **DistillationTask.watched,
+        AGREEMENT: {
+            "val/agreement": "validation images",
+            "val/agreement_invented": "synthetic images, held out",
+            "train/agreement": "synthetic images, one batch",
+        },
+    }
+    diagnosed: Mapping[str, Mapping[str, str]] = {
+        "synthetic images: classes": {"train/class_entropy": ""},
+        "synthetic images: distance": {"train/pairwise_distance": ""},
+        "synthetic images: within a class": {"train/same_class_distance": ""},
+        "synthetic images: BatchNorm": {
+            "train/statistics_distance": "one batch",
+            "train/loss_statistics": "training",
+        },
+    }
+
+    def __init__(
+        self,
+        facts: ImageFacts,
+        teacher: NetworkCallable,
+        student: NetworkCallable,
+        teacher_ckpt: str | None,
+        generator: GeneratorCallable = ImageGenerator,
+        conditional: bool = False,
+        generator_ema_decay: float | None = None,
+        batch_size: int = 256,
+        collapse_entropy: float = 0.5,
+        on_collapse: Literal["warn", "stop", "restart"] = "warn",
+        channels_last: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(facts, teacher, student, teacher_ckpt, channels_last=channels_last, **options)
+        if batch_size < 2:  # BatchNorm needs two
+            raise ValueError(f"batch_size must be at least 2, got {batch_size}")
+        if not 0 <= collapse_entropy <= 1:
+            raise ValueError(f"collapse_entropy must be in [0, 1], got {collapse_entropy}")
+        self.generator = generator(self.image_shape)
+        self._make_generator = generator
+        self._check_generator()
+        self.generator_ema: AveragedNetwork | None = None
+        if generator_ema_decay is not None:
+            self.generator_ema = AveragedNetwork(self.generator, generator_ema_decay, "generator_ema_decay")
+        if conditional and self.generator.latent_dim <= self.num_classes:
+            raise ValueError(
+                f"conditional: the generator's latent_dim must be above the {self.num_classes} classes"
+                f" that are named in its noise, got {self.generator.latent_dim}"
+            )
+        self.conditional = conditional
+        self.batch_size = batch_size
+        self.collapse_entropy = collapse_entropy
+        self.on_collapse = on_collapse
+        self._noise = Noise.on(torch.device("cpu"))
+        self.fake_class_counts = torch.zeros(self.num_classes, dtype=torch.long)
+        self.sees_no_images = facts["dataset"] == NO_IMAGES
+        if self.sees_no_images:
+            self.monitor, self.headline = "val/agreement", ("test/agreement",)
+            labels = {"val/agreement": "synthetic images, held out", "train/agreement": "synthetic images, one batch"}
+            self.watched = {**self.watched, AGREEMENT: labels}
+            self.run_facts["chosen_by"] = "agreement with the teacher on held-out inventions: no real image was read"
+        self.test_correct = CatMetric(sync_on_compute=False)  # every device tests all samples
+        self.divergence = MeanMetric(nan_strategy="disable", sync_on_compute=False)  # on held-out inventions
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """Student, generator and teacher."""
+        return {"student": self.student, "generator": self.generator, "teacher": self.teacher.network}
+
+    def _check_generator(self) -> None:
+        with undisturbed(self.generator):
+            shape = tuple(self.generator(torch.zeros(2, self.generator.latent_dim)).shape[1:])
+        if shape != tuple(self.image_shape):
+            raise ValueError(f"generator: its images have shape {shape}, and the teacher takes {self.image_shape}")
+
+    def on_fit_start(self) -> None:
+        """Do what every distillation does, and say how much memory a step of the generator takes.
+
+        Raises:
+            ValueError: If there is not so much.
+        """
+        super().on_fit_start()
+        with (
+            undisturbed(self, training=True),
+            torch.random.fork_rng([]),
+            self.trainer.precision_plugin.forward_context(),
+        ):
+            needed = require_memory(self._answer_both, self.batch_size, self.device)
+        rank_zero_info(
+            f"memory: about {needed / 2**20:,.0f} MiB for a step of the generator on {self.batch_size} images of"
+            f" {self.image_shape[1]} x {self.image_shape[2]}"
+        )
+
+    def _answer_both(self, count: int) -> Tensor:
+        """Compute on what the generator's gradient depends: both networks' answers to images that it makes."""
+        z, _ = self._draw_noise(count, torch.Generator().manual_seed(0))
+        x = self.generator(z.to(self.device).to(self.dtype))
+        return self.student(x) - self.teacher(x)
+
+    # Inventions
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's noise: own generators, since the global one is equal on all ranks."""
+        super().on_train_epoch_start()
+        self._noise = Noise.on(self.device, self.epoch_seed(self.current_epoch))
+        # No buffer: DDP would overwrite it with rank zero's at each forward pass.
+        self.fake_class_counts = torch.zeros(self.num_classes, dtype=torch.long, device=self.device)
+
+    @property
+    def inventor(self) -> nn.Module:
+        """What makes the images of the student: the generator, or its average."""
+        return self.generator if self.generator_ema is None else self.generator_ema
+
+    def average_generator(self) -> None:
+        """Let the average follow, if there is one; after each step of the generator."""
+        if self.generator_ema is not None:
+            self.generator_ema.update_parameters(self.generator)
+
+    def invent(self, maker: nn.Module) -> tuple[Tensor, Tensor | None]:
+        """Make a batch of images (batch_size, C, H, W) in the space of normalised images.
+
+        Args:
+            maker: The generator that learns, or `inventor`.
+
+        Returns:
+            The images, and the classes (batch_size,) that were asked for, if any were.
+        """
+        z, y = self._draw_noise(self.batch_size, self._noise.tensors)
+        return maker(z.to(self.dtype)), y
+
+    def _draw_noise(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        z = torch.randn((count, self.generator.latent_dim), generator=random, device=random.device)
+        if not self.conditional:
+            return z, None
+        y = torch.randint(self.num_classes, (count,), generator=random, device=random.device)
+        z[:, : self.num_classes] = self.num_classes**0.5 * F.one_hot(y, self.num_classes)
+        return z, y
+
+    def count(self, logits_t: Tensor) -> None:
+        """Take in what the teacher says (B, num_classes) of images that the student learns from."""
+        seen = logits_t.argmax(dim=1)
+        self.fake_class_counts.scatter_add_(0, seen, torch.ones_like(seen))  # bincount would wait for the GPU
+
+    def sample(self, num_images: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+        """Invent images for a picture: the same noise at each call.
+
+        Args:
+            num_images: How many.
+            seed: Seed of the noise.
+
+        Returns:
+            Images (num_images, C, H, W) in [0, 1], from the generator in eval mode, and the teacher's probabilities
+            (num_images, num_classes).
+        """
+        with undisturbed(self):
+            z, _ = self._draw_noise(num_images, torch.Generator().manual_seed(seed))
+            parts = [self.inventor(each.to(self.device).to(self.dtype)) for each in z.split(self.batch_size)]
+            x = torch.cat(parts)
+            probabilities = torch.cat([self.teacher(each).float().softmax(dim=1) for each in parts])
+        mean, std = (x.new_tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
+        return (x * std + mean).clamp(0, 1), probabilities
+
+    def _from_seed(self, num_images: int, seed: int) -> Tensor:
+        z, _ = self._draw_noise(num_images, torch.Generator().manual_seed(seed))
+        return self.inventor(z.to(self.device).to(self.dtype))
+
+    def _held_out(self, stage: str, number: int) -> Tensor:
+        """Make a batch of images from the same noise each time."""
+        seed = np.random.SeedSequence([("val", "test").index(stage), number]).generate_state(1)[0]
+        return self._from_seed(self.batch_size, int(seed))
+
+    # The watch
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Do what every task does, and look at the inventions at the last batch of the epoch."""
+        super().on_train_batch_end(outputs, batch, batch_idx)
+        if not self.trainer.is_last_batch:
+            return
+        copy_buffers(self)
+        self.fake_class_counts = self.trainer.strategy.reduce(self.fake_class_counts, reduce_op="sum")
+        entropy = class_entropy(self.fake_class_counts)
+        self.log("train/class_entropy", entropy, on_step=False, on_epoch=True, batch_size=1)
+        for name, value in self._look().items():
+            self.log(f"train/{name}", value, on_step=False, on_epoch=True, batch_size=1)
+        self.run_facts["min_class_entropy"] = min(round(entropy, 4), self.run_facts.get("min_class_entropy", 1.0))
+        self.run_facts.setdefault("collapsed_epochs", 0)
+        if entropy < self.collapse_entropy:
+            self._collapse(entropy)
+
+    @torch.no_grad()
+    def _look(self) -> dict[str, Tensor]:
+        with undisturbed(self), self.trainer.precision_plugin.forward_context():
+            x = self._held_out("val", 0)
+            logits_t, statistics, features = self.teacher.observe(x)
+            logits_s = self.student(x)
+        same = logits_s.argmax(dim=1) == logits_t.argmax(dim=1)
+        found = {"agreement": same.float().mean(), "pairwise_distance": pairwise_distance(x)}
+        if statistics is not None:
+            found["statistics_distance"] = BatchNormStatisticsLoss()(Invented(x, logits_s, logits_t, statistics))
+        if features is not None:
+            found["same_class_distance"] = same_class_distance(features, logits_t.argmax(dim=1))
+        return found
+
+    def _collapse(self, entropy: float) -> None:
+        self.run_facts["collapsed_epochs"] += 1
+        then = {"warn": "", "stop": "; the run ends", "restart": "; the generator starts anew"}[self.on_collapse]
+        rank_zero_warn(
+            f"epoch {self.current_epoch + 1}: the generator may have collapsed: the classes that the teacher sees in"
+            f" its images have entropy {entropy:.2f} of 1 (warning below {self.collapse_entropy:g}){then}"
+        )
+        if self.on_collapse == "stop":
+            self.run_facts["ended_by"] = f"collapse of the generator in epoch {self.current_epoch + 1}"
+            self.trainer.should_stop = True
+        elif self.on_collapse == "restart":
+            self.run_facts["generator_restarts"] = self.run_facts.get("generator_restarts", 0) + 1
+            self.restart_generator()
+
+    def restart_generator(self) -> None:
+        """Give the generator new weights, the same on all ranks."""
+        with torch.random.fork_rng():
+            torch.manual_seed(int(np.random.SeedSequence([self.seed, self.current_epoch]).generate_state(1)[0]))
+            self.generator.load_state_dict(self._make_generator(self.image_shape).state_dict())
+        if self.generator_ema is not None:
+            self.generator_ema.restart()
+            self.average_generator()
+
+    # Evaluation
+
+    def on_test_epoch_start(self) -> None:
+        """Start counting anew."""
+        super().on_test_epoch_start()
+        self.test_correct.reset()
+
+    def validation_step(self, batch: tuple[Tensor, Tensor] | int, batch_idx: int) -> None:
+        """Evaluate a batch, or count the agreement on an invented one."""
+        if isinstance(batch, int):
+            self._agree("val", batch)
+        else:
+            super().validation_step(batch, batch_idx)
+
+    def test_step(self, batch: tuple[Tensor, Tensor] | int, batch_idx: int) -> Tensor:
+        """Evaluate a batch, and keep which of the student's answers were right; returns its logits."""
+        if isinstance(batch, int):
+            return self._agree("test", batch)
+        logits = super().test_step(batch, batch_idx)
+        self.test_correct.update((logits.argmax(dim=1) == batch[1]).float())
+        return logits
+
+    def _agree(self, stage: str, number: int) -> Tensor:
+        """Compare student and teacher on held-out inventions; returns the student's logits."""
+        x = self._held_out(stage, number)
+        logits, logits_t = self.student(x), self.teacher(x)
+        self.agreement.update(logits, logits_t.argmax(dim=1))
+        answers, wanted = (each.float().log_softmax(dim=1) for each in (logits, logits_t))
+        self.divergence.update(F.kl_div(answers, wanted, reduction="batchmean", log_target=True), len(x))
+        return logits
+
+    def _reset(self, stage: str) -> None:
+        super()._reset(stage)
+        self.divergence.reset()
+
+    def _log(self, stage: str) -> None:
+        if self.sees_no_images:
+            self.log_agreement(stage)
+            self.log(f"{stage}/loss", self.divergence.compute(), sync_dist=True)
+            return
+        super()._log(stage)
+        if stage == "val":
+            self._choose_without_images()
+
+    def _choose_without_images(self) -> None:
+        self.agreement.reset()
+        with self.trainer.precision_plugin.forward_context():
+            for number in range(HELD_OUT_BATCHES):
+                self._agree("val", number)
+        found = {"val/agreement_invented": self.agreement.compute(), "val/loss_invented": self.divergence.compute()}
+        self.log_dict(found, sync_dist=True)
+        best = self.run_facts.get("without_images")
+        if self.trainer.sanity_checking or (best and WITHOUT_IMAGES.rank(found) < WITHOUT_IMAGES.rank(best)):
+            return
+        self.run_facts["without_images"] = {
+            "epoch": self.current_epoch + 1,
+            **{name: value.item() for name, value in found.items()},
+            "val/acc": accuracy(self.evaluations["val"].confusion.compute()).item(),  # type: ignore[operator,union-attr]
+        }
+
+    def on_test_epoch_end(self) -> None:
+        """Log the accuracies on the whole test set and on its subsets."""
+        super().on_test_epoch_end()
+        if self.sees_no_images:
+            return
+        correct = self.test_correct.compute()
+        order = torch.randperm(len(correct), generator=torch.Generator().manual_seed(0)).to(correct.device)
+        for name, share in TEST_SUBSETS.items():
+            self.log(f"test/acc_{name}", correct[order[: math.ceil(share * len(correct))]].mean())

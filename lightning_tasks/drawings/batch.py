@@ -1,0 +1,65 @@
+"""Batches of drawings, as sketch networks see them."""
+
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lightning_tasks.drawings.steps import Pen
+
+
+class SketchBatch(NamedTuple):
+    """Drawings of one batch, padded to the longest of them.
+
+    Attributes:
+        offsets: (dx, dy) of each step, divided by the standard deviation of the training offsets; 0 where padded.
+            Shape (B, T, 2).
+        pens: State of the pen after each step, see drawings.Pen; END at the last step of a whole drawing and where
+            padded. Shape (B, T), int64.
+        lengths: Number of steps, END included. A drawing that was cut has no END. Shape (B,), int64; always on the
+            CPU, where a sequence is packed.
+        words: Index of the word of each drawing. Shape (B,), int64.
+        real: Which steps are not padded, as indices of the B T steps in a row. Shape (K,), int64.
+        drawn: Which of these are no END, whose offset means nothing. Shape (N,), int64.
+    """
+
+    offsets: Tensor
+    pens: Tensor
+    lengths: Tensor
+    words: Tensor
+    real: Tensor
+    drawn: Tensor
+
+    @classmethod
+    def of(cls, offsets: Tensor, pens: Tensor, lengths: Tensor, words: Tensor) -> Self:
+        """Find the real steps, on the CPU: to count them on a GPU, the host would wait for it."""
+        real = torch.arange(pens.shape[1]) < lengths[:, None]
+        found = (each.flatten().nonzero()[:, 0] for each in (real, real & (pens != Pen.END)))
+        return cls(offsets, pens, lengths, words, *found)
+
+    @property
+    def mask(self) -> Tensor:
+        """Which steps are real: those up to the first END. Shape (B, T), bool."""
+        return F.pad(self.pens[:, :-1] != Pen.END, (1, 0), value=True)
+
+    def to(self, device: torch.device) -> Self:
+        """Move all but the lengths."""
+        moves = (each.to(device, non_blocking=device.type == "cuda") for each in self)
+        return type(self)(*moves)._replace(lengths=self.lengths)
+
+
+def pad(steps: list[Tensor], words: Tensor, max_length: int) -> SketchBatch:
+    """Put drawings into a batch.
+
+    Args:
+        steps: Steps (N, 3) of each drawing, as drawings.to_steps makes them, offsets divided already.
+        words: Shape (B,), int64.
+        max_length: Longer drawings are cut to this many steps, END included.
+    """
+    ended = [torch.cat([each, each.new_tensor([[0.0, 0.0, Pen.END]])])[:max_length] for each in steps]
+    lengths = torch.tensor([len(each) for each in ended])
+    padded = torch.nn.utils.rnn.pad_sequence(ended, batch_first=True)
+    padding = torch.arange(padded.shape[1]) >= lengths[:, None]
+    pens = padded[..., 2].long().masked_fill(padding, Pen.END)
+    return SketchBatch.of(padded[..., :2].contiguous(), pens, lengths, words)

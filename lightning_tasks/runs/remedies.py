@@ -1,0 +1,51 @@
+"""The command that makes what an error finds missing."""
+
+import os
+import re
+from pathlib import Path
+
+from lightning_tasks.runs.errors import config_files
+from lightning_tasks.runs.folders import CARD, LAST, newest_version
+
+LOGS = Path("logs")
+CONFIGS = Path("configs")
+
+
+def how_to_make(path: str | Path) -> str:
+    """Say which command makes a run that is missing, or goes on with one that is unfinished.
+
+    Args:
+        path: Where it was looked for: a checkpoint, a run's folder or an experiment's.
+
+    Returns:
+        The end of a sentence; nothing if no config is of that experiment.
+    """
+    place = Path(path)
+    if place.suffix == ".ckpt":
+        place = place.parent.parent if place.parent.name == LAST.parent.name else place.parent
+    if re.fullmatch(r"version_\d+", place.name):
+        place = place.parent
+    if (made := maker(place)) is None:
+        return ""
+    config, logs = made
+    command = f"python cli.py fit --config {config}"
+    if logs.resolve() != LOGS.resolve():
+        command += f" --trainer.default_root_dir {logs}"
+    begun = newest_version(place, lambda run: (run / LAST).is_file() and not (run / CARD).is_file())
+    return f"; {command} --ckpt_path last goes on with {begun}" if begun else f"; {command} makes it"
+
+
+def maker(place: Path) -> tuple[Path, Path] | None:
+    """Find the config of the experiment that a folder is of, and the log folder that it is below."""
+    found = ((find_config(str(place.relative_to(logs))), logs) for logs in place.parents)
+    return next(((config, logs) for config, logs in found if config), None)
+
+
+def find_config(experiment: str) -> Path | None:
+    """Find the config of an experiment, by the name that it says: beside those of the command line, and in configs/."""
+    says = re.compile(rf"^experiment: *([\"']?){re.escape(experiment)}\1 *(#.*)?$", re.MULTILINE)
+    for folder in dict.fromkeys([*(config.parent for config in config_files()), CONFIGS]):
+        for path in sorted(folder.glob("*.yaml"), key=lambda path: path.stem != experiment):
+            if says.search(path.read_text(errors="ignore")):
+                return Path(os.path.relpath(path))
+    return None

@@ -1,1 +1,0 @@
-"""Results as data, filled from run cards: `python -m results`."""

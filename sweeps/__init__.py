@@ -1,1 +1,0 @@
-"""Sweeps: one experiment with named lists of overrides and seeds, as a table: `python -m sweeps FILE`."""

@@ -1,0 +1,1 @@
+"""Tools of the developers: benchmarks, tables of results, the schema of the configs. Not installed."""

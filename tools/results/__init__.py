@@ -1,0 +1,1 @@
+"""Results as data, filled from run cards: `make results`."""

@@ -1,0 +1,171 @@
+"""The tables of README.md and docs/, as Markdown."""
+
+import csv
+import re
+import shlex
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lightning_tasks.compare.cards import Card, by_group, used
+from lightning_tasks.runs.formatting import shown
+from lightning_tasks.runs.identity import option_words
+
+HEADLINE = "A4"  # the document's row of data-free distillation
+QUIET = (
+    "--config",
+    "--seed_everything",
+    "--trainer.enable_",
+    "--trainer.default_root_dir",
+    "--data.root",
+    "--model.teacher_ckpt",
+    "--model.recogniser_ckpt",
+    "--pictures",
+)
+
+
+def metric(group: list[Card], name: str) -> str:
+    """Write a metric over the seeds of a group; a dash where a run has none."""
+    values = [card["metrics"][name] for card in group if name in card["metrics"]]
+    return shown(name, values) if len(values) == len(group) else "-"
+
+
+def seconds(group: list[Card]) -> str:
+    """Write the median time of a group."""
+    return f"{statistics.median(card['seconds'] for card in group):.0f}"
+
+
+def overrides(card: Card) -> list[str]:
+    """Pick out what the command line changed of the config file, without seed and what the terminal shows."""
+    return [word for word in option_words(shlex.split(card["command"])[3:]) if not word.startswith(QUIET)]
+
+
+def results_table(cards: list[Card]) -> str:
+    """Write a row for each configuration, device and teacher: its headline over the seeds, and what it cost."""
+    lines = [
+        "| experiment | seeds | parameters | test | validation, best | last | mean of run | seconds | device |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for group in by_group(cards):
+        card = group[0]
+        size = card["parameters"].get("student", card["parameters"].get("network", 0))
+        share = f" ({card['student_share']:.1%} of the teacher)" if "student_share" in card else ""
+        tested = ", ".join(f"{name.removeprefix('test/')} {metric(group, name)}" for name in card["headline"])
+        watched = [metric(group, card["monitor"] + suffix) for suffix in ("", "_last", "_mean")]
+        options = " ".join(f"`{word}`" for word in overrides(card))
+        config = f"[{card['experiment']}](../configs/{card['experiment']}.yaml) {options}".strip()
+        lines.append(
+            f"| {config} | {len(group)} | {size:,}{share} | {tested} | {' | '.join(watched)} | {seconds(group)}"
+            f" | {card['device']}, {card['precision']} |"
+        )
+    note = "Accuracies in percent, mean ± standard deviation over seeds; seconds of `fit`, median over seeds."
+    return "\n".join([*lines, "", note])
+
+
+def systems_table(systems: list[dict[str, Any]], cards: list[Card]) -> str:
+    """Write a row for each system of a document: what it and others report, and ours by which config.
+
+    Args:
+        systems: As results/systems.yaml has them. Ours is the first metric of the task's headline, or `metric`; an
+            experiment `<sweep>/<cell>` is a cell of a sweep.
+        cards: Of all runs.
+    """
+    lines = ["| system | reported | best public | ours, test | config | time |", "|---|---|---|---|---|---|"]
+    for system in systems:
+        sweep, _, cell = system["experiment"].partition("/")
+        config = f"sweeps/{sweep}" if cell else sweep
+        ours, time = figures(system, cards)
+        lines.append(
+            f"| [{system['system']}]({system['page']}) | {system['reported']} | {system['public']} | {ours}"
+            f" | [{config}](../configs/{config}.yaml) | {time} |"
+        )
+    return "\n".join(lines)
+
+
+def front_table(systems: list[dict[str, Any]], cards: list[Card]) -> str:
+    """Write the rows of README.md: the systems with `front`, those of data-free distillation first."""
+    lines = ["| task and data | ours, test | course | best public | time |", "|---|---|---|---|---|"]
+    chosen = [system for system in systems if "front" in system]
+    for system in sorted(chosen, key=lambda each: each["row"] != HEADLINE):
+        ours, time = figures(system, cards)
+        task = f"[{system['front']}](docs/{system['page']})"
+        lines.append(f"| {task} | {ours} | {system['reported']} | {system['public']} | {time} |")
+    return "\n".join(lines)
+
+
+def figures(system: dict[str, Any], cards: list[Card]) -> tuple[str, str]:
+    """Write the metric of a system over the seeds, and what it took: the most seeds of one configuration and device."""
+    name, cell = system["experiment"], "/" in system["experiment"]
+    groups = by_group([card for card in cards if card["experiment"] == name and (cell or not overrides(card))])
+    if not groups:
+        return f"not run yet{f', needs {needs}' if (needs := system.get('needs')) else ''}", "-"
+    group = max(groups, key=len)
+    teachers = {" ".join(used(card)) for card in group}
+    seeds = "1 seed" if len(group) == 1 else f"{len(group)} seeds"
+    if len(group) > 1 and used(group[0]):
+        seeds += ", one teacher" if len(teachers) == 1 else f", {len(teachers)} teachers"
+    time = statistics.median(card["seconds"] for card in group)
+    return (
+        f"{metric(group, system.get('metric', group[0]['headline'][0]))} ({seeds})",
+        f"{duration(time)}, {machine(group[0])}",
+    )
+
+
+def duration(seconds: float) -> str:
+    """Write a time in the largest unit of which there are at least one and a half: "80 s", "12 min", "2.1 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def machine(card: Card) -> str:
+    """Name the hardware of a run: "2 CPU cores" of "1 x CPU, 2 threads"; a GPU as it stands in the card."""
+    threads = re.fullmatch(r"1 x CPU, (\d+) threads", card["device"])
+    return card["device"] if threads is None else f"{threads[1]} CPU core{'s' * (threads[1] != '1')}"
+
+
+def benchmark_table(path: Path) -> str:
+    """Write the measured ratios beside what was asked for."""
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    lines = ["| what | against | ours | other | ratio | asked |", "|---|---|---|---|---|---|"]
+    notes = set()
+    for row in rows:
+        unit = row["unit"]
+        lines.append(
+            f"| {row['name']} | {row['other']} | {row['ours']} {unit} | {row['theirs']} {unit}"
+            f" | **{float(row['ratio']):.3g}** | {float(row['bar']):.2g} |"
+        )
+        notes.add(f"medians of {row['repeats']} pairs on {row['hardware']}")
+    return "\n".join([*lines, "", f"All are {'; '.join(sorted(notes))}."])
+
+
+def campaign_table(path: Path) -> str:
+    """Write what the campaign of tests/campaign tried, and how often it went well."""
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    lines = ["| | tried | passed | failed |", "|---|---|---|---|"]
+    lines += [f"| {row['what']} | {row['tried']} | {row['passed']} | {row['failed']} |" for row in rows]
+    skipped = sum(int(row["skipped"]) for row in rows)
+    commits = ", ".join(dict.fromkeys(re.sub(r"^(\w{10})\w*", r"\1", row["commit"]) for row in rows))
+    return "\n".join([*lines, "", f"Of commit {commits}; {skipped} were left out."])
+
+
+def fill(text: str, content: Callable[[str], str]) -> str:
+    """Replace what stands between the markers of each section of a page.
+
+    Args:
+        text: A page with sections `<!-- NAME: made by make results -->` ... `<!-- end of NAME -->`.
+        content: Makes the content of a section from its name.
+
+    Raises:
+        ValueError: If a section has no end.
+    """
+    for name in re.findall(r"<!-- (.+?): made by make results -->", text):
+        start, end = f"<!-- {name}: made by make results -->", f"<!-- end of {name} -->"
+        if text.count(end) != 1:
+            raise ValueError(f"no section between {start!r} and {end!r}")
+        before, _, rest = text.partition(start)
+        text = f"{before}{start}\n{content(name)}\n{end}{rest.partition(end)[2]}"
+    return text
