@@ -2,14 +2,13 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 from conftest import TINY_DATA, TINY_TEACHER, TINY_TRAINER, refusal, run_cli
 from test_figures import SCRIPTED
 
-from lightning_tasks.export import __main__ as command
+from lightning_tasks.export import command
 from lightning_tasks.export import export as export_module
 
 RUNS = Path("logs/scripted")
@@ -64,11 +63,9 @@ def test_an_export_of_an_experiment_by_its_config(runs, monkeypatch, tmp_path):
     monkeypatch.setattr(export_module, "export", lambda *args: made.append(args) or ("out", {}))
     monkeypatch.setattr("lightning_tasks.export.card.table", lambda facts: "")
     for word, expected in (("best", "version_0/checkpoints/best.ckpt"), ("last", "version_2/checkpoints/last.ckpt")):
-        monkeypatch.setattr(sys, "argv", ["export", "--ckpt", word, "--config", "scripted.yaml"])
-        command.main()
+        command.main(["--ckpt", word, "--config", "scripted.yaml"])
         assert made[-1][0] == f"logs/scripted/{expected}"
-    monkeypatch.setattr(sys, "argv", ["export", "--ckpt=best"])
     with pytest.raises(
         ValueError, match=r"^ckpt: best needs the experiment.s --config; or name its folder, as --ckpt lo"
     ):
-        command.main()
+        command.main(["--ckpt=best"])

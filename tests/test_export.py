@@ -1,5 +1,6 @@
 """Exported networks: equal to what was trained, in all formats, and usable without PyTorch."""
 
+import csv
 import json
 import shutil
 import subprocess
@@ -9,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, TINY_DATA, TINY_DFAD, TINY_TRAINER, run_card, run_cli
+from conftest import ROOT, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_card, run_cli
+from PIL import Image
 from safetensors import safe_open
 from test_pictures import spy
 from torch import nn
@@ -166,24 +168,69 @@ def test_a_run_of_the_users_own_network(tmp_path, monkeypatch):
     assert facts["measured"]["PyTorch"]["accuracy"] == pytest.approx(run_card("own")["metrics"]["test/acc"])
 
 
-def test_it_is_used_without_pytorch(exported):
-    code = f"""
-import sys, numpy as np, export
-model = export.load({str(exported[0])!r})
-print(model(np.zeros((2, 1, 16, 16), np.uint8)).shape, model.classes[3])
-assert not {{"torch", "pytorch_lightning"}} & set(sys.modules)
-for wrong in (np.zeros((2, 3, 16, 16), np.uint8), np.zeros((2, 1, 16, 16), np.int64)):
-    try:
-        model(wrong)
-    except ValueError as error:
-        print(error)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert done.stdout.splitlines() == [
-        "(2, 10) 3",
-        "expected images (B, 1, 16, 16), got (2, 3, 16, 16)",
-        "expected uint8 images, or floats in [0, 1], got int64",
-    ]
+def photos(folder):
+    """Images of many kinds, one that only its EXIF turns upright, and files that are none."""
+    random = np.random.default_rng(0)
+    colours = Image.fromarray(random.integers(0, 256, (90, 120, 3), np.uint8))
+    folder.mkdir()
+    colours.resize((640, 400)).save(folder / "large.jpg")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    colours.save(folder / "turned.JPG", exif=turned)
+    Image.fromarray(random.integers(0, 2**16, (20, 30)).astype(np.uint16)).save(folder / "deep.png")
+    colours.convert("RGBA").save(folder / "clear.webp", lossless=True)
+    colours.convert("P").save(folder / "few.gif")
+    (folder / "broken.png").write_bytes(b"no image")
+    (folder / "._few.gif").write_bytes(b"of a Mac")
+    (folder / "notes.txt").write_text("")
+    return folder
+
+
+def test_the_folder_needs_nothing_of_ours(teacher_ckpt, exported, tmp_path):
+    """Its predict.py writes the table that the command line writes, but for digits of the probabilities."""
+    here = photos(tmp_path / "photos")
+    there = shutil.copytree(exported[0], tmp_path / "elsewhere")
+    spy = "import sys; sys.argv[:] = sys.argv[1:]; import runpy; runpy.run_path(sys.argv[0], run_name='__main__');"
+    spy += "print(sorted({'torch', 'lightning_tasks', 'datamodules'} & set(sys.modules)))"
+    words = [there / "predict.py", here, "--out", tmp_path / "theirs.csv"]
+    done = subprocess.run([sys.executable, "-P", "-c", spy, *words], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [f"predictions: {tmp_path / 'theirs.csv'}", "[]"]
+    assert done.stderr.startswith(f"warning: {here / 'broken.png'} is not a readable image")
+    words = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, f"--ckpt_path={teacher_ckpt}", f"--data.predict={here}"]
+    cli = run_cli("predict", *words)
+    ours = Path(cli.trainer.log_dir, "predictions.csv")
+    tables = [list(csv.DictReader(path.open(newline=""))) for path in (ours, tmp_path / "theirs.csv")]
+    assert [*tables[0][0]] == [*tables[1][0]]
+    assert len(tables[0]) == len(tables[1]) == 6
+    for our, their in zip(*(sorted(rows, key=lambda row: row["file"]) for rows in tables), strict=True):
+        for column, value in our.items():
+            if "probability" in column and value:
+                assert float(their[column]) == pytest.approx(float(value), abs=2e-4)
+            else:
+                assert their[column] == value
+
+
+def test_the_folder_says_what_is_wrong(exported, tmp_path):
+    for words, line in (
+        (["nothing"], "error: no image files at nothing"),
+        ([exported[0], "--precision=int4"], "argument --precision: invalid choice: 'int4'"),
+    ):
+        command = [sys.executable, "-P", exported[0] / "predict.py", *words]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode != 0
+        assert line in done.stderr.splitlines()[-1]
+        assert not list(tmp_path.iterdir())
+
+
+def test_images_of_other_shapes_and_types_are_refused(exported):
+    model = load(exported[0])
+    assert model(np.zeros((2, 1, 16, 16), np.uint8)).shape == (2, 10)
+    assert model.classes[3] == "3"
+    with pytest.raises(ValueError, match=r"expected images \(B, 1, 16, 16\), got \(2, 3, 16, 16\)"):
+        model(np.zeros((2, 3, 16, 16), np.uint8))
+    with pytest.raises(ValueError, match=r"expected uint8 images, or floats in \[0, 1\], got int64"):
+        model(np.zeros((2, 1, 16, 16), np.int64))
 
 
 @pytest.mark.parametrize(
@@ -225,10 +272,9 @@ def test_what_cannot_be_exported(teacher_ckpt, tmp_path, monkeypatch):
 
 
 def test_the_command(teacher_ckpt, tmp_path):
-    done = subprocess.run(
-        [sys.executable, ROOT / "cli.py", "export", "--ckpt", teacher_ckpt, "--out", tmp_path / "out", "--licence", "MIT"],
-        capture_output=True, text=True, cwd=ROOT, check=False,
-    )  # fmt: skip
+    words = ["export", "--ckpt", teacher_ckpt, "--out", tmp_path / "out", "--licence", "MIT"]
+    command = [sys.executable, ROOT / "cli.py", *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"exported: {tmp_path / 'out'}"
     assert "ONNX, int8" in done.stdout

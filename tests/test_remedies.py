@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, TINY_DATA, TINY_TEACHER, TINY_TRAINER, run_cli
-from lightning_tasks.compare.compare import find_cards
 
 from lightning_tasks.cli.parser import task_parser
+from lightning_tasks.compare.table import find_cards
 from lightning_tasks.runs.checkpoints import find_checkpoint
 from lightning_tasks.runs.errors import OneLineErrorParser, describe, name_extra
 from lightning_tasks.runs.remedies import find_config, how_to_make

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
-from lightning_tasks.compare.compare import comparison, find_cards
 from matplotlib.image import imsave
 
 from lightning_tasks.cli.parser import task_parser
 from lightning_tasks.compare.cards import collect, group_key, is_current, key, read, read_all, without_paths, write_csv
+from lightning_tasks.compare.table import comparison, find_cards
 from lightning_tasks.runs.identity import config_hash, read_command
 from tools.results import front
 from tools.results.__main__ import main, section
@@ -104,7 +104,7 @@ def test_damaged_cards_are_named_and_passed_over(tmp_path, card, capsys):
     assert any("'../../elsewhere' cannot name a folder" in line for line in lines)
     assert not list(tmp_path.parent.glob("elsewhere*"))
     for place in (paths[2], paths[2].parent):
-        with pytest.raises(ValueError, match=rf"--compare: no finished run at {place}: it has no run.json"):
+        with pytest.raises(ValueError, match=rf"compare: no finished run at {place}: it has no run.json"):
             find_cards([place], task_parser())
 
 

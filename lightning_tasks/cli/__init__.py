@@ -28,8 +28,12 @@ def command() -> None:
     args = sys.argv[1:]
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
-    if not args or args[0] not in COMMANDS:
-        _parser().parse_args(args or ["--help"])
+    if not args or args[0] in ("-h", "--help"):
+        _parser().print_help()
+        sys.exit(0 if args else 2)
+    if args[0] not in COMMANDS:
+        print(f"error: no command {args[0]!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
     from lightning_tasks.runs.errors import one_line
 
     module = import_module(COMMANDS[args[0]][0])
@@ -38,7 +42,7 @@ def command() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """Build what answers `--help` and refuses unknown commands; each command parses its own options."""
+    """Build what answers `--help`; each command parses its own options."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Tasks of five deep-learning courses, data-free distillation first.",

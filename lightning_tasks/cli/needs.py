@@ -18,6 +18,7 @@ from lightning_tasks.runs.cards import load_card
 from lightning_tasks.runs.folders import BEST, CARD, LAST, LOCK, is_first_process, versions
 from lightning_tasks.runs.identity import FILES, differences, option_words, read_command, read_run
 from lightning_tasks.runs.paths import user_path
+from lightning_tasks.runs.program import PROGRAM
 from lightning_tasks.runs.remedies import LOGS, find_config, how_to_make, maker
 from lightning_tasks.runs.signals import end_in_one_line
 
@@ -119,7 +120,7 @@ class _Need:
             listed = "; ".join(f"{name} {there} there, {here} here" for name, (there, here) in differing.items())
             raise ValueError(
                 f"{self.option}: {run} was made with other options than {self.config} has now ({listed});"
-                f" --model.{self.option}={run} takes it, python cli.py {' '.join(self.words)} makes another"
+                f" --model.{self.option}={run} takes it, {PROGRAM} {' '.join(self.words)} makes another"
             )
         return None
 

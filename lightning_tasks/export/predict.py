@@ -19,7 +19,7 @@ ROUNDING = 1e-3  # by which floats may leave [0, 1], as after resizing
 ONNX = {"float32": "model.onnx", "int8": "model_int8.onnx"}
 TOP = 5  # classes named for each image
 BATCH = 100
-SUFFIXES = {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+SUFFIXES = {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 
 
 @dataclass(frozen=True)
@@ -140,15 +140,15 @@ def predict(model: ExportedModel, files: list[Path], table: Path) -> None:
 
 
 def find_images(places: list[str]) -> list[Path]:
-    """List the image files that are named, and those below folders.
+    """List the image files that are named, and those below folders that are not hidden.
 
     Raises:
         FileNotFoundError: If a place has none.
     """
     found: list[Path] = []
     for place in map(Path, places):
-        below = sorted(each for each in place.rglob("*") if each.suffix.lower() in SUFFIXES and each.is_file())
-        files = [place] if place.is_file() else below
+        below = (each for each in place.rglob("[!.]*") if each.suffix.lower() in SUFFIXES and each.is_file())
+        files = [place] if place.is_file() else sorted(below)
         if not files:
             raise FileNotFoundError(f"no image files at {place}")
         found += files

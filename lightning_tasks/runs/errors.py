@@ -3,10 +3,10 @@
 import re
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from pytorch_lightning.cli import LightningArgumentParser
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
@@ -14,11 +14,12 @@ from torch import OutOfMemoryError, distributed
 
 from lightning_tasks.runs import signals
 from lightning_tasks.runs.atomic_writes import NO_ROOM, reason
-from lightning_tasks.runs.paths import user_path
+from lightning_tasks.runs.paths import config_path
+from lightning_tasks.runs.program import PROGRAM
 
 # Modules that only some runs need, by the extra of this project that brings them.
 EXTRAS = {"timm": "own", "onnx2torch": "own", "wandb": "loggers", "mlflow": "loggers"}
-EXAMPLE = "python cli.py fit --config configs/teacher_digits.yaml"
+EXAMPLE = f"{PROGRAM} fit --config configs/teacher_digits.yaml"
 
 
 class OneLineErrorParser(LightningArgumentParser):
@@ -29,6 +30,10 @@ class OneLineErrorParser(LightningArgumentParser):
     """
 
     classes: ClassVar[dict[str, tuple[ModuleType, type]]] = {}
+
+    def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:  # type: ignore[override]
+        """Parse a command line, whose configs may be installed ones."""
+        return super().parse_args(with_installed_configs(sys.argv[1:] if args is None else args), *rest, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message, with the place of a key that is not accepted, and exit with status 2."""
@@ -79,9 +84,22 @@ def of_union(message: str) -> str:
     return f"{found['key']}: got {value}{''.join(f'; {each}' for each in said)}; allowed: {allowed}"
 
 
+def with_installed_configs(args: Sequence[str]) -> list[str]:
+    """Replace the names of configs that are no files by the paths of installed ones."""
+    found = []
+    for before, arg in zip(["", *args], args, strict=False):
+        option, equals, value = arg.partition("=")
+        if option == "--config" and equals:
+            arg = f"--config={config_path(value)}"
+        elif before in ("-c", "--config"):
+            arg = str(config_path(arg))
+        found.append(arg)
+    return found
+
+
 def config_files() -> list[Path]:
     """List the files of YAML that the command line names."""
-    paths = (user_path(word.partition("=")[2] or word) for word in sys.argv)
+    paths = (config_path(word.partition("=")[2] or word) for word in sys.argv)
     return [path for path in paths if path.suffix in (".yaml", ".yml") and path.is_file()]
 
 

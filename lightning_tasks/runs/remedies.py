@@ -6,9 +6,10 @@ from pathlib import Path
 
 from lightning_tasks.runs.errors import config_files
 from lightning_tasks.runs.folders import CARD, LAST, newest_version
+from lightning_tasks.runs.paths import CONFIGS
+from lightning_tasks.runs.program import PROGRAM
 
 LOGS = Path("logs")
-CONFIGS = Path("configs")
 
 
 def how_to_make(path: str | Path) -> str:
@@ -28,7 +29,7 @@ def how_to_make(path: str | Path) -> str:
     if (made := maker(place)) is None:
         return ""
     config, logs = made
-    command = f"python cli.py fit --config {config}"
+    command = f"{PROGRAM} fit --config {config}"
     if logs.resolve() != LOGS.resolve():
         command += f" --trainer.default_root_dir {logs}"
     begun = newest_version(place, lambda run: (run / LAST).is_file() and not (run / CARD).is_file())
@@ -44,8 +45,8 @@ def maker(place: Path) -> tuple[Path, Path] | None:
 def find_config(experiment: str) -> Path | None:
     """Find the config of an experiment, by the name that it says: beside those of the command line, and in configs/."""
     says = re.compile(rf"^experiment: *([\"']?){re.escape(experiment)}\1 *(#.*)?$", re.MULTILINE)
-    for folder in dict.fromkeys([*(config.parent for config in config_files()), CONFIGS]):
+    for folder in dict.fromkeys([*(config.parent for config in config_files()), Path("configs"), CONFIGS]):
         for path in sorted(folder.glob("*.yaml"), key=lambda path: path.stem != experiment):
             if says.search(path.read_text(errors="ignore")):
-                return Path(os.path.relpath(path))
+                return Path("configs", path.name) if folder == CONFIGS else Path(os.path.relpath(path))
     return None

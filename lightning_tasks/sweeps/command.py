@@ -20,7 +20,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lightning_tasks.runs.errors import describe
-from lightning_tasks.runs.paths import user_path
+from lightning_tasks.runs.paths import config_path, user_path
 from lightning_tasks.runs.program import PROGRAM
 from lightning_tasks.sweeps import report
 from lightning_tasks.sweeps.cluster import Place, connect
@@ -71,7 +71,7 @@ def main(args: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog=f"{PROGRAM} sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("file", type=user_path, help="the sweep, as configs/sweeps/*.yaml")
+    parser.add_argument("file", type=config_path, help="the sweep, as configs/sweeps/*.yaml")
     parser.add_argument("--seeds", type=int, nargs="+", help="instead of those in the file")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--jobs", type=int, default=1, help="runs at a time; each is given its share of the cores")

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from lightning_tasks.cli.unique_keys import read_yaml
-from lightning_tasks.runs.paths import user_path
+from lightning_tasks.runs.paths import config_path
 from lightning_tasks.runs.seed import MOST
 
 ALLOWED = ("config", "axes", "options", "seeds", "metrics", "columns", "reported", "over_time")
@@ -106,7 +106,7 @@ def read(path: Path) -> Sweep:
         raise ValueError(f"{path}: no text in UTF-8") from None
     if not isinstance(data, dict) or not {"config", "axes"} <= data.keys() or not data.keys() <= set(ALLOWED):
         raise ValueError(f"{path}: a sweep needs config and axes, and may have {', '.join(ALLOWED[2:])} besides")
-    if not user_path(str(data["config"])).is_file():
+    if not config_path(str(data["config"])).is_file():
         raise ValueError(f"{path}: config: no file {data['config']}")
     seeds = data.get("seeds", [])
     if not isinstance(seeds, list) or not all(isinstance(seed, int) and 0 <= seed <= MOST for seed in seeds):

@@ -2,8 +2,8 @@
 
 The cases are data, `bad_input/*.yaml`. A group has `words`, to which each of its `cases` adds some (or puts them first,
 with `before`), mapped to a part of the expected line; or a `file` that has each of its `contents` in turn. `files` lie
-there too, and `command` is one that has other options than `fit`. A new task adds lines, or a file of its own. Every second line of
-a group is slow.
+there too, and `command` is one that has other options than `fit`. A new task adds lines, or a file of its own. Every
+second line of a group is slow.
 """
 
 import shlex

@@ -49,7 +49,7 @@ def test_nothing_runs(program, words, file, make, children, good, teacher_ckpt, 
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
     make(tmp_path / file, good)
     before = contents(tmp_path)
-    done = children.run(words, tmp_path, program)
+    done = children.run(words, tmp_path, None if program == "cli" else program)
     assert not [*tmp_path.rglob(MARK), *tmp_path.parent.glob(MARK)], done
     assert done.status in (1, 2), done
     lines = [line for line in done.err.splitlines() if line.startswith("error: ")]
