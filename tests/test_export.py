@@ -24,7 +24,7 @@ from lightning_tasks.export.card import card, table
 from lightning_tasks.export.export import export
 from lightning_tasks.export.graph import Graph
 
-FILES = {"README.md", "model.json", "model.onnx", "model_int8.onnx", "model.pt2", "model.safetensors"}
+FILES = {"README.md", "predict.py", "model.json", "model.onnx", "model_int8.onnx", "model.pt2", "model.safetensors"}
 
 
 @pytest.fixture(scope="module")

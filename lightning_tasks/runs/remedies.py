@@ -45,7 +45,7 @@ def maker(place: Path) -> tuple[Path, Path] | None:
 def find_config(experiment: str) -> Path | None:
     """Find the config of an experiment, by the name that it says: beside those of the command line, and in configs/."""
     says = re.compile(rf"^experiment: *([\"']?){re.escape(experiment)}\1 *(#.*)?$", re.MULTILINE)
-    for folder in dict.fromkeys([*(config.parent for config in config_files()), Path("configs"), CONFIGS]):
+    for folder in dict.fromkeys([*(config.parent for config in config_files()), Path("configs")]):
         for path in sorted(folder.glob("*.yaml"), key=lambda path: path.stem != experiment):
             if says.search(path.read_text(errors="ignore")):
                 return Path("configs", path.name) if folder == CONFIGS else Path(os.path.relpath(path))
