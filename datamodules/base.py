@@ -21,7 +21,7 @@ MOST = 2**31 - 1
 class BaseDataModule(pl.LightningDataModule):
     """Data for a task: a training, a validation and a test part.
 
-    A subclass says in `facts` what a task must know of the data, fetches them in `download` and sets `train_set`,
+    A subclass says in `data_spec` what a task must know of the data, fetches them in `download` and sets `train_set`,
     `val_set` and `test_set` in `make_parts`. The validation part is always taken from the training part. Nothing is
     learnt from the test part or chosen by it.
 
@@ -75,12 +75,12 @@ class BaseDataModule(pl.LightningDataModule):
         self.test_set: Dataset | None = None
 
     @property
-    def facts(self) -> Any:
+    def data_spec(self) -> Any:
         """What a task must know of the data, as plain data; known before anything is read."""
         raise NotImplementedError
 
     def order_classes(self, names: Sequence[str]) -> None:
-        """Number the classes anew, as if the set had always had them in this order; a task compares `facts` afterwards.
+        """Number the classes anew, as if the set had always had this order; a task compares `data_spec` afterwards.
 
         Args:
             names: Of the classes; others than those of the set change nothing.

@@ -17,7 +17,7 @@ from datamodules.class_groups import ClassGroup, group_of_each, require_names
 from datamodules.images import ImageDataModule
 from datamodules.tensors import TensorImages
 from lightning_tasks.runs.atomic_writes import whole_file
-from lightning_tasks.runs.data_spec import ImageFacts
+from lightning_tasks.runs.data_spec import ImageDataSpec
 
 
 class CIFAR10DataModule(ImageDataModule):
@@ -136,11 +136,11 @@ class CIFAR100DataModule(CIFAR10DataModule):
         require_names(groups or [])
 
     @property
-    def facts(self) -> ImageFacts:
+    def data_spec(self) -> ImageDataSpec:
         """Those of every image set, and the groups, if there are any."""
         if self.groups is None:
-            return super().facts
-        return {**super().facts, "groups": {group.name: group.superclasses for group in self.groups}}
+            return super().data_spec
+        return {**super().data_spec, "groups": {group.name: group.superclasses for group in self.groups}}
 
     def load(self) -> tuple[TensorImages, TensorImages | None]:
         """Read both official parts, the names of the classes, and the superclass and the group of each."""

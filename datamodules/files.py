@@ -3,30 +3,34 @@
 from typing import Any
 
 from datamodules.images import ImageDataModule
-from lightning_tasks.runs.data_spec import ImageFacts
+from lightning_tasks.runs.data_spec import ImageDataSpec
 
 
 class FilesDataModule(ImageDataModule):
     """A user's files, prepared as a checkpoint says: its training images, which may be far away, are not needed.
 
     Args:
-        facts: Of the data that the checkpoint was trained with, see ImageFacts.
+        data_spec: Of the data that the checkpoint was trained with, see ImageDataSpec.
         options: `predict` and `eval_batch_size`, see ImageDataModule.
     """
 
-    def __init__(self, facts: ImageFacts, **options: Any) -> None:
-        self._facts = facts
-        self.dataset_name = facts["dataset"]  # type: ignore[misc]
-        self.num_classes = facts["num_classes"]  # type: ignore[misc]
-        self.image_shape, self.mean, self.std = facts["image_shape"], tuple(facts["mean"]), tuple(facts["std"])
+    def __init__(self, data_spec: ImageDataSpec, **options: Any) -> None:
+        self._data_spec = data_spec
+        self.dataset_name = data_spec["dataset"]  # type: ignore[misc]
+        self.num_classes = data_spec["num_classes"]  # type: ignore[misc]
+        self.image_shape, self.mean, self.std = (
+            data_spec["image_shape"],
+            tuple(data_spec["mean"]),
+            tuple(data_spec["std"]),
+        )
         super().__init__(**options)
-        self.class_names = list(facts["classes"])
-        self.class_levels = facts.get("class_levels", {})
+        self.class_names = list(data_spec["classes"])
+        self.class_levels = data_spec.get("class_levels", {})
 
     @property
-    def facts(self) -> ImageFacts:
+    def data_spec(self) -> ImageDataSpec:
         """As they are given."""
-        return self._facts
+        return self._data_spec
 
     def prepare_data(self) -> None:
         """Nothing to fetch."""

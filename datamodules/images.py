@@ -17,7 +17,7 @@ from datamodules.leaks import require_apart
 from datamodules.preprocessing import preprocessing_of as find_preprocessing
 from datamodules.splits import RATIOS, per_class_subset, stratified_split
 from datamodules.tensors import Batch, ResizedImages, TensorImages
-from lightning_tasks.runs.data_spec import ImageFacts, are_numbers, positions
+from lightning_tasks.runs.data_spec import ImageDataSpec, are_numbers, positions
 from lightning_tasks.runs.seed import require_seed
 
 FEATURE_BYTES = 2 * 2**30
@@ -172,7 +172,7 @@ class ImageDataModule(BaseDataModule):
                 self.make_parts()
 
     @property
-    def facts(self) -> ImageFacts:
+    def data_spec(self) -> ImageDataSpec:
         """Name of the set, its classes, and shape, mean and standard deviation of its images."""
         return {
             "dataset": self.dataset_name,

@@ -11,7 +11,8 @@ from lightning_tasks.runs.data_spec import NO_IMAGES
 
 
 class NoImages(ImageDataModule):
-    """Stands for images that nobody has: training, validation and test are step numbers, and a task invents the rest.
+    """Stands for images that nobody has: training, validation and test are step numbers, and a task synthesises the
+    rest.
 
     Args:
         num_classes: Number of classes of the teacher, at least 2.
@@ -20,7 +21,7 @@ class NoImages(ImageDataModule):
         std: Standard deviation, likewise.
         preprocessing_of: Where these three are known, if they are not given; see ImageDataModule.
         steps_per_epoch: Rounds of an epoch.
-        eval_steps: Batches that the task invents for a validation, and as many for the test.
+        eval_steps: Batches that the task synthesises for a validation, and as many for the test.
         class_names: Names of the classes; their numbers if not given.
         options: See ImageDataModule; those of real images do nothing.
 

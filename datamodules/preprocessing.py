@@ -57,10 +57,10 @@ def preprocessing_of(source: str) -> Preprocessing:
     if not Path(source).exists() and library == "timm":
         return _of_timm(name)
     path = find_checkpoint(source, OPTION)
-    facts = read_checkpoint(path, OPTION).get("facts", {})
-    if not {"image_shape", "mean", "std"} <= set(facts):
+    data_spec = read_checkpoint(path, OPTION).get("data_spec", {})
+    if not {"image_shape", "mean", "std"} <= set(data_spec):
         raise ValueError(f"{OPTION}: {path} does not say; give data.mean and data.std")
-    return Preprocessing(tuple(facts["image_shape"]), tuple(facts["mean"]), tuple(facts["std"]))
+    return Preprocessing(tuple(data_spec["image_shape"]), tuple(data_spec["mean"]), tuple(data_spec["std"]))
 
 
 def _of_torchvision(name: str) -> Preprocessing:

@@ -9,7 +9,7 @@ from datamodules.base import BaseDataModule
 from datamodules.quickdraw_parts import QuickDrawParts
 from datamodules.sketches import BucketSampler, SketchSet
 from lightning_tasks.drawings.batch import SketchBatch
-from lightning_tasks.runs.data_spec import SketchFacts
+from lightning_tasks.runs.data_spec import SketchDataSpec
 
 WORDS = ("cat", "apple", "bus", "fish", "umbrella")
 
@@ -102,7 +102,7 @@ class QuickDrawDataModule(BaseDataModule):
         self._offset_std: float | None = None
 
     @property
-    def facts(self) -> SketchFacts:
+    def data_spec(self) -> SketchDataSpec:
         """Name of the set, its words, the longest drawing, and how they are divided."""
         return {
             "dataset": self.dataset_name,

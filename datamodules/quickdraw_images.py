@@ -12,7 +12,7 @@ from datamodules.tensors import TensorImages
 from lightning_tasks.drawings.collection import Collection
 from lightning_tasks.drawings.render import render_all
 from lightning_tasks.drawings.steps import to_drawing
-from lightning_tasks.runs.data_spec import ImageFacts
+from lightning_tasks.runs.data_spec import ImageDataSpec
 
 
 class QuickDrawImagesDataModule(ImageDataModule):
@@ -102,11 +102,11 @@ class QuickDrawImagesDataModule(ImageDataModule):
         self.max_length = max_length
 
     @property
-    def facts(self) -> ImageFacts:
+    def data_spec(self) -> ImageDataSpec:
         """Those of images, the words, which are the classes, and how the drawings are divided."""
-        facts: ImageFacts = {**super().facts, "words": self.parts.words, "parts": self.parts.described}
-        del facts["classes"]
-        return facts
+        data_spec: ImageDataSpec = {**super().data_spec, "words": self.parts.words, "parts": self.parts.described}
+        del data_spec["classes"]
+        return data_spec
 
     def order_classes(self, names: Sequence[str]) -> None:
         """Number the words anew, see BaseDataModule."""

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from lightning_tasks.runs.atomic_writes import write_whole
+from lightning_tasks.runs.atomic_writes import write_atomic
 
 MEMORY = ".verified.json"
 
@@ -29,7 +29,7 @@ def require_official(root: Path, checksums: Mapping[Path, str]) -> None:
     found = {str(path.relative_to(root)): _verified(path, md5, known, root) for path, md5 in checksums.items()}
     if any(known.get(name) != entry for name, entry in found.items()):
         with contextlib.suppress(OSError):  # a folder that is read-only
-            write_whole(root / MEMORY, json.dumps(known | found, indent=1))
+            write_atomic(root / MEMORY, json.dumps(known | found, indent=1))
 
 
 def state(stat: os.stat_result) -> list[int]:

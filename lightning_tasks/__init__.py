@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from lightning_tasks.classification import ClassificationTask
     from lightning_tasks.data_free import (
         ActivationLoss,
+        Augmentation,
         BatchNormStatisticsLoss,
         ClassBalanceLoss,
         DFADTask,
         DiversityLoss,
         FeatureLoss,
-        ImageBank,
         ImageGenerator,
+        MemoryBank,
         MetaGenerator,
         OneHotLoss,
-        Views,
     )
     from lightning_tasks.distillation import DistillationTask, KDTask
     from lightning_tasks.image_task import ImageTask
@@ -38,6 +38,7 @@ __all__ = [
     "CNN",
     "MLP",
     "ActivationLoss",
+    "Augmentation",
     "BaseTask",
     "BatchNormStatisticsLoss",
     "ByHandTask",
@@ -49,11 +50,11 @@ __all__ = [
     "DiversityLoss",
     "FeatureLoss",
     "HintonLoss",
-    "ImageBank",
     "ImageGenerator",
     "ImageTask",
     "KDTask",
     "LeNet5",
+    "MemoryBank",
     "MetaGenerator",
     "MixtureHead",
     "MultiTask",
@@ -64,7 +65,6 @@ __all__ = [
     "SketchNetwork",
     "SketchTask",
     "StridedCNN",
-    "Views",
     "WideResNet",
 ]
 

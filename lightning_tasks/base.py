@@ -1,4 +1,4 @@
-"""What every task shares: data facts, seeds, training losses, the stop of a diverged run, switches of the networks."""
+"""What every task shares: its data's specification, seeds, training losses, the stop of a diverged run, switches."""
 
 import inspect
 import math
@@ -31,7 +31,7 @@ class BaseTask(pl.LightningModule):
     of an epoch.
 
     Args:
-        facts: What the task must know of its data, linked from the datamodule's `facts`.
+        data_spec: What the task must know of its data, linked from the datamodule's `data_spec`.
         compile: Compile the networks with torch.compile at the start of training.
         channels_last: Keep weights in channels-last memory order, which convolution kernels prefer; images follow.
 
@@ -55,9 +55,9 @@ class BaseTask(pl.LightningModule):
     watched: Mapping[str, Mapping[str, str]] = {}
     diagnosed: Mapping[str, Mapping[str, str]] = {}
 
-    def __init__(self, facts: Mapping[str, Any], compile: bool = False, channels_last: bool = False) -> None:
+    def __init__(self, data_spec: Mapping[str, Any], compile: bool = False, channels_last: bool = False) -> None:
         super().__init__()
-        self.facts = dict(facts)
+        self.data_spec = dict(data_spec)
         self.compile_networks = compile
         self.channels_last = channels_last
         self.run_facts: dict[str, Any] = {}
@@ -100,7 +100,7 @@ class BaseTask(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what a resume, or a run that uses these weights, must know."""
-        checkpoint["facts"] = dict(self.facts)
+        checkpoint["data_spec"] = dict(self.data_spec)
         checkpoint["run_facts"] = dict(self.run_facts)
         checkpoint["seed"] = self.seed
         checkpoint["task"] = type(self).__name__
@@ -146,7 +146,7 @@ class BaseTask(pl.LightningModule):
         Raises:
             ValueError: If the checkpoint was made with other data.
         """
-        self.follow_classes(checkpoint.get("facts"), "ckpt_path: the checkpoint was trained")
+        self.follow_classes(checkpoint.get("data_spec"), "ckpt_path: the checkpoint was trained")
         self.run_facts |= checkpoint.get("run_facts", {})
         self.seed = checkpoint.get("seed", self.seed)
 
@@ -160,11 +160,11 @@ class BaseTask(pl.LightningModule):
         Raises:
             ValueError: If any fact differs.
         """
-        self.facts = in_order_of(theirs, self.facts)
-        require_equal(theirs, self.facts, of)
+        self.data_spec = in_order_of(theirs, self.data_spec)
+        require_equal(theirs, self.data_spec, of)
         data: Any = None if self._trainer is None else self._trainer.datamodule  # type: ignore[attr-defined]
         if hasattr(data, "order_classes"):
-            data.order_classes(names_in(self.facts))
+            data.order_classes(names_in(self.data_spec))
 
     def prepare_data(self) -> None:
         """Refuse data of the other kind, with or without training data, before anything of the run is written.
@@ -195,8 +195,8 @@ class BaseTask(pl.LightningModule):
         """
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if hasattr(data, "order_classes"):
-            data.order_classes(names_in(self.facts))
-        self.follow_classes(getattr(data, "facts", None), "the data are")
+            data.order_classes(names_in(self.data_spec))
+        self.follow_classes(getattr(data, "data_spec", None), "the data are")
         if stage == "fit":
             self.seed = self.trainer.strategy.broadcast(run_seed())
             for callback in self.trainer.callbacks:  # type: ignore[attr-defined]

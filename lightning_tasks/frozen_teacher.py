@@ -43,11 +43,11 @@ class FrozenTeacher(nn.Module):
         trained: Whether it has its weights already, as a module that is given from Python.
 
     Attributes:
-        facts: Of the data that it was trained with, see runs.data_spec; None where they are not known.
+        data_spec: Of the data that it was trained with, see runs.data_spec; None where they are not known.
         accuracy: On the validation images of the run that has trained it; None where that is not known.
     """
 
-    facts: Mapping[str, Any] | None = None
+    data_spec: Mapping[str, Any] | None = None
     accuracy: float | None = None
 
     def __init__(self, network: ImageNetwork, trained: bool = False) -> None:
@@ -108,7 +108,7 @@ class FrozenTeacher(nn.Module):
                 hook.remove()
         return Observed(logits, _statistics(seen), features[0] if features else None)
 
-    def load(self, source: str | None, option: str, facts: Mapping[str, Any], ema: bool = False) -> dict[str, Any]:
+    def load(self, source: str | None, option: str, data_spec: Mapping[str, Any], ema: bool = False) -> dict[str, Any]:
         """Load trained weights, and say which they are.
 
         Args:
@@ -116,7 +116,7 @@ class FrozenTeacher(nn.Module):
                 find_checkpoint), or the weights alone (see runs.weights), whose data nobody can check. None for a
                 network that comes with its weights.
             option: The option that names it, for the errors.
-            facts: Of the present data, which must be those of the checkpoint, but for the order of the classes.
+            data_spec: Of the present data, which must be those of the checkpoint, but for the order of the classes.
             ema: Whether to take the averaged weights of a checkpoint of this project, see ImageTask.average.
 
         Returns:
@@ -132,8 +132,8 @@ class FrozenTeacher(nn.Module):
         checkpoint = read_checkpoint(path, option)
         if "pytorch-lightning_version" not in checkpoint:  # somebody else's, who may mean other things by these names
             checkpoint = {"state_dict": checkpoint["state_dict"]}
-        self.facts = checkpoint.get("facts")
-        require_equal(self.facts, in_order_of(self.facts, facts), f"{option}: {path} was trained")
+        self.data_spec = checkpoint.get("data_spec")
+        require_equal(self.data_spec, in_order_of(self.data_spec, data_spec), f"{option}: {path} was trained")
         if ema:
             checkpoint["state_dict"] = _averaged(checkpoint["state_dict"], f"{option}: {path}")
         inner = self.network.inner
@@ -197,7 +197,7 @@ def _averaged(weights: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
 
 def _describe(checkpoint: dict[str, Any]) -> str:
     """Say of which experiment a checkpoint is, and how good."""
-    facts = checkpoint.get("run", {})
-    words = [facts["experiment"]] if "experiment" in facts else []
-    words += [f"{name} {value:.2%}" for name, value in facts.get("validation", {}).items() if name == "val/acc"]
+    run = checkpoint.get("run", {})
+    words = [run["experiment"]] if "experiment" in run else []
+    words += [f"{name} {value:.2%}" for name, value in run.get("validation", {}).items() if name == "val/acc"]
     return f" ({', '.join(words)})" if words else ""

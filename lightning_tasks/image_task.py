@@ -12,8 +12,8 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from lightning_tasks.base import BaseTask
 from lightning_tasks.losses import CrossEntropyLoss
-from lightning_tasks.networks import Generator, recorded, undisturbed
-from lightning_tasks.runs.data_spec import ImageFacts
+from lightning_tasks.networks import Generator, eval_mode, recorded
+from lightning_tasks.runs.data_spec import ImageDataSpec
 from lightning_tasks.weight_averaging import AveragedNetwork
 
 
@@ -60,7 +60,7 @@ class ImageTask(BaseTask):
     normalised float images (B, C, H, W), y int64 (B,).
 
     Args:
-        facts: See ImageFacts.
+        data_spec: See ImageDataSpec.
         compile: See BaseTask.
         channels_last: See BaseTask.
 
@@ -81,12 +81,12 @@ class ImageTask(BaseTask):
         for quantity, title in (("acc", "accuracy"), ("loss", "cross-entropy"))
     }
 
-    def __init__(self, facts: ImageFacts, compile: bool = False, channels_last: bool = False) -> None:
-        super().__init__(facts, compile, channels_last)
-        self.num_classes = facts["num_classes"]
-        self.image_shape = facts["image_shape"]
-        self.mean = tuple(facts["mean"])
-        self.std = tuple(facts["std"])
+    def __init__(self, data_spec: ImageDataSpec, compile: bool = False, channels_last: bool = False) -> None:
+        super().__init__(data_spec, compile, channels_last)
+        self.num_classes = data_spec["num_classes"]
+        self.image_shape = data_spec["image_shape"]
+        self.mean = tuple(data_spec["mean"])
+        self.std = tuple(data_spec["std"])
         if not len(self.mean) == len(self.std) == self.image_shape[0]:
             raise ValueError(
                 f"images of {self.image_shape[0]} channels need as many means and stds, got {self.mean} and {self.std}"
@@ -109,7 +109,7 @@ class ImageTask(BaseTask):
         x = torch.zeros((2, *self.image_shape), dtype=weight.dtype, device=weight.device)
         try:
             for training in {False, network.training}:
-                with torch.random.fork_rng([]), undisturbed(network, training):
+                with torch.random.fork_rng([]), eval_mode(network, training):
                     network(x.to(memory_format=torch.channels_last))
         except RuntimeError as error:
             network.to(memory_format=torch.contiguous_format)
@@ -221,7 +221,7 @@ class ImageTask(BaseTask):
         Args:
             x: Images (B, C, H, W), normalised; on any device.
         """
-        with undisturbed(self):
+        with eval_mode(self):
             return self(x.to(self.device).to(self.dtype)).argmax(dim=1)
 
     def layer_outputs(self, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:

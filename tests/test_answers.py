@@ -12,15 +12,15 @@ from test_pictures import NAMES, spy
 
 from datamodules.tensors import TensorImages
 from lightning_tasks import MLP, ClassificationTask
-from lightning_tasks.callbacks import FiltersPicture, answers, filters
+from lightning_tasks.callbacks import FiltersPlot, answers, filters
 
 
 def test_answers_of_the_tested_weights(monkeypatch):
     """Epoch 2, sure by 0.99: the first four images and all mistakes in order, and the share of right answers."""
     drawn, bins = spy(monkeypatch, answers, "draw_answers"), spy(monkeypatch, answers, "draw_reliability")
     callbacks = [
-        {"class_path": "PredictionsPicture", "init_args": {"num_images": 4}},
-        {"class_path": "ReliabilityPicture", "init_args": {"num_bins": 10}},
+        {"class_path": "PredictionsPlot", "init_args": {"num_images": 4}},
+        {"class_path": "ReliabilityPlot", "init_args": {"num_bins": 10}},
     ]
     run_cli("fit", *SCRIPTED, "--trainer.max_epochs=4", f"--trainer.callbacks={json.dumps(callbacks)}")
     said = [int(answer) for answer in ANSWERS[1]["test"]]
@@ -43,7 +43,7 @@ def test_answers_of_the_tested_weights(monkeypatch):
 
 def test_the_surest_mistakes_come_first(monkeypatch):
     drawn = spy(monkeypatch, answers, "draw_answers")
-    picture = answers.PredictionsPicture(3)
+    picture = answers.PredictionsPlot(3)
     picture.confidence = torch.tensor([0.9, 0.4, 0.8, 0.6, 0.7])
     picture.predicted, picture.labels = torch.tensor([0, 1, 1, 1, 1]), torch.tensor([0, 0, 0, 0, 2])
     images = TensorImages(torch.arange(5, dtype=torch.uint8).view(5, 1, 1, 1), torch.zeros(5, dtype=torch.long))
@@ -55,9 +55,9 @@ def test_the_surest_mistakes_come_first(monkeypatch):
 
 def test_filters_of_a_linear_layer_are_images(monkeypatch):
     calls = spy(monkeypatch, filters, "draw_filters")
-    task = ClassificationTask(ScriptedDataModule().facts, lambda classes, shape: MLP(classes, shape, (70,)))
+    task = ClassificationTask(ScriptedDataModule().data_spec, lambda classes, shape: MLP(classes, shape, (70,)))
     monkeypatch.setattr(filters, "save_figure", lambda *_: None)
-    FiltersPicture().on_fit_end(None, task)
+    FiltersPlot().on_fit_end(None, task)
     ((weights, title),) = calls
     assert torch.equal(weights, task.network.layers[1].weight.detach()[:64].view(64, 1, 2, 3))
     assert title == "scripted network: weights of the first layer, 64 of 70 filters"

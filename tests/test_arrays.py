@@ -25,8 +25,8 @@ def made(tmp_path, arrays, **options):
 
 def test_images_labels_and_facts(tmp_path):
     data = made(tmp_path, parts(), val_fraction=0.5)
-    assert data.facts["dataset"] == "a"
-    assert data.facts["image_shape"] == (3, 2, 4)
+    assert data.data_spec["dataset"] == "a"
+    assert data.data_spec["image_shape"] == (3, 2, 4)
     assert data.num_classes == 3
     spread = (PIXELS / 255).mean(axis=(0, 1, 2)), (PIXELS / 255).std(axis=(0, 1, 2))
     assert data.mean == pytest.approx(spread[0], abs=1e-4)

@@ -50,7 +50,7 @@ def test_it_is_the_tested_one_of_the_newest_whole_run(runs, tmp_path):
 
 
 def test_without_a_validation_it_is_the_last():
-    words = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--pictures=false", "--experiment=scripted"]
+    words = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--plots=false", "--experiment=scripted"]
     cli = run_cli("fit", *words, "--trainer.max_epochs=1", "--trainer.limit_val_batches=0")
     assert not (RUNS / "version_0/checkpoints/best.ckpt").is_file()
     again = run_cli("test", *words, "--ckpt_path=best")

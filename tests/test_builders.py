@@ -79,7 +79,7 @@ def built(network, *words, shape=(1, 16, 16)):
     channels = shape[0]
     data = ["--data=NoImages", "--data.num_classes=3", f"--data.image_shape={[*shape]}"]
     data += [f"--data.{name}={[0.5] * channels}" for name in ("mean", "std")]
-    options = ["--trainer.accelerator=cpu", "--trainer.logger=false", "--pictures=false"]
+    options = ["--trainer.accelerator=cpu", "--trainer.logger=false", "--plots=false"]
     words = ["--model=ClassificationTask", f"--model.network={network}", *words, *data, *options]
     return main(words, run=False).model.network
 

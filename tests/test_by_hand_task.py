@@ -26,7 +26,7 @@ def cnn():
 def make(rule, layers=mlp, data_options=None, **options):
     data = DigitsDataModule(image_size=8, **({"batch_size": 25, "train_per_class": 10} | (data_options or {})))
     torch.manual_seed(0)
-    return ByHandTask(data.facts, layers=layers(), rule=rule, **options), data
+    return ByHandTask(data.data_spec, layers=layers(), rule=rule, **options), data
 
 
 class Reference(nn.Module):
@@ -280,8 +280,8 @@ def test_divergence_says_the_epoch_and_keeps_the_last_good_checkpoint(tmp_path):
 
 def test_command_line_with_pictures_and_without():
     callbacks = (
-        '--trainer.callbacks=["TestCurve", "CurvesPicture",'
-        '{"class_path": "TSNEPicture", "init_args": {"layer": "relu_1", "epochs": [1, -1]}}]'
+        '--trainer.callbacks=["TestCurve", "CurvesPlot",'
+        '{"class_path": "TSNEPlot", "init_args": {"layer": "relu_1", "epochs": [1, -1]}}]'
     )
     words = ["fit", *TINY_DATA, *TINY_BY_HAND, *TINY_TRAINER, "--trainer.max_epochs=2", "--model.l2=0.1", callbacks]
     cli = run_cli(*words, "--experiment=drawn")
@@ -294,7 +294,7 @@ def test_command_line_with_pictures_and_without():
     weights = [last[f"weights.{name}"] for name in cli.model.weights if "bias" not in name]
     penalty = 0.05 * sum(weight.square().sum().item() for weight in weights)
     assert history["train/loss_l2"][-1][1] == pytest.approx(penalty, rel=1e-5)
-    run_cli(*words, "--experiment=bare", "--pictures=false")
+    run_cli(*words, "--experiment=bare", "--plots=false")
     assert not Path("logs/bare/version_0/figures").exists()
     assert run_card("bare")["metrics"] == run_card("drawn")["metrics"]
     assert run_card("bare")["config_hash"] == run_card("drawn")["config_hash"]

@@ -22,7 +22,7 @@ from lightning_tasks.runs.data_spec import in_order_of, require_equal
 NAMES = ["cat", "dog", "owl"]
 OTHER = ["owl", "cat", "dog"]
 MODEL = ["--model=ClassificationTask", "--model.network=MLP", "--model.network.hidden_sizes=[16]"]
-REST = [*TINY_TRAINER, "--pictures=false", "--data.batch_size=10"]
+REST = [*TINY_TRAINER, "--plots=false", "--data.batch_size=10"]
 
 
 def bars(counts=(20, 8)):
@@ -150,9 +150,9 @@ class TestData:
         data.class_levels = {"superclass": ["mammal", "mammal", "bird"]}
         data.order_classes(OTHER)
         assert data.class_levels == {"superclass": ["bird", "mammal", "mammal"]}
-        assert data.facts["class_levels"] == data.class_levels
+        assert data.data_spec["class_levels"] == data.class_levels
         data.order_classes(["owl", "cat", "wolf"])
-        assert data.facts["classes"] == tuple(OTHER)
+        assert data.data_spec["classes"] == tuple(OTHER)
 
     def test_of_drawings(self, tmp_path):
         write(tmp_path, ["cat", "bus"])
@@ -160,8 +160,8 @@ class TestData:
             there, here = (kind(words, root=str(tmp_path)) for words in (("cat", "bus"), ("bus", "cat")))
             here.prepare_data()
             there.prepare_data()
-            here.order_classes(there.facts["words"])
-            assert here.facts == there.facts
+            here.order_classes(there.data_spec["words"])
+            assert here.data_spec == there.data_spec
             assert here.class_names == ["cat", "bus"]
             assert torch.equal(here.test_set.labels, there.test_set.labels)
             ours, theirs = (each.test_set.__getitems__([0, 1])[0] for each in (here, there))
@@ -232,7 +232,7 @@ class TestRuns:
     def test_a_checkpoint_of_old_has_no_names(self, trained, tmp_path):
         path = tmp_path / "logs/bars/version_0/checkpoints/last.ckpt"
         checkpoint = torch.load(path, weights_only=True)
-        for facts in (checkpoint["facts"], checkpoint["hyper_parameters"]["facts"]):
+        for facts in (checkpoint["data_spec"], checkpoint["hyper_parameters"]["data_spec"]):
             del facts["classes"]
         torch.save(checkpoint, path)
         assert run_cli("test", *trained, "--ckpt_path=last").trainer.callback_metrics["test/acc"] == 1
@@ -252,14 +252,14 @@ class TestRuns:
         def network(num_classes, image_shape):
             return MLP(num_classes, image_shape, hidden_sizes=[16])
 
-        task = ClassificationTask(data[0].facts, network)
+        task = ClassificationTask(data[0].data_spec, network)
         trainer = make_trainer(max_epochs=4)
         trainer.fit(task, datamodule=data[0])
         trainer.save_checkpoint("bars.ckpt")
         again = ClassificationTask.load_from_checkpoint("bars.ckpt", network=network)
         assert make_trainer().test(again, datamodule=data[1], verbose=False)[0]["test/acc"] == 1
         unordered = ImageArraysDataModule(str(tmp_path / "owl" / "bars.npz"), OTHER)
-        fresh = ClassificationTask(unordered.facts, network)
+        fresh = ClassificationTask(unordered.data_spec, network)
         for _ in range(2):
             tested = make_trainer().test(fresh, datamodule=unordered, ckpt_path="bars.ckpt", verbose=False)
             assert tested[0]["test/acc"] == 1
@@ -270,4 +270,6 @@ class TestRuns:
         assert data.class_names == OTHER
         named = NoImages(3, image_shape=(1, 4, 4), mean=(0.5,), std=(0.5,), class_names=NAMES)
         with pytest.raises(ValueError, match="with classes cat, dog, wolf; this run has cat, dog, owl"):
-            require_equal(data.facts | {"dataset": "bars", "classes": ("cat", "dog", "wolf")}, named.facts, "it was")
+            require_equal(
+                data.data_spec | {"dataset": "bars", "classes": ("cat", "dog", "wolf")}, named.data_spec, "it was"
+            )

@@ -64,8 +64,8 @@ class TestGroups:
         names = superclasses()
         groups = [ClassGroup(f"part {part}", names[part::3]) for part in range(3)]
         data = CIFAR100DataModule(groups, root=str(cifar_root), val_fraction=0.25)
-        assert data.facts["groups"]["part 2"] == [names[index] for index in (2, 5, 8, 11, 14, 17)]
-        assert "groups" not in CIFAR100DataModule(root=str(cifar_root)).facts
+        assert data.data_spec["groups"]["part 2"] == [names[index] for index in (2, 5, 8, 11, 14, 17)]
+        assert "groups" not in CIFAR100DataModule(root=str(cifar_root)).data_spec
         data.prepare_data()
         assert list(data.class_levels) == ["superclass", "group"]
         assert data.class_levels["group"] == [f"part {7 * label % 20 % 3}" for label in range(100)]
@@ -98,7 +98,7 @@ class TestRealTree:
         groups = [ClassGroup(**each) for each in yaml.safe_load(GROUPS_FILE.read_text())]
         data = CIFAR100DataModule(groups, root=str(real_data))
         data.prepare_data()
-        tree = ClassTree(data.facts["groups"], 100)
+        tree = ClassTree(data.data_spec["groups"], 100)
         tree.grow(data.class_levels["superclass"])
         assert tree.sizes == (100, 20, 9)
         assert torch.bincount(tree.ancestors[0]).tolist() == [5] * 20

@@ -17,7 +17,7 @@ FACTS = {"dataset": "any", "num_classes": 10, "image_shape": (1, 8, 8), "mean": 
 def make(**options):
     data = DigitsDataModule(image_size=8, batch_size=50, **options)
     return ClassificationTask(
-        data.facts,
+        data.data_spec,
         network=lambda classes, shape: MLP(classes, shape, (32,)),
         optimizer=lambda params: torch.optim.Adam(params, lr=1e-2),
     ), data
@@ -68,7 +68,7 @@ def test_checkpoint_made_from_python_is_plain_and_resumes(tmp_path):
     path = tmp_path / "a.ckpt"
     trainer.save_checkpoint(path)
     checkpoint = torch.load(path, weights_only=True)
-    assert checkpoint["hyper_parameters"]["facts"] == data.facts
+    assert checkpoint["hyper_parameters"]["data_spec"] == data.data_spec
     network = MLP(10, (1, 8, 8), (32,))
     network.load_state_dict(fitting(checkpoint["state_dict"], network, "they"))
     x = torch.randn(3, 1, 8, 8)
@@ -163,7 +163,7 @@ def test_schedule_is_stepped_at_each_step_or_each_epoch(interval):
         "epoch": lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5),
     }
     task = ClassificationTask(
-        data.facts,
+        data.data_spec,
         lambda classes, shape: MLP(classes, shape, (8,)),
         optimizer=lambda params: torch.optim.SGD(params, lr=0.1),
         scheduler=schedules[interval],
@@ -189,7 +189,7 @@ def test_a_schedule_of_the_other_interval_is_refused(interval):
         "epoch": lambda optimizer, **options: torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, **options),
         "step": lambda optimizer, **options: torch.optim.lr_scheduler.StepLR(optimizer, 1, **options),
     }
-    task = ClassificationTask(data.facts, MLP, scheduler=schedules[interval], scheduler_interval=interval)
+    task = ClassificationTask(data.data_spec, MLP, scheduler=schedules[interval], scheduler_interval=interval)
     with pytest.raises(ValueError, match=f"scheduler, with scheduler_interval {interval}: .*total_steps"):
         make_trainer().fit(task, data)
 

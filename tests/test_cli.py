@@ -41,7 +41,7 @@ def test_config_is_fitted_tested_and_predicted(config, tmp_path, mnist_root, cif
     limits = [f"--trainer.limit_{part}_batches=1" for part in ("train", "val", "test", "predict")]
     words = [f"--config={config}", f"--data.root={mnist_root}", "--data.eval_batch_size=6", *limits]
     words += ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.max_epochs=1"]
-    words += ["--pictures=false", "--data.val_fraction=0.25", "--data.batch_size=8"]
+    words += ["--plots=false", "--data.val_fraction=0.25", "--data.batch_size=8"]
     words += ["--data.train_per_class=null", "--data.test_per_class=null"]
     task = yaml.safe_load(config.read_text())["model"]
     options = task["init_args"]
@@ -56,7 +56,7 @@ def test_config_is_fitted_tested_and_predicted(config, tmp_path, mnist_root, cif
         words += [f"--model.teacher_ckpt={untrained_teacher(tmp_path, options, config)}"]
         words += ["--trainer.check_val_every_n_epoch=1"]
     if task["class_path"] == "DFADTask":
-        words += ["--model.batch_size=4", "--model.teacher_acc=null", "--model.warm_up_epochs=0"]
+        words += ["--model.batch_size=4", "--model.teacher_acc=null", "--model.generator_training.pretrain_epochs=0"]
     run_cli("fit", *words)
     card = run_card(config.stem)
     assert card["partial"] == {"train": 1, "val": 1, "test": 1}

@@ -29,7 +29,7 @@ def test_what_has_changed_since_another_run(monkeypatch):
     run_cli("fit", *SCRIPTED, "--trainer.max_epochs=3", "--experiment=control")
     control = "logs/control/version_0/checkpoints/last.ckpt"
     drawn = spy(monkeypatch, comparison, "draw_bands")
-    callback = [{"class_path": "ChangesPicture", "init_args": {"control": control, "num_images": 3}}]
+    callback = [{"class_path": "ChangesPlot", "init_args": {"control": control, "num_images": 3}}]
     run_cli("fit", *SCRIPTED, "--trainer.max_epochs=2", f"--trainer.callbacks={json.dumps(callback)}")
     ((bands, title),) = drawn
     assert title == f"scripted network: test accuracy 70.0% here, 30.0% in {control}; both right: 2 of 10 images"
@@ -50,7 +50,7 @@ def test_what_has_changed_since_another_run(monkeypatch):
 
 
 def test_those_come_first_of_which_the_right_network_is_surest(monkeypatch):
-    picture = comparison.ChangesPicture("there", 2)
+    picture = comparison.ChangesPlot("there", 2)
     picture.labels = torch.zeros(6, dtype=torch.long)
     picture.predicted, picture.other_predicted = torch.tensor([0, 0, 0, 1, 1, 0]), torch.tensor([1, 2, 1, 0, 0, 0])
     picture.confidence = torch.tensor([0.5, 0.9, 0.7, 0.95, 0.4, 1.0])
@@ -81,7 +81,7 @@ def test_those_come_first_of_which_the_right_network_is_surest(monkeypatch):
 
 
 def test_a_direction_without_changes_is_left_out(monkeypatch):
-    picture = comparison.ChangesPicture("there", 2)
+    picture = comparison.ChangesPlot("there", 2)
     picture.labels = picture.predicted = torch.tensor([0, 1])
     picture.other_predicted = torch.tensor([0, 0])
     picture.confidence = picture.other_confidence = torch.ones(2)
@@ -120,7 +120,7 @@ def test_agreement_by_hand():
 def test_agreement_of_a_run(monkeypatch, teacher_ckpt, precision):
     calls = spy(monkeypatch, comparison, "draw_agreement")
     words = [*TINY_KD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}", "--trainer.max_epochs=2"]
-    run_cli("fit", *words, "--trainer.callbacks=AgreementPicture", f"--trainer.precision={precision}")
+    run_cli("fit", *words, "--trainer.callbacks=AgreementPlot", f"--trainer.precision={precision}")
     (((right, wrong), of),) = calls
     assert of == "digits student"
     metrics = run_card("kd")["metrics"]
@@ -133,9 +133,9 @@ def test_agreement_of_a_run(monkeypatch, teacher_ckpt, precision):
 
 def test_bad_comparisons_are_refused_before_training(tmp_path, teacher_ckpt):
     words = ["fit", *SCRIPTED]
-    line = refusal(tmp_path, *words, "--trainer.callbacks=AgreementPicture")
-    assert "AgreementPicture cannot draw ClassificationTask, which has no teacher" in line
-    changes = [*words, "--trainer.callbacks=ChangesPicture"]
+    line = refusal(tmp_path, *words, "--trainer.callbacks=AgreementPlot")
+    assert "AgreementPlot cannot draw ClassificationTask, which has no teacher" in line
+    changes = [*words, "--trainer.callbacks=ChangesPlot"]
     assert "control: no checkpoint at nowhere" in refusal(tmp_path, *changes, "--trainer.callbacks.control=nowhere")
     line = refusal(tmp_path, *changes, f"--trainer.callbacks.control={teacher_ckpt}")
     assert line.startswith(f"error: control: {teacher_ckpt} was trained with dataset")

@@ -157,7 +157,7 @@ class TestModule:
 
     def test_another_normalisation_is_in_the_facts(self):
         data = DigitsDataModule(image_size=8, mean=[0.5], std=(0.25,))
-        assert (data.facts["mean"], data.facts["std"]) == ((0.5,), (0.25,))
+        assert (data.data_spec["mean"], data.data_spec["std"]) == ((0.5,), (0.25,))
         assert data.normalise(torch.ones(1, 1, 8, 8)).unique().tolist() == [2]
         for options in ({"mean": (0.1, 0.2)}, {"std": (0.0,)}):
             with pytest.raises(ValueError, match="needs a number for each of 1 channels"):
@@ -180,7 +180,7 @@ class TestModule:
             DigitsDataModule(**options)
         with pytest.raises(ValueError, match=said):
             NoImages(2, **{"image_shape": (1, 8, 8), "mean": (0.0,), "std": (1.0,)} | options)
-        assert NoImages(2, image_shape=(1, 8, 8), mean=(0.0,), std=(1.0,)).facts["std"] == (1.0,)
+        assert NoImages(2, image_shape=(1, 8, 8), mean=(0.0,), std=(1.0,)).data_spec["std"] == (1.0,)
 
     def test_one_value_has_no_deviation(self):
         """Whatever the value and the number of images; rounding errors made it a root of less than 0."""

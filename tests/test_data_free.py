@@ -1,4 +1,4 @@
-"""What distillations without data share: labelled noise, the watch over the inventions, the choice without images."""
+"""What data-free distillation watches of its images: where they collapse, and how it ends."""
 
 import copy
 import time
@@ -11,13 +11,13 @@ import torch
 from conftest import TINY_DATA, TINY_DFAD, TINY_TRAINER, make_trainer, run_card, run_cli
 from test_dfad import Recorder, make_task
 
-from lightning_tasks import BatchNormStatisticsLoss, ImageBank, OneHotLoss
+from lightning_tasks import BatchNormStatisticsLoss, MemoryBank, OneHotLoss
 from lightning_tasks.callbacks import selection
 from lightning_tasks.callbacks.selection import draw_selection
 from lightning_tasks.data_free.base import HELD_OUT_BATCHES
 from lightning_tasks.data_free.diversity import pairwise_distance
 from lightning_tasks.data_free.generator import ImageGenerator
-from lightning_tasks.data_free.generator_losses import Invented
+from lightning_tasks.data_free.generator_losses import SyntheticBatch
 from lightning_tasks.data_free.stopwatch import Stopwatch
 
 
@@ -40,7 +40,7 @@ class TestConditional:
 
     def test_the_generator_is_held_against_the_class_that_it_was_asked_for(self, teacher_ckpt):
         logits = torch.tensor([[2.0, 0.0, 1.0], [0.0, 5.0, 0.0]])
-        asked = Invented(torch.zeros(2, 1, 1, 1), None, logits, (), torch.tensor([2, 1]))
+        asked = SyntheticBatch(torch.zeros(2, 1, 1, 1), None, logits, (), torch.tensor([2, 1]))
         by_hand = -(logits.log_softmax(1)[0, 2] + logits.log_softmax(1)[1, 1]) / 2
         torch.testing.assert_close(OneHotLoss()(asked), by_hand)
         assert OneHotLoss()(asked._replace(y=None)) < by_hand
@@ -60,7 +60,7 @@ class TestConditional:
 
 
 def test_the_student_waits_while_the_generator_warms_up(teacher_ckpt):
-    task, data = make_task(teacher_ckpt, warm_up_epochs=1, generator_losses=[OneHotLoss(2.0)], bank=ImageBank(64))
+    task, data = make_task(teacher_ckpt, warm_up_epochs=1, generator_losses=[OneHotLoss(2.0)], bank=MemoryBank(64))
     student = copy.deepcopy(task.student.state_dict())
     recorder, losses, asked = Recorder(), [], []
     task.track = lambda name, value, count: losses.append((name, value.item()))
@@ -110,7 +110,7 @@ def test_the_watch_by_hand(teacher_ckpt):
         x = task._held_out("val", 0)
         logits, statistics, features = task.teacher.observe(x)
         same = (task.student(x).argmax(1) == logits.argmax(1)).float().mean()
-    distance = BatchNormStatisticsLoss()(Invented(x, None, logits, statistics))
+    distance = BatchNormStatisticsLoss()(SyntheticBatch(x, None, logits, statistics))
     assert logged["train/agreement"] == pytest.approx(same.item())
     assert logged["train/pairwise_distance"] == pytest.approx(pairwise_distance(x).item(), rel=1e-4)
     assert logged["train/statistics_distance"] == pytest.approx(distance.item(), rel=1e-4)
@@ -123,7 +123,7 @@ def test_the_watch_by_hand(teacher_ckpt):
 
 
 def test_the_choice_without_images_by_hand(teacher_ckpt):
-    """Four validations, of which three agree best; of those the second has the lowest loss on inventions."""
+    """Four validations, of which three agree best; of those the second has the lowest loss on synthetic images."""
     task, data = make_task(teacher_ckpt)
     seen = []
     agreements = iter([0.9, 0.7, 0.7, 0.7, 0.3])  # the first of the sanity check
@@ -137,17 +137,17 @@ def test_the_choice_without_images_by_hand(teacher_ckpt):
 
     def compute():
         count.append(1)
-        return measure() if len(count) % 2 else torch.tensor(next(agreements))  # of images, then of inventions
+        return measure() if len(count) % 2 else torch.tensor(next(agreements))  # of images, then of synthetic images
 
     task.agreement.compute = compute
     task.divergence.compute = lambda: torch.tensor(next(losses))
     make_trainer(Look(), max_epochs=4, num_sanity_val_steps=1, limit_val_batches=1.0).fit(task, data)
     chosen = task.run_facts["without_images"]
     assert chosen["epoch"] == 2
-    assert chosen["val/agreement_invented"] == pytest.approx(0.7)
-    assert chosen["val/loss_invented"] == pytest.approx(0.4)
+    assert chosen["val/agreement_synthetic"] == pytest.approx(0.7)
+    assert chosen["val/loss_synthetic"] == pytest.approx(0.4)
     assert chosen["val/acc"] == pytest.approx(seen[2]["val/acc"])
-    assert seen[4]["val/agreement_invented"] == pytest.approx(0.3)
+    assert seen[4]["val/agreement_synthetic"] == pytest.approx(0.3)
 
 
 def test_agreement_on_inventions_by_hand(teacher_ckpt):
@@ -160,8 +160,8 @@ def test_agreement_on_inventions_by_hand(teacher_ckpt):
         x = torch.cat([task._held_out("val", number) for number in range(HELD_OUT_BATCHES)])
         same = (task.student(x).argmax(1) == task.teacher(x).argmax(1)).float().mean()
         p, q = task.teacher(x).softmax(1), task.student(x).softmax(1)
-    assert found["val/agreement_invented"] == pytest.approx(same.item())
-    assert found["val/loss_invented"] == pytest.approx((p * (p / q).log()).sum(1).mean().item(), rel=1e-4)
+    assert found["val/agreement_synthetic"] == pytest.approx(same.item())
+    assert found["val/loss_synthetic"] == pytest.approx((p * (p / q).log()).sum(1).mean().item(), rel=1e-4)
     assert found["val/agreement"] != pytest.approx(same.item())
 
 
@@ -254,7 +254,7 @@ class TestAveragedGenerator:
 
     def test_none_is_kept_without_the_option(self, teacher_ckpt):
         task, _ = make_task(teacher_ckpt)
-        assert task.inventor is task.generator
+        assert task.synthesiser is task.generator
         assert not any("ema" in name for name in task.state_dict())
 
     @pytest.mark.parametrize("decay", [0.0, 1.0])
@@ -269,7 +269,7 @@ def test_images_of_another_shape_are_refused(teacher_ckpt):
 
 
 def test_a_bank_beyond_memory_is_refused_before_the_start(teacher_ckpt):
-    task, data = make_task(teacher_ckpt, bank=ImageBank(10**12))
+    task, data = make_task(teacher_ckpt, bank=MemoryBank(10**12))
     with pytest.raises(ValueError, match=r"1,000,000,000,000 images of shape \(1, 16, 16\) need 275,671.5 GiB"):
         make_trainer().fit(task, data)
 
@@ -292,7 +292,7 @@ def test_the_picture_of_the_choice_without_images():
 
     Equals of theirs, the fifth, have a greater loss.
     """
-    names = ("val/agreement_invented", "val/acc", "val/loss_invented", "val/loss")
+    names = ("val/agreement_synthetic", "val/acc", "val/loss_synthetic", "val/loss")
     rows = [(0.2, 0.1, 3, 3), (0.9, 0.3, 1, 2), (0.6, 0.5, 2, 1), (0.7, 0.4, 0, 0), (0.9, 0.5, 2, 2)]
     validations = [dict(zip(names, row, strict=True)) for row in rows]
     figure = draw_selection([2, 4, 6, 8, 10], validations)
@@ -324,10 +324,10 @@ def test_the_picture_is_drawn_by_a_run_of_the_epochs_after_the_warm_up(teacher_c
         *TINY_TRAINER,
         f"--model.teacher_ckpt={teacher_ckpt}",
         "--trainer.max_epochs=3",
-        "--model.warm_up_epochs=1",
-        "--model.generator_losses=[OneHotLoss]",
-        "--trainer.callbacks=SelectionPicture",
+        "--model.generator_training.pretrain_epochs=1",
+        "--model.objective.losses=[OneHotLoss]",
+        "--trainer.callbacks=SelectionPlot",
     )
     assert drawn == [(2, 3)]
     assert Path("logs/dfad/version_0/figures/selection.png").exists()
-    assert set(run_card()["without_images"]) == {"epoch", "val/agreement_invented", "val/loss_invented", "val/acc"}
+    assert set(run_card()["without_images"]) == {"epoch", "val/agreement_synthetic", "val/loss_synthetic", "val/acc"}

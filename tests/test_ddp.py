@@ -111,9 +111,9 @@ def test_steps_from_a_common_start_are_shared(teacher_ckpt):
         *TINY_TRAINER,
         *TWO,
         f"--model.teacher_ckpt={teacher_ckpt}",
-        "--model.meta_generator=MetaGenerator",
-        "--model.generator_steps=2",
-        "--model.bank=ImageBank",
+        "--model.generator_training.meta_generator=MetaGenerator",
+        "--model.generator_training.steps=2",
+        "--model.memory_bank=MemoryBank",
         "--trainer.max_epochs=2",
     )
     assert ranks[0]["weights"] == ranks[1]["weights"]
@@ -125,7 +125,11 @@ def test_steps_from_a_common_start_are_shared(teacher_ckpt):
     "options",
     [
         ["--model.gradient_clip_norm=0.1"],
-        ["--model.meta_generator=MetaGenerator", "--model.generator_steps=2", "--model.bank=ImageBank"],
+        [
+            "--model.generator_training.meta_generator=MetaGenerator",
+            "--model.generator_training.steps=2",
+            "--model.memory_bank=MemoryBank",
+        ],
     ],
     ids=["in turns", "from a common start"],
 )
@@ -192,7 +196,7 @@ from lightning_tasks import ClassificationTask
 
 torch.set_num_threads(1)
 data = ScriptedDataModule(eval_batch_size=4)
-task = ClassificationTask(data.facts, network=ScriptedNetwork)
+task = ClassificationTask(data.data_spec, network=ScriptedNetwork)
 trainer = pl.Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False, enable_progress_bar=False)
 metrics = trainer.test(task, data, verbose=False)[0]
 with open(f"{{trainer.global_rank}}.json", "w") as file:

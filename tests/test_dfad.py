@@ -20,7 +20,7 @@ from tools.benchmarks.plain_dfad import plain_round
 def make_task(teacher_ckpt, student_width=2, generator_width=4, **options):
     data = DigitsDataModule(steps_per_epoch=2, test_per_class=10)
     task = DFADTask(
-        data.facts,
+        data.data_spec,
         teacher=lambda classes, shape: ResNet(classes, shape, depth=10, width=4),
         student=lambda classes, shape: ResNet(classes, shape, depth=10, width=student_width),
         teacher_ckpt=str(teacher_ckpt),
@@ -243,7 +243,7 @@ def test_agreement_is_the_share_of_equal_answers(teacher_ckpt):
 def test_a_students_checkpoint_of_other_data_is_refused(teacher_ckpt):
     task, data = make_task(teacher_ckpt)
     with pytest.raises(ValueError, match="the checkpoint was trained with dataset other"):
-        task.on_load_checkpoint({"facts": data.facts | {"dataset": "other"}})
+        task.on_load_checkpoint({"data_spec": data.data_spec | {"dataset": "other"}})
 
 
 def test_the_least_class_entropy_of_all_epochs_is_kept(teacher_ckpt, monkeypatch):
@@ -263,7 +263,7 @@ def test_the_least_class_entropy_of_all_epochs_is_kept(teacher_ckpt, monkeypatch
 
 def test_defaults_are_the_authors(teacher_ckpt):
     """Fang et al.'s code for CIFAR: SGD 0.1, 0.9, 5e-4 and Adam 1e-3, 256 images, five steps to one."""
-    facts = DigitsDataModule().facts
+    facts = DigitsDataModule().data_spec
     network = lambda classes, shape: ResNet(classes, shape, depth=10, width=4)  # noqa: E731
     task = DFADTask(facts, network, network, str(teacher_ckpt))
     student, generator = (each["optimizer"] for each in task.configure_optimizers())

@@ -21,7 +21,7 @@ from lightning_tasks.callbacks.filters import draw_filters
 from lightning_tasks.callbacks.plots import add_axes
 from lightning_tasks.callbacks.tsne import draw_points, name_places
 from lightning_tasks.data_free.plots import draw_generated, tiles
-from lightning_tasks.runs.plot_style import BLUE, COLOURS, VERMILLION, save_picture
+from lightning_tasks.runs.plot_style import BLUE, COLOURS, VERMILLION, save_plot
 
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 MANY = [f"{'class' if number % 9 else 'large_omnivore'}_{number}" for number in range(100)]
@@ -112,7 +112,7 @@ HISTORY = {  # epochs from 0
     "train/loss_one_hot": [(0, 1.0), (1, 0.5), (2, 0.25)],
     "val/acc": [(1, 0.4), (2, 0.3)],
     "val/agreement": [(1, 0.6), (2, 0.5)],
-    "val/agreement_invented": [(1, 0.7), (2, 0.8)],
+    "val/agreement_synthetic": [(1, 0.7), (2, 0.8)],
     "val/loss": [(1, 0.75), (2, 0.5)],
     "val/of_a_user": [(1, 0.125), (2, 0.25)],
 }
@@ -132,7 +132,7 @@ class TestCurves:
         watched, others = panels([*HISTORY, *TEACHER], DFADTask)
         assert [(each.title, each.axis, [*each.lines]) for each in watched] == [
             ("accuracy on validation images", "%", ["val/acc", "val/acc_teacher"]),
-            ("agreement with the teacher", "%", ["val/agreement", "val/agreement_invented", "train/agreement"]),
+            ("agreement with the teacher", "%", ["val/agreement", "val/agreement_synthetic", "train/agreement"]),
             ("loss of the student", "logits", ["train/loss_student"]),
             ("loss of the generator", "logits", ["train/loss_generator"]),
         ]
@@ -224,7 +224,7 @@ class TestCurves:
     def test_size_in_pixels_and_axes_of_epochs(self, count, tmp_path):
         group = [Panel(f"title {number}", "nats", {"val/loss": "validation"}) for number in range(count)]
         figure = draw_curves(HISTORY, {}, group, "a title", 1)
-        save_picture(figure, tmp_path / "a.png", dpi=120)
+        save_plot(figure, tmp_path / "a.png", dpi=120)
         width, height = Image.open(tmp_path / "a.png").size
         assert width <= 1200
         assert height <= 870  # and a line of letters that says whose it is

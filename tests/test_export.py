@@ -58,7 +58,7 @@ def test_all_formats_give_what_the_network_gives(exported, teacher_ckpt):
     program = torch.export.load(folder / "model.pt2").module()
     np.testing.assert_allclose(program(torch.from_numpy(images[:3]).float() / 255).numpy(), logits[:3], atol=1e-4)
     with safe_open(folder / "model.safetensors", "np") as file:
-        assert json.loads(file.metadata()["facts"])["mean"] == [0.3053]
+        assert json.loads(file.metadata()["data_spec"])["mean"] == [0.3053]
         assert set(file.keys()) == set(network.state_dict())
         assert np.array_equal(file.get_tensor("fc.weight"), network.fc.weight.detach().numpy())
     small = load(folder, "int8")
@@ -118,7 +118,7 @@ def test_further_heads_are_left_out():
 
 def test_a_task_of_several_heads_on_data_with_groups(cifar_root, tmp_path):
     words = [f"--config={ROOT}/configs/cifar100_multitask.yaml", f"--data.root={cifar_root}", "--data.batch_size=50"]
-    words += ["--data.val_fraction=0.25", "--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--pictures=false"]
+    words += ["--data.val_fraction=0.25", "--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--plots=false"]
     run_cli("fit", *words, "--trainer.precision=32-true", "--model.test_time_flip=false")
     _, facts = export("logs/cifar100_multitask", tmp_path / "out", False, "x", "y")
     assert len(facts["classes"]) == 100

@@ -44,14 +44,14 @@ class TestTeacher:
 
     def test_of_another_class_count(self, tmp_path, teacher_ckpt):
         checkpoint = torch.load(teacher_ckpt, weights_only=True)
-        checkpoint["facts"]["num_classes"] = 100
+        checkpoint["data_spec"]["num_classes"] = 100
         torch.save(checkpoint, tmp_path / "teacher.ckpt")
         line = refused(tmp_path, *DFAD, "--model.teacher_ckpt=teacher.ckpt")
         assert "teacher_ckpt: teacher.ckpt was trained with num_classes 100; this run has 10" in line
 
     def test_of_another_normalisation(self, tmp_path, teacher_ckpt):
         checkpoint = torch.load(teacher_ckpt, weights_only=True)
-        checkpoint["facts"]["mean"] = [0.5]
+        checkpoint["data_spec"]["mean"] = [0.5]
         torch.save(checkpoint, tmp_path / "teacher.ckpt")
         assert "trained with mean [0.5]" in refused(tmp_path, *DFAD, "--model.teacher_ckpt=teacher.ckpt")
 
@@ -146,9 +146,9 @@ def test_divergence_stops_and_keeps_the_last_good_checkpoint(teacher_ckpt):
         run_cli(
             *words,
             "--trainer.max_epochs=3",
-            "--model.scheduler_student=torch.optim.lr_scheduler.StepLR",
-            "--model.scheduler_student.step_size=1",
-            "--model.scheduler_student.gamma=1e30",
+            "--model.student_training.scheduler=torch.optim.lr_scheduler.StepLR",
+            "--model.student_training.scheduler.step_size=1",
+            "--model.student_training.scheduler.gamma=1e30",
         )
     kept = torch.load(str(stop.value).rpartition(" the last good checkpoint is ")[2], weights_only=True)
     assert kept["epoch"] == 0
@@ -157,6 +157,8 @@ def test_divergence_stops_and_keeps_the_last_good_checkpoint(teacher_ckpt):
 
 
 def test_divergence_in_the_shell(tmp_path, teacher_ckpt):
-    done = run_process(*DFAD, f"--model.teacher_ckpt={teacher_ckpt}", "--model.optimizer_student.lr=1e30", cwd=tmp_path)
+    done = run_process(
+        *DFAD, f"--model.teacher_ckpt={teacher_ckpt}", "--model.student_training.optimizer.lr=1e30", cwd=tmp_path
+    )
     assert done.returncode == 1
     assert done.stderr.rstrip().splitlines()[-1].startswith("error: train/loss_student became")

@@ -9,7 +9,7 @@ from test_dfad import make_task
 from torch import nn
 from torch.nn import functional as F
 
-from lightning_tasks import FeatureLoss, HintonLoss, ImageBank, ResNet, WideResNet
+from lightning_tasks import FeatureLoss, HintonLoss, MemoryBank, ResNet, WideResNet
 from lightning_tasks.networks import WithFeatures, build_network, evenly, recorded, require_layers, select_weights
 
 BLOCKS = ["layer1.0", "layer3.0"]
@@ -202,7 +202,7 @@ def test_features_that_are_no_part_are_refused(ours):
 def test_the_students_loss_is_that_of_answers_and_features(teacher_ckpt, bank):
     """In the first step of the student, against the networks as they were, on the images that it was given."""
     pl.seed_everything(1)
-    options = {"bank": ImageBank(64)} if bank else {}
+    options = {"bank": MemoryBank(64)} if bank else {}
     task, data = make_task(
         teacher_ckpt, feature_loss=FeatureLoss(BLOCKS, 3.0), soft_loss=HintonLoss(), l1_weight=0.5, **options
     )
@@ -244,7 +244,7 @@ def test_the_students_loss_is_that_of_answers_and_features(teacher_ckpt, bank):
         ),
         ({"generator_shift": -1}, "generator_shift must not be negative, got -1"),
         ({"generator_shift": 16}, "generator_shift must be less than the 16 pixels of a side, got 16"),
-        ({"bank": ImageBank(8, shifted=20)}, "bank.shifted must be less than the 16 pixels of a side, got 20"),
+        ({"bank": MemoryBank(8, shifted=20)}, "bank.shifted must be less than the 16 pixels of a side, got 20"),
     ],
     ids=["layer", "compile", "negative", "beyond", "bank"],
 )

@@ -22,7 +22,7 @@ def resnet(num_classes=10, image_shape=SHAPE, **options):
 
 def make(trained_layers=2, augment=None, network=resnet, **options):
     data = DigitsDataModule(batch_size=50, train_per_class=10, augment=augment)
-    return ClassificationTask(data.facts, network=network, trained_layers=trained_layers, **options), data
+    return ClassificationTask(data.data_spec, network=network, trained_layers=trained_layers, **options), data
 
 
 def test_layers_hold_what_follows_them():

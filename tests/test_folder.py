@@ -19,11 +19,11 @@ def test_images_labels_and_facts(tmp_path):
     folder = image_folder(tmp_path / "pets", {"train": 3, "test": 1}, ["cat", "ant"], size=(5, 3))
     data = ImageFolderDataModule(str(folder), val_fraction=0.34)
     spread = (35 / 12) ** 0.5 / 255  # red is 1 ... 6, green twice and blue 255 less that
-    assert data.facts["dataset"] == "pets"
-    assert data.facts["num_classes"] == 2
-    assert data.facts["image_shape"] == (3, 3, 5)
-    assert data.facts["mean"] == pytest.approx((3.5 / 255, 7 / 255, 1 - 3.5 / 255), abs=1e-4)
-    assert data.facts["std"] == pytest.approx((spread, 2 * spread, spread), abs=1e-4)
+    assert data.data_spec["dataset"] == "pets"
+    assert data.data_spec["num_classes"] == 2
+    assert data.data_spec["image_shape"] == (3, 3, 5)
+    assert data.data_spec["mean"] == pytest.approx((3.5 / 255, 7 / 255, 1 - 3.5 / 255), abs=1e-4)
+    assert data.data_spec["std"] == pytest.approx((spread, 2 * spread, spread), abs=1e-4)
     data.setup("fit")
     assert data.class_names == ["ant", "cat"]
     assert (len(data.train_set), len(data.val_set), len(data.test_set)) == (4, 2, 2)
@@ -42,7 +42,7 @@ def test_folders_of_classes_alone_are_split_by_ratio(tmp_path):
     data = ImageFolderDataModule(str(folder), split="70:30", mean=(0.1, 0.2, 0.3), std=(1, 1, 1))
     data.setup("fit")
     assert len(data.test_set) == 6
-    assert data.facts["mean"] == (0.1, 0.2, 0.3)
+    assert data.data_spec["mean"] == (0.1, 0.2, 0.3)
     with pytest.raises(ValueError, match="no official split"):
         ImageFolderDataModule(str(folder)).setup("fit")
 

@@ -136,7 +136,7 @@ def test_such_images_teach(shape, caplog):
     mean = (0.5,) * shape[0]
     data = NoImages(5, image_shape=shape, mean=mean, std=mean, steps_per_epoch=2, eval_steps=1)
     options = {"generator": lambda shape: ImageGenerator(shape, 8, 4), "batch_size": 8}
-    task = DFADTask(data.facts, nn.Sequential(cnn(4)(5, shape)), cnn(2), None, **options)
+    task = DFADTask(data.data_spec, nn.Sequential(cnn(4)(5, shape)), cnn(2), None, **options)
     before = {name: value.clone() for name, value in task.state_dict().items()}
     start = Start()
     make_trainer(start, limit_val_batches=1).fit(task, datamodule=data)
@@ -169,7 +169,7 @@ def test_such_images_are_drawn(shape, tmp_path, monkeypatch):
     words += ["--model.teacher_ckpt=null", "--model.batch_size=8", "--model.generator.width=4", *TINY_TRAINER]
     words += ["--data=NoImages", "--data.num_classes=3", f"--data.image_shape={[*shape]}", f"--data.mean={half}"]
     words += [f"--data.std={half}", "--data.steps_per_epoch=2", "--data.eval_steps=1", "--trainer.max_epochs=1"]
-    run_cli("fit", *words, "--trainer.callbacks=[GeneratedPicture]", "--experiment=any")
+    run_cli("fit", *words, "--trainer.callbacks=[GeneratedPlot]", "--experiment=any")
     figures = {path.name for path in (tmp_path / "logs/any/version_0/figures").iterdir()}
     assert {"generated_0001.png", "synthetic_images.png"} <= figures
 
@@ -181,6 +181,6 @@ def test_a_resnet18_of_224_pixels_teaches():
     shape = (3, 224, 224)
     data = NoImages(10, image_shape=shape, mean=half, std=half, steps_per_epoch=2, eval_steps=1)
     student = partial(torchvision.models.resnet18, num_classes=10)
-    task = DFADTask(data.facts, torchvision.models.resnet18(num_classes=10), student, None, batch_size=4)
+    task = DFADTask(data.data_spec, torchvision.models.resnet18(num_classes=10), student, None, batch_size=4)
     make_trainer(limit_val_batches=1).fit(task, datamodule=data)
     assert task.sample(2)[0].shape == (2, *shape)

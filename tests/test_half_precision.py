@@ -18,7 +18,7 @@ SCALED = (
     f"--trainer.plugins={json.dumps([{'class_path': 'pytorch_lightning.plugins.MixedPrecision', 'init_args': MIXED}])}"
 )
 SHORT = [*TINY_TRAINER, "--trainer.max_epochs=2", "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1"]
-SHORT += ["--pictures=false", "--test_after_fit=false"]
+SHORT += ["--plots=false", "--test_after_fit=false"]
 
 
 def words(name):

@@ -83,7 +83,7 @@ def kd(teacher_ckpt, **options):
     def teacher(classes, shape):
         return ResNet(classes, shape, depth=10, width=4)
 
-    return KDTask(data.facts, teacher, small, str(teacher_ckpt), **options), data
+    return KDTask(data.data_spec, teacher, small, str(teacher_ckpt), **options), data
 
 
 def test_what_counts_as_a_wait():
@@ -109,7 +109,7 @@ def test_what_counts_as_a_wait():
 def test_classification(augment, monkeypatch):
     monkeypatch.setattr("datamodules.augment._in_numpy", lambda x: False)  # as on a GPU
     data = digits(*augment)
-    assert waits_of_two_steps(ClassificationTask(data.facts, small, class_weights=[1.0] * 9 + [2.0]), data) == []
+    assert waits_of_two_steps(ClassificationTask(data.data_spec, small, class_weights=[1.0] * 9 + [2.0]), data) == []
 
 
 @pytest.mark.parametrize("soft_loss", [HintonLoss(standardise=True), DecoupledLoss()])
@@ -122,7 +122,7 @@ def test_distillation(soft_loss, views, teacher_ckpt):
 def test_several_heads(severity_loss):
     data = TreeData(augment=[BatchMixUp()] if severity_loss == "expected" else None)
     data.batch_size = 1
-    task = MultiTask(data.facts, Shares, severity_loss=severity_loss, loss_weights="uncertainty")
+    task = MultiTask(data.data_spec, Shares, severity_loss=severity_loss, loss_weights="uncertainty")
     assert waits_of_two_steps(task, data) == []
 
 
@@ -131,14 +131,14 @@ def test_sketches(tmp_path):
     data = QuickDrawDataModule(("cat", "bus"), root=str(tmp_path), batch_size=8, val_fraction=0.2, test_fraction=0.2)
     data.prepare_data()
     sizes = {"embedding_size": 3, "encoder_size": 4, "decoder_size": 6, "attention_size": 5, "latent_dim": 2}
-    task = SketchTask(data.facts, lambda words: SketchNetwork(words, MixtureHead, **sizes))
+    task = SketchTask(data.data_spec, lambda words: SketchNetwork(words, MixtureHead, **sizes))
     assert waits_of_two_steps(task, data) == []
 
 
 def test_by_hand():
     """One a step, for labels that are no class."""
     data = digits()
-    task = ByHandTask(data.facts, [Flatten(), Linear(64, 10)], Momentum(0.05))
+    task = ByHandTask(data.data_spec, [Flatten(), Linear(64, 10)], Momentum(0.05))
     waits = waits_of_two_steps(task, data)
     assert [each.partition(".py")[0] for each in waits] == ["a value is read: loss"] * 2
 

@@ -33,8 +33,8 @@ def hash_of(*words):
     [
         "--seed_everything=7",
         "--experiment=other",
-        "--pictures=false",
-        "--trainer.callbacks=[CurvesPicture, ConfusionPicture, LearningRateMonitor]",
+        "--plots=false",
+        "--trainer.callbacks=[CurvesPlot, ConfusionPlot, LearningRateMonitor]",
         "--trainer.logger=false",
         "--trainer.log_every_n_steps=7",
         "--trainer.enable_progress_bar=true",

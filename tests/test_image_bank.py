@@ -1,4 +1,4 @@
-"""The bank of invented images, and the losses that make it worth keeping."""
+"""The bank of synthetic images, and the losses that make it worth keeping."""
 
 import pytest
 import pytorch_lightning as pl
@@ -8,8 +8,8 @@ from test_dfad import make_task
 from torch import nn
 from torch.nn import functional as F
 
-from lightning_tasks import ActivationLoss, BatchNormStatisticsLoss, DiversityLoss, HintonLoss, ImageBank, OneHotLoss
-from lightning_tasks.data_free.generator_losses import Invented
+from lightning_tasks import ActivationLoss, BatchNormStatisticsLoss, DiversityLoss, HintonLoss, MemoryBank, OneHotLoss
+from lightning_tasks.data_free.generator_losses import SyntheticBatch
 from lightning_tasks.data_free.memory_bank import LARGEST
 from lightning_tasks.data_free.noise import Noise
 from lightning_tasks.frozen_teacher import FrozenTeacher
@@ -46,7 +46,7 @@ class Forget(pl.Callback):
 
 class TestBank:
     def test_shifted_views_have_answers_of_their_own(self):
-        bank = ImageBank(100, shifted=2)
+        bank = MemoryBank(100, shifted=2)
         x = torch.zeros(3, 1, 5, 5)
         x[:, 0, 2, 2] = torch.tensor([1.0, 2.0, 3.0])
         seen = []
@@ -73,7 +73,7 @@ class TestBank:
         return sorted(bank.state_dict()["answers"][:, 0].tolist())
 
     def test_images_are_answered_as_they_are_kept(self):
-        bank, asked = ImageBank(10), []
+        bank, asked = MemoryBank(10), []
 
         def ask(x):
             asked.append(x)
@@ -93,7 +93,7 @@ class TestBank:
         assert len(set(targets[:, 0].tolist())) == 3
 
     def test_the_oldest_make_room(self):
-        bank = ImageBank(5)
+        bank = MemoryBank(5)
         for first in (1, 3, 5, 7, 9, 11):
             bank.add(numbered(first, first + 1), answer, noise())
             newest = list(range(max(1, first - 3), first + 2))
@@ -106,12 +106,12 @@ class TestBank:
 
     def test_the_easiest_make_room(self):
         """Places 1 and 3 of five are the easiest; then the two that came, which nobody has seen, stay."""
-        bank = ImageBank(5, replaced="easiest")
+        bank = MemoryBank(5, replaced="easiest")
         bank.add(numbered(*range(5)), answer, noise())
         bank.rate(torch.tensor([0, 1, 2, 3, 4]), torch.tensor([0.5, 0.125, 0.75, 0.25, 0.625]))
         bank.add(numbered(10, 11), answer, noise())
         assert self.contents(bank) == [0, 2, 4, 10, 11]
-        again = ImageBank(5, replaced="easiest")
+        again = MemoryBank(5, replaced="easiest")
         again.load_state_dict(bank.state_dict(), torch.device("cpu"))
         for each in (bank, again):
             each.add(numbered(20, 21), answer, noise())
@@ -121,14 +121,14 @@ class TestBank:
 
     def test_an_empty_one_is_taken_up_again(self):
         """As that of a run which was stopped while the generator warmed up."""
-        again = ImageBank(5)
-        again.load_state_dict(ImageBank(5).state_dict(), torch.device("cpu"))
+        again = MemoryBank(5)
+        again.load_state_dict(MemoryBank(5).state_dict(), torch.device("cpu"))
         again.add(numbered(1, 2), answer, noise())
         assert self.contents(again) == [1, 2]
 
     def test_the_student_rates_what_it_has_seen(self, teacher_ckpt):
         """After its only step: by the mean absolute difference of both answers then."""
-        task, data = make_task(teacher_ckpt, bank=ImageBank(64), student_steps=1)
+        task, data = make_task(teacher_ckpt, bank=MemoryBank(64), student_steps=1)
         outputs = []
         task.student.register_forward_hook(lambda *args: outputs.append(args[-1].detach()))
         drawn, draw = [], task.bank.draw
@@ -141,16 +141,16 @@ class TestBank:
         assert all(task.bank._difficulty[place] == float("inf") for place in unseen)
 
     def test_mirrored(self):
-        bank = ImageBank(10, mirrored=True)
+        bank = MemoryBank(10, mirrored=True)
         bank.add(numbered(3, 8), answer, noise())
         assert self.contents(bank) == [-9, -4, 3, 8]
 
     def test_mixed(self):
         """Between a new image and a kept one, by the same share in all pixels, with the teacher's answer to it."""
-        bank = ImageBank(100, mixed=0.5)
+        bank = MemoryBank(100, mixed=0.5)
         bank.add(numbered(10, 10), answer, noise())
         assert self.contents(bank) == [10] * 3  # nothing to mix with but themselves
-        bank = ImageBank(1000)
+        bank = MemoryBank(1000)
         bank.add(numbered(*[10] * 4), answer, noise())
         bank.mixed = 0.5
         bank.add(numbered(*[110] * 400), answer, noise())
@@ -163,14 +163,14 @@ class TestBank:
         torch.testing.assert_close(images[..., 0], -images[..., 1], atol=1.1 * STEP, rtol=0)
 
     def test_it_is_repeated_to_the_bit_after_a_checkpoint(self):
-        whole, parts = ImageBank(7, mixed=0.5), ImageBank(7, mixed=0.5)
+        whole, parts = MemoryBank(7, mixed=0.5), MemoryBank(7, mixed=0.5)
         for bank, cut in ((whole, False), (parts, True)):
             random = noise()
             for first in (1, 5, 9):
                 bank.add(numbered(*range(first, first + 4)), answer, random)
                 if cut:
                     state = bank.state_dict()
-                    bank = ImageBank(7, mixed=0.5)
+                    bank = MemoryBank(7, mixed=0.5)
                     bank.load_state_dict(state, torch.device("cpu"))
             drawn = bank.draw(30, random)
             if not cut:
@@ -178,19 +178,19 @@ class TestBank:
         assert all(torch.equal(a, b) for a, b in zip(expected, drawn, strict=True))
 
     def test_what_is_no_number_becomes_the_mean(self):
-        bank = ImageBank(2)
+        bank = MemoryBank(2)
         bank.add(torch.tensor([torch.nan, torch.inf]).view(2, 1, 1, 1), lambda x: x.flatten(1), noise())
         assert bank.state_dict()["images"].flatten().tolist() == [127, 255]
 
     @pytest.mark.parametrize(("options", "said"), [({"size": 1}, "size must be"), ({"mixed": 1.5}, "mixed must be in")])
     def test_refused(self, options, said):
         with pytest.raises(ValueError, match=said):
-            ImageBank(**options)
+            MemoryBank(**options)
 
 
 class TestLosses:
     def invented(self, logits_t, statistics=None):
-        return Invented(torch.zeros(len(logits_t), 1, 2, 2), logits_t, logits_t, statistics)
+        return SyntheticBatch(torch.zeros(len(logits_t), 1, 2, 2), logits_t, logits_t, statistics)
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
     def test_one_hot(self, dtype):
@@ -309,7 +309,7 @@ class TestTask:
         """The teacher answers one batch a round for it; losses as of the images that were drawn."""
         pl.seed_everything(1)
         soft = HintonLoss(2.0)
-        task, data = make_task(teacher_ckpt, bank=ImageBank(20), soft_loss=soft, student_steps=3)
+        task, data = make_task(teacher_ckpt, bank=MemoryBank(20), soft_loss=soft, student_steps=3)
         asked, drawn, tracked = [], [], []
         teacher = task.teacher.forward
         task.teacher.forward = lambda x: asked.append(len(x)) or teacher(x)
@@ -332,13 +332,13 @@ class TestTask:
     def test_a_resumed_run_ends_with_the_same_weights(self, teacher_ckpt, tmp_path):
         words = ["fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}"]
         words += [
-            "--model.bank=ImageBank",
-            "--model.bank.size=20",
-            "--model.bank.mixed=0.5",
-            "--model.bank.replaced=easiest",
-            "--model.soft_loss=HintonLoss",
+            "--model.memory_bank=MemoryBank",
+            "--model.memory_bank.size=20",
+            "--model.memory_bank.mix_ratio=0.5",
+            "--model.memory_bank.eviction=easiest",
+            "--model.student_training.soft_loss=HintonLoss",
         ]
-        words += ["--model.generator_losses=[{class_path: BatchNormStatisticsLoss},{class_path: OneHotLoss}]"]
+        words += ["--model.objective.losses=[{class_path: BatchNormStatisticsLoss},{class_path: OneHotLoss}]"]
         run_cli(*words, "--trainer.max_epochs=3", "--experiment=whole")
         run_cli(*words, "--trainer.max_epochs=1", "--experiment=parts")
         run_cli(*words, "--trainer.max_epochs=3", "--experiment=parts", "--ckpt_path=last")
@@ -356,7 +356,7 @@ class TestTask:
         flat = nn.Sequential(nn.Flatten(), nn.Linear(256, 10))
         with pytest.raises(ValueError, match="the teacher has no BatchNorm layer; leave BatchNormStatisticsLoss out"):
             DFADTask(
-                DigitsDataModule().facts,
+                DigitsDataModule().data_spec,
                 flat,
                 lambda classes, shape: ResNet(classes, shape, depth=10, width=2),
                 None,
@@ -365,7 +365,7 @@ class TestTask:
 
 
 def test_a_checkpoint_holds_a_copy_in_host_memory_of_the_images_there_are():
-    bank = ImageBank(size=64)
+    bank = MemoryBank(size=64)
     bank.add(torch.zeros(2, 3, 4, 4), lambda x: x.mean(dim=(2, 3)), noise())
     state = bank.state_dict()
     assert state["images"].device.type == "cpu"

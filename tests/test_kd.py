@@ -30,7 +30,7 @@ def make(teacher_ckpt, augment=None, **options):
     data = DigitsDataModule(train_per_class=10, test_per_class=10, batch_size=30, augment=augment)
     torch.manual_seed(0)
     task = KDTask(
-        data.facts,
+        data.data_spec,
         teacher=lambda classes, shape: ResNet(classes, shape, depth=10, width=4),
         teacher_ckpt=str(teacher_ckpt),
         **{
@@ -212,7 +212,11 @@ def test_bad_options_of_the_optimizer(options, said):
 
 def test_a_whole_run_in_half_precision_and_a_card(teacher_ckpt):
     words = [*TINY_KD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}", "--trainer.max_epochs=3"]
-    words += ["--model.soft_loss=DecoupledLoss", "--model.soft_loss.beta=1", "--model.ema_decay=0.5"]
+    words += [
+        "--model.soft_loss=DecoupledLoss",
+        "--model.soft_loss.beta=1",
+        "--model.ema_decay=0.5",
+    ]
     words += ["--model.optimizer=torch.optim.Adam", "--model.optimizer.lr=0.003"]
     run_cli("fit", *words, "--trainer.precision=bf16-mixed")
     metrics = run_card("kd")["metrics"]
@@ -248,7 +252,7 @@ def test_bad_options_are_one_line(teacher_ckpt, tmp_path):
     assert "student_from_teacher: stages.0.0" in refused(tmp_path, *words, "--model.student_from_teacher=true")
     with pytest.raises(ValueError, match="initialisation: the student starts with weights of its teacher"):
         make(teacher_ckpt, student=resnet, student_from_teacher=True, initialisation="he")
-    assert "views must be at least 1" in refused(tmp_path, *words, "--model.views=0")
+    assert "views must be at least 1" in refused(tmp_path, *words, "--model.cached_epochs=0")
     cold = ["--model.soft_loss=HintonLoss", "--model.soft_loss.temperature=-1"]
     assert "temperature must be above 0, got -1" in refused(tmp_path, *words, *cold)
     assert "was trained with" in refused(tmp_path, *words, "--data.image_size=8")

@@ -5,13 +5,13 @@ import torch
 from torch.nn import functional as F
 
 from lightning_tasks.data_free.adversarial_loss import AdversarialL1Loss
-from lightning_tasks.data_free.generator_losses import ClassBalanceLoss, Invented
+from lightning_tasks.data_free.generator_losses import ClassBalanceLoss, SyntheticBatch
 from lightning_tasks.losses import CrossEntropyLoss
 
 
 def balance(logits_t):
     """The loss of a batch of which only the teacher's answers matter."""
-    return ClassBalanceLoss()(Invented(torch.zeros(len(logits_t), 1, 2, 2), torch.zeros_like(logits_t), logits_t))
+    return ClassBalanceLoss()(SyntheticBatch(torch.zeros(len(logits_t), 1, 2, 2), torch.zeros_like(logits_t), logits_t))
 
 
 class TestCrossEntropy:

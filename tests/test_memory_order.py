@@ -72,7 +72,7 @@ def distilled(student, teacher=None, **options):
     """A student of a teacher after a short training and a test."""
     data = no_images()
     options = {"batch_size": 4, "generator": lambda shape: ImageGenerator(shape, 8, 4), **options}
-    task = DFADTask(data.facts, teacher or Net(reshaped), student, None, **options)
+    task = DFADTask(data.data_spec, teacher or Net(reshaped), student, None, **options)
     trainer = make_trainer(limit_val_batches=1)
     trainer.fit(task, datamodule=data)
     trainer.test(task, datamodule=data, verbose=False)
@@ -132,9 +132,9 @@ def test_tasks_with_data(kind, flatten, caplog):
     data = DigitsDataModule(train_per_class=10, test_per_class=10, batch_size=25)
     net = Net(flatten, channels=1)
     if kind == "classification":
-        task = ClassificationTask(data.facts, net, channels_last=True)
+        task = ClassificationTask(data.data_spec, net, channels_last=True)
     else:
-        task = KDTask(data.facts, Net(reshaped, channels=1), net, None, channels_last=True)
+        task = KDTask(data.data_spec, Net(reshaped, channels=1), net, None, channels_last=True)
     make_trainer(limit_train_batches=2).fit(task, datamodule=data)
     assert caplog.text.count(LEFT_OFF) == (flatten is view)
     assert task.networks["network" if kind == "classification" else "student"].module.conv2.weight.is_contiguous(

@@ -10,7 +10,7 @@ from pytorch_lightning.plugins import MixedPrecision
 from test_dfad import Recorder, make_task
 from torch import nn
 
-from lightning_tasks import ImageBank, MetaGenerator, OneHotLoss
+from lightning_tasks import MemoryBank, MetaGenerator, OneHotLoss
 
 
 def plain_steps(generator, z, steps, judge, lr, lr_noise):
@@ -44,7 +44,7 @@ def test_steps_equal_those_of_a_copy(lr):
     assert best == 3 if lr == 0.02 else 0 < best < 3, losses
     start = copy.deepcopy(generator.state_dict())
     kept = z.clone()
-    x = MetaGenerator(lr, lr_noise=0.3).invent(generator, z, 4, judge, torch.Tensor.backward)
+    x = MetaGenerator(lr, lr_noise=0.3).synthesise(generator, z, 4, judge, torch.Tensor.backward)
     torch.testing.assert_close(x, made[best])
     assert not x.requires_grad
     assert torch.equal(z, kept)
@@ -60,12 +60,12 @@ def test_steps_of_a_scaled_loss_equal_those_without():
     generator = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
     z, factor = torch.randn(5, 3), torch.tensor(65536.0)
 
-    def invent(backward, scale=None):
-        made = MetaGenerator(0.02).invent(generator, z, 3, lambda x: x.square().mean(), backward, scale)
+    def synthesise(backward, scale=None):
+        made = MetaGenerator(0.02).synthesise(generator, z, 3, lambda x: x.square().mean(), backward, scale)
         return made, [each.grad.clone() for each in generator.parameters()]
 
-    made, gradients = invent(torch.Tensor.backward)
-    scaled_made, scaled_gradients = invent(lambda loss: (loss * factor).backward(), factor)
+    made, gradients = synthesise(torch.Tensor.backward)
+    scaled_made, scaled_gradients = synthesise(lambda loss: (loss * factor).backward(), factor)
     assert torch.equal(made, scaled_made)
     for each, scaled in zip(gradients, scaled_gradients, strict=True):
         assert torch.equal(each * factor, scaled)
@@ -84,7 +84,7 @@ def test_a_gradient_that_has_overflowed_moves_no_step_and_is_left_for_the_scaler
         loss.backward()
         generator.weight.grad[0, 0] = torch.inf
 
-    MetaGenerator(0.02).invent(generator, z, 2, judge, backward, torch.tensor(1.0))
+    MetaGenerator(0.02).synthesise(generator, z, 2, judge, backward, torch.tensor(1.0))
     assert torch.equal(seen[0][0, 0], seen[1][0, 0])
     assert (seen[0] != seen[1]).sum() == 5  # the other weights move
     assert generator.weight.grad.isinf().sum() == 1
@@ -109,7 +109,7 @@ def meta_task(teacher_ckpt, **options):
     return make_task(
         teacher_ckpt,
         meta_generator=MetaGenerator(),
-        bank=ImageBank(64),
+        bank=MemoryBank(64),
         generator_losses=[OneHotLoss()],
         generator_steps=3,
         student_steps=2,
@@ -125,16 +125,16 @@ def test_a_round_makes_its_batch_before_the_student_learns(teacher_ckpt):
     student = copy.deepcopy(task.student.state_dict())
     recorder, made, moved, losses = Recorder(), [], [], []
     task.track = lambda name, value, count: losses.append(name)
-    invent = task.meta_generator.invent
+    synthesise = task.generator_training.meta_generator.synthesise
 
     def keep(generator, *args):
         before = [each.detach().clone() for each in generator.parameters()]
-        made.append(invent(generator, *args))
+        made.append(synthesise(generator, *args))
         moved.append([former - 0.5 * each.grad for former, each in zip(before, generator.parameters(), strict=True)])
         assert all(each.grad is None for each in task.student.parameters()) or task.current_epoch
         return made[-1]
 
-    task.meta_generator.invent = keep
+    task.generator_training.meta_generator.invent = keep
 
     class Look(pl.Callback):
         def on_train_batch_end(self, trainer, pl_module, *_):
@@ -172,7 +172,11 @@ def test_bad_options_are_refused(teacher_ckpt):
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_from_the_command_line(teacher_ckpt, precision):
     words = [*TINY_DFAD, f"--model.teacher_ckpt={teacher_ckpt}", *TINY_DATA, *TINY_TRAINER]
-    words += ["--model.meta_generator=MetaGenerator", "--model.bank=ImageBank", "--model.bank.size=64"]
-    words += ["--model.generator_steps=2", f"--trainer.precision={precision}", "--trainer.max_epochs=1"]
+    words += [
+        "--model.generator_training.meta_generator=MetaGenerator",
+        "--model.memory_bank=MemoryBank",
+        "--model.memory_bank.size=64",
+    ]
+    words += ["--model.generator_training.steps=2", f"--trainer.precision={precision}", "--trainer.max_epochs=1"]
     run_cli("fit", *words)
     assert run_card()["parameters"]["generator"] > 0

@@ -51,7 +51,7 @@ EXPECTED = {
 def make(data=None, **options):
     data = data or TreeData()
     options = {"optimizer": lambda params: torch.optim.SGD(params, lr=0.1), "costs": COSTS} | options
-    return MultiTask(data.facts, network=Shares, **options), data
+    return MultiTask(data.data_spec, network=Shares, **options), data
 
 
 def test_every_figure_of_a_test_by_hand():
@@ -189,7 +189,7 @@ def test_learned_weights_are_trained_and_do_not_decay():
 def test_with_and_without_severity_a_seed_gives_the_same_initial_weights():
     def weights(kind):
         torch.manual_seed(3)
-        task = MultiTask(TreeData().facts, network=lambda n, _: CNN(n, (3, 8, 8), ((4,),), ()), severity_loss=kind)
+        task = MultiTask(TreeData().data_spec, network=lambda n, _: CNN(n, (3, 8, 8), ((4,),), ()), severity_loss=kind)
         return task.network.state_dict()
 
     first, *others = (weights(kind) for kind in ("none", "scaled", "expected"))
@@ -197,7 +197,7 @@ def test_with_and_without_severity_a_seed_gives_the_same_initial_weights():
 
 
 def test_the_network_is_exported_with_its_heads():
-    task = MultiTask(TreeData().facts, network=lambda n, _: CNN(n, (3, 8, 8), ((4,),), ())).eval()
+    task = MultiTask(TreeData().data_spec, network=lambda n, _: CNN(n, (3, 8, 8), ((4,),), ())).eval()
     x = torch.randn(2, 3, 8, 8)
     exported = torch.export.export(task.network, (x,)).module()
     torch.testing.assert_close(exported(x), task.network(x))
@@ -249,7 +249,7 @@ class TestCommandLine:
 
     def test_predicts_three_answers_and_the_command_line_decides_how(self, words):
         words += ["--data.val_fraction=0.25", "--trainer.max_epochs=1", "--trainer.limit_train_batches=1"]
-        words += ["--model.network.stages=[[4],[4],[4]]", "--trainer.enable_progress_bar=false", "--pictures=false"]
+        words += ["--model.network.stages=[[4],[4],[4]]", "--trainer.enable_progress_bar=false", "--plots=false"]
         run_cli("fit", *words)
         ckpt = ["--ckpt_path", "logs/cifar100_multitask/version_0/checkpoints/last.ckpt"]
         rows = {}

@@ -183,7 +183,7 @@ def test_a_teacher_of_probabilities_from_python(task):
     data = NoImages(num_classes=10, image_shape=SHAPE, mean=(0.5,), std=(0.5,), steps_per_epoch=2, eval_steps=1)
     teacher, student = ends_in(nn.Softmax(1)), ends_in()
     options = {"batch_size": 8} if task is DFADTask else {}
-    made = task(data.facts, teacher, student, None, teacher_outputs="probabilities", **options)
+    made = task(data.data_spec, teacher, student, None, teacher_outputs="probabilities", **options)
     x = torch.randn(3, *SHAPE)
     expected = teacher[:2](x).log_softmax(1)
     torch.testing.assert_close(made.teacher(x), expected)

@@ -32,7 +32,7 @@ def test_a_run_is_chosen_and_judged_by_agreement(teacher_ckpt):
     assert set(card["metrics"]) == {"test/agreement", "test/loss", *watched}
     assert card["monitor"] == "val/agreement"
     assert card["headline"] == ["test/agreement"]
-    assert card["chosen_by"] == "agreement with the teacher on held-out inventions: no real image was read"
+    assert card["chosen_by"] == "agreement with the teacher on held-out synthetic images: no real image was read"
     assert card["metrics"]["val/agreement"] >= card["metrics"]["val/agreement_mean"]
     assert not Path("data").exists()
     assert subject(cli.trainer) == "student"
@@ -52,8 +52,8 @@ def test_a_run_is_chosen_and_judged_by_agreement(teacher_ckpt):
 
 
 def test_agreement_by_hand(teacher_ckpt, monkeypatch):
-    """The last of three validations, of the weights that `last.ckpt` holds, on inventions that are caught here."""
-    from lightning_tasks import DFADTask
+    """The last of three validations, of the weights that `last.ckpt` holds, on synthetic images that are caught
+    here.""" from lightning_tasks import DFADTask
 
     caught = []
     agree = DFADTask._agree

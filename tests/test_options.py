@@ -59,7 +59,7 @@ def test_an_eps_that_is_0_in_float16_is_refused(optimizer, options, refused):
     data = DigitsDataModule(image_size=8, train_per_class=10)
 
     def fit(precision):
-        task = ClassificationTask(data.facts, MLP, optimizer=lambda params: optimizer(params, lr=1e-3, **options))
+        task = ClassificationTask(data.data_spec, MLP, optimizer=lambda params: optimizer(params, lr=1e-3, **options))
         make_trainer(precision=precision).fit(task, data)
 
     if refused is None:
@@ -71,7 +71,7 @@ def test_an_eps_that_is_0_in_float16_is_refused(optimizer, options, refused):
 
 
 def test_what_is_reduced_over_devices_lies_on_the_device_of_the_task(monkeypatch):
-    task = ClassificationTask(DigitsDataModule().facts, MLP)
+    task = ClassificationTask(DigitsDataModule().data_spec, MLP)
     task._device = torch.device("meta")
     logged = {}
     monkeypatch.setattr(pl.LightningModule, "log", lambda self, name, value, **options: logged.update({name: value}))
@@ -119,7 +119,7 @@ class TestEMA:
     def test_by_hand(self):
         pl.seed_everything(1)
         data = DigitsDataModule(image_size=8, batch_size=25, train_per_class=10)
-        task = ClassificationTask(data.facts, network=lambda c, s: MLP(c, s, (8,)), ema_decay=0.8)
+        task = ClassificationTask(data.data_spec, network=lambda c, s: MLP(c, s, (8,)), ema_decay=0.8)
         seen = []
 
         class Watch(pl.Callback):
@@ -283,7 +283,7 @@ def test_data_of_another_kind_than_the_checkpoint_are_refused(tmp_path, teacher_
 
 def test_a_task_built_for_other_data_is_refused():
     data = DigitsDataModule(image_size=8)
-    task = ClassificationTask(data.facts | {"mean": (0.5,)}, network=MLP)
+    task = ClassificationTask(data.data_spec | {"mean": (0.5,)}, network=MLP)
     with pytest.raises(ValueError, match=r"the data are with mean \[0.3053\]; this run has \[0.5\]"):
         make_trainer().fit(task, data)
 

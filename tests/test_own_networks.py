@@ -21,7 +21,7 @@ from conftest import (
 from torch import nn
 
 from lightning_tasks import ResNet
-from lightning_tasks.networks import NetworkFile, OwnNetwork, build_network, cut_into_layers
+from lightning_tasks.networks import ExternalNetwork, NetworkFile, build_network, cut_into_layers
 from lightning_tasks.runs.checkpoints import file_hash
 
 NETS = """
@@ -117,7 +117,7 @@ class TestBuilding:
         wrapped.__signature__ = __import__("inspect").signature(factory)
         network = build_network(wrapped, 10, SHAPE)
         assert seen == [told]
-        assert isinstance(network, OwnNetwork)
+        assert isinstance(network, ExternalNetwork)
         assert (network.num_classes, network.image_shape) == (10, SHAPE)
 
     def test_a_module_is_copied(self):
@@ -167,7 +167,7 @@ class TestBuilding:
             return flat(10, SHAPE) if (width, depth) == (3, 2) else None
 
         network = build_network(partial(call, "context", make, width=3, depth=2), 10, SHAPE)
-        assert isinstance(network, OwnNetwork)
+        assert isinstance(network, ExternalNetwork)
 
     def test_the_look_at_it_leaves_no_trace(self):
         module = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(256, 10))

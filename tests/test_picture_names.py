@@ -15,7 +15,7 @@ from PIL import Image
 from lightning_tasks.callbacks.confusion import draw_confusion
 from lightning_tasks.callbacks.tsne import draw_points
 from lightning_tasks.runs.atomic_writes import write_table
-from lightning_tasks.runs.plot_style import drawable, save_picture, styled
+from lightning_tasks.runs.plot_style import drawable, save_plot, styled
 
 NAMES = ["$5_new$", "$x^{$", "_under", "猫"]
 
@@ -79,7 +79,7 @@ def test_what_a_font_has_is_drawn_in_it(tmp_path):
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # as of a letter that no font has
-        save_picture(draw(), tmp_path / "a.png", dpi=72)
+        save_plot(draw(), tmp_path / "a.png", dpi=72)
     pixels = np.asarray(Image.open(tmp_path / "a.png").convert("L"))
     assert 300 < (pixels < 128).sum() < 500  # a square of 20 points
 
@@ -91,7 +91,7 @@ def test_a_class_that_begins_with_an_underscore_stands_in_the_legend():
 
 def test_dollars_are_dollars(tmp_path):
     figure = draw_confusion(np.array([[3, 1], [2, 2]]), ["$5_new$", "$x^{$"])
-    save_picture(figure, tmp_path / "a.png", dpi=50)  # an error in TeX if it were one
+    save_plot(figure, tmp_path / "a.png", dpi=50)  # an error in TeX if it were one
     texts = [label.get_text() for label in figure.axes[0].get_xticklabels()]
     assert texts == ["$5_new$", "$x^{$"]
     assert not any(label.get_parse_math() for label in figure.axes[0].get_xticklabels())
@@ -117,12 +117,12 @@ def test_all_pictures_of_a_run(tmp_path):
         "--plot_id=$_$",
     ]
     drawing = [
-        "ConfusionPicture",
-        "PredictionsPicture",
-        "ReliabilityPicture",
-        "CurvesPicture",
-        "{class_path: TSNEPicture, init_args: {layer: network.layer1}}",
-        "{class_path: ActivationPicture, init_args: {layers: [network.layer1]}}",
+        "ConfusionPlot",
+        "PredictionsPlot",
+        "ReliabilityPlot",
+        "CurvesPlot",
+        "{class_path: TSNEPlot, init_args: {layer: network.layer1}}",
+        "{class_path: ActivationPlot, init_args: {layers: [network.layer1]}}",
     ]
     run_cli("fit", *words, "--trainer.max_epochs=1", f"--trainer.callbacks=[{','.join(drawing)}]")
     run_cli(

@@ -18,10 +18,10 @@ from torch.nn import functional as F
 from datamodules import DigitsDataModule
 from lightning_tasks import ClassificationTask, DFADTask, ImageGenerator, ResNet
 from lightning_tasks.callbacks import (
-    ActivationPicture,
-    ConfusionPicture,
+    ActivationPlot,
+    ConfusionPlot,
     TestCurve,
-    TSNEPicture,
+    TSNEPlot,
     activations,
     confusion,
     curves,
@@ -30,8 +30,8 @@ from lightning_tasks.callbacks import (
 from lightning_tasks.callbacks import plots as pictures
 from lightning_tasks.cli.parser import task_parser
 from lightning_tasks.data_free import plots as generated
-from lightning_tasks.data_free.plots import GeneratedPicture
-from lightning_tasks.networks import ImageNetwork, undisturbed
+from lightning_tasks.data_free.plots import GeneratedPlot
+from lightning_tasks.networks import ImageNetwork, eval_mode
 from lightning_tasks.runs.identity import read_command
 
 NAMES = ["ant", "bee", "cat"]
@@ -67,7 +67,7 @@ def spy(monkeypatch, module, name):
 def fit(network, *callbacks, **options):
     """Train a network on the numbered images; returns its task."""
     data = ScriptedDataModule(batch_size=4)
-    task = ClassificationTask(data.facts, network, optimizer=lambda params: torch.optim.SGD(params, lr=0.0))
+    task = ClassificationTask(data.data_spec, network, optimizer=lambda params: torch.optim.SGD(params, lr=0.0))
     task.compile_networks = options.pop("compile", False)
     make_trainer(*callbacks, limit_val_batches=1.0, **options).fit(task, data)
     return task
@@ -75,7 +75,7 @@ def fit(network, *callbacks, **options):
 
 def test_activations_of_the_first_test_image_of_each_class(monkeypatch):
     calls = spy(monkeypatch, activations, "draw_activations")
-    fit(Seer, ActivationPicture(["network.maps"], every_n_epochs=2), max_epochs=3)
+    fit(Seer, ActivationPlot(["network.maps"], every_n_epochs=2), max_epochs=3)
     assert [title for *_, title in calls] == [
         f"scripted network after epoch {epoch}: outputs of network.maps" for epoch in (2, 3)
     ]
@@ -89,7 +89,7 @@ def test_activations_of_the_first_test_image_of_each_class(monkeypatch):
 
 def test_activations_show_as_many_images_and_channels_as_asked(monkeypatch):
     calls = spy(monkeypatch, activations, "draw_activations")
-    fit(Seer, ActivationPicture(["network.maps"], num_images=2, num_channels=1))
+    fit(Seer, ActivationPlot(["network.maps"], num_images=2, num_channels=1))
     images, said, maps, _ = calls[0]
     assert images.shape == (2, 1, 2, 3)
     assert said == [("ant", "cat"), ("bee", "bee")]
@@ -109,7 +109,7 @@ def test_tsne_of_test_images_with_their_labels(monkeypatch):
 
     monkeypatch.setattr(tsne, "TSNE", First)
     calls = spy(monkeypatch, tsne, "draw_points")
-    fit(Seer, TSNEPicture("network.maps", epochs=(1, 2, -1)), max_epochs=3)
+    fit(Seer, TSNEPlot("network.maps", epochs=(1, 2, -1)), max_epochs=3)
     assert [title for *_, title, _ in calls] == [
         f"scripted network after epoch {epoch}: t-SNE of network.maps, 10 test images" for epoch in (1, 2, 3)
     ]
@@ -122,7 +122,7 @@ def test_tsne_of_test_images_with_their_labels(monkeypatch):
 
 def test_confusion_of_the_tested_weights(monkeypatch):
     calls = spy(monkeypatch, confusion, "draw_confusion")
-    callbacks = "--trainer.callbacks=ConfusionPicture"
+    callbacks = "--trainer.callbacks=ConfusionPlot"
     run_cli("fit", *SCRIPTED, "--trainer.max_epochs=4", callbacks)  # tests epoch 2, the best of four
     (counts, names, levels, of), *others = calls
     assert levels == []
@@ -138,7 +138,7 @@ def test_confusion_of_the_tested_weights(monkeypatch):
 
 def test_curves_of_a_resumed_run_are_whole(monkeypatch):
     calls = spy(monkeypatch, curves, "draw_curves")
-    words = ["fit", *SCRIPTED, "--trainer.callbacks=[TestCurve,CurvesPicture]"]
+    words = ["fit", *SCRIPTED, "--trainer.callbacks=[TestCurve,CurvesPlot]"]
     run_cli(*words, "--trainer.max_epochs=3")
     run_cli(*words, "--trainer.max_epochs=4", "--ckpt_path=last")
     assert len(calls) == 2  # all is watched, and nothing is left for diagnostics
@@ -168,9 +168,9 @@ def stopping():
 )
 def test_the_last_picture_is_drawn_once(monkeypatch, every, max_epochs, stops, drawn):
     epochs = []
-    monkeypatch.setattr(GeneratedPicture, "draw", lambda self, trainer, task, epoch: epochs.append(epoch))
-    monkeypatch.setattr(GeneratedPicture, "needs", ())
-    callbacks = [GeneratedPicture(every), *([stopping()] if stops else [])]
+    monkeypatch.setattr(GeneratedPlot, "draw", lambda self, trainer, task, epoch: epochs.append(epoch))
+    monkeypatch.setattr(GeneratedPlot, "needs", ())
+    callbacks = [GeneratedPlot(every), *([stopping()] if stops else [])]
     fit(ScriptedNetwork, *callbacks, max_epochs=max_epochs)
     assert epochs == drawn
 
@@ -178,15 +178,15 @@ def test_the_last_picture_is_drawn_once(monkeypatch, every, max_epochs, stops, d
 @pytest.mark.parametrize(("epochs", "drawn"), [((1, -1), [1, 3]), ((1, 3, -1), [1, 3]), ((2,), [2])])
 def test_tsne_is_drawn_after_the_epochs_asked_for(monkeypatch, epochs, drawn):
     seen = []
-    monkeypatch.setattr(TSNEPicture, "draw", lambda self, trainer, task, epoch: seen.append(epoch))
-    fit(Seer, TSNEPicture("network.maps", epochs=epochs), max_epochs=3)
+    monkeypatch.setattr(TSNEPlot, "draw", lambda self, trainer, task, epoch: seen.append(epoch))
+    fit(Seer, TSNEPlot("network.maps", epochs=epochs), max_epochs=3)
     assert seen == drawn
 
 
 def dfad(teacher_ckpt, **options):
     data = DigitsDataModule(steps_per_epoch=2, test_per_class=10)
     task = DFADTask(
-        data.facts,
+        data.data_spec,
         teacher=lambda classes, shape: ResNet(classes, shape, depth=10, width=4),
         student=lambda classes, shape: ResNet(classes, shape, depth=10, width=2),
         teacher_ckpt=str(teacher_ckpt),
@@ -200,7 +200,7 @@ def dfad(teacher_ckpt, **options):
 def test_generated_images_go_with_what_the_teacher_sees_in_them(monkeypatch, teacher_ckpt):
     calls = spy(monkeypatch, generated, "draw_generated")
     task, data = dfad(teacher_ckpt)
-    make_trainer(GeneratedPicture(2, num_images=40), max_epochs=3).fit(task, data)
+    make_trainer(GeneratedPlot(2, num_images=40), max_epochs=3).fit(task, data)
     assert len(calls) == 2
     images, probabilities, counts, names, title = calls[1]
     noise = torch.randn(40, 8, generator=torch.Generator().manual_seed(0))
@@ -233,16 +233,16 @@ def test_a_sample_is_the_same_each_time_and_changes_no_mode(teacher_ckpt):
 
 
 ALL_PICTURES = [
-    {"class_path": "ActivationPicture", "init_args": {"layers": ["network.conv1"], "every_n_epochs": 2}},
-    {"class_path": "TSNEPicture", "init_args": {"layer": "network.layer4", "epochs": [1, -1]}},
-    {"class_path": "CurvesPicture"},
-    {"class_path": "ConfusionPicture"},
-    {"class_path": "PredictionsPicture"},
-    {"class_path": "ReliabilityPicture"},
-    {"class_path": "FiltersPicture"},
+    {"class_path": "ActivationPlot", "init_args": {"layers": ["network.conv1"], "every_n_epochs": 2}},
+    {"class_path": "TSNEPlot", "init_args": {"layer": "network.layer4", "epochs": [1, -1]}},
+    {"class_path": "CurvesPlot"},
+    {"class_path": "ConfusionPlot"},
+    {"class_path": "PredictionsPlot"},
+    {"class_path": "ReliabilityPlot"},
+    {"class_path": "FiltersPlot"},
 ]
 OF_DFAD = json.loads(json.dumps(ALL_PICTURES).replace("network.", "student."))
-OF_DFAD.append({"class_path": "GeneratedPicture", "init_args": {"every_n_epochs": 2, "num_images": 16}})
+OF_DFAD.append({"class_path": "GeneratedPlot", "init_args": {"every_n_epochs": 2, "num_images": 16}})
 
 
 @pytest.mark.parametrize("kind", ["teacher", "dfad"])
@@ -257,7 +257,7 @@ def test_pictures_change_nothing(kind, teacher_ckpt):
     callbacks = ALL_PICTURES if kind == "teacher" else OF_DFAD
     words.append(f"--trainer.callbacks={json.dumps(callbacks)}")
     run_cli(*words, "--experiment=drawn")
-    run_cli(*words, "--experiment=bare", "--pictures=false")
+    run_cli(*words, "--experiment=bare", "--plots=false")
     layer = "network" if kind == "teacher" else "student"
     names = {"activations_0002", "activations_0003", f"tsne_{layer}.layer4_0001", f"tsne_{layer}.layer4_0003"}
     names |= {"curves", "confusion", "predictions", "mistakes", "reliability", f"filters_{layer}"}
@@ -289,8 +289,8 @@ def test_named_layers_of_a_compiled_network(monkeypatch, backend):
     if backend == "eager":
         compile_eagerly(monkeypatch)
     calls = spy(monkeypatch, activations, "draw_activations")
-    picture = ActivationPicture(["network.maps"])
-    task = fit(Seer, TSNEPicture("network.norm", epochs=(1,)), picture, compile=True, max_epochs=2)
+    picture = ActivationPlot(["network.maps"])
+    task = fit(Seer, TSNEPlot("network.norm", epochs=(1,)), picture, compile=True, max_epochs=2)
     assert task.network._compiled_call_impl is not None
     numbers = torch.tensor([20.0, 25, 28]).view(3, 1, 1, 1) / 255
     assert len(calls) == 2
@@ -304,10 +304,10 @@ def test_undisturbed_gives_each_part_its_mode_again():
     network = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Dropout(), nn.BatchNorm1d(2)))
     network.train()
     network[1][1].eval()
-    with undisturbed(network):
+    with eval_mode(network):
         assert not any(module.training for module in network.modules())
         assert not torch.is_grad_enabled()
-    with pytest.raises(RuntimeError), undisturbed(network):
+    with pytest.raises(RuntimeError), eval_mode(network):
         network(torch.zeros(1, 3))
     assert torch.is_grad_enabled()
     assert [module.training for module in network.modules()] == [True, True, True, True, False]
@@ -316,7 +316,7 @@ def test_undisturbed_gives_each_part_its_mode_again():
 def test_layer_outputs_are_those_of_evaluation():
     data = DigitsDataModule()
     task = ClassificationTask(
-        data.facts, network=lambda classes, shape: ResNet(classes, shape, depth=10, width=4)
+        data.data_spec, network=lambda classes, shape: ResNet(classes, shape, depth=10, width=4)
     ).train()
     task.network.layer1.eval()
     x = torch.randn(4, 1, 16, 16)
@@ -339,12 +339,12 @@ def test_layer_outputs_are_those_of_evaluation():
 @pytest.mark.parametrize(
     ("picture", "message"),
     [
-        (lambda: TSNEPicture("nothing"), "no layer 'nothing' in the network"),
-        (lambda: TSNEPicture("network", epochs=(0,)), "epochs must be at least 1"),
-        (lambda: TSNEPicture("network", num_images=3), "num_images must be at least 4"),
-        (lambda: ActivationPicture(["network"]), "network gives no channels"),
-        (lambda: ActivationPicture([], every_n_epochs=0), "at least 1, got 0"),
-        (lambda: GeneratedPicture(num_images=0), "at least 1, got 10, 0"),
+        (lambda: TSNEPlot("nothing"), "no layer 'nothing' in the network"),
+        (lambda: TSNEPlot("network", epochs=(0,)), "epochs must be at least 1"),
+        (lambda: TSNEPlot("network", num_images=3), "num_images must be at least 4"),
+        (lambda: ActivationPlot(["network"]), "network gives no channels"),
+        (lambda: ActivationPlot([], every_n_epochs=0), "at least 1, got 0"),
+        (lambda: GeneratedPlot(num_images=0), "at least 1, got 10, 0"),
     ],
 )
 def test_bad_pictures_are_refused_before_training(picture, message):
@@ -353,24 +353,22 @@ def test_bad_pictures_are_refused_before_training(picture, message):
 
 
 def test_only_watching_callbacks_are_no_part_of_a_runs_identity():
-    pictures = (ActivationPicture, ConfusionPicture, GeneratedPicture, TSNEPicture, TestCurve)
+    pictures = (ActivationPlot, ConfusionPlot, GeneratedPlot, TSNEPlot, TestCurve)
     assert all(picture.only_watches for picture in pictures)
 
 
 @pytest.mark.parametrize("plot_id", [None, "Jane Doe 1234"])
 def test_pictures_say_whose_they_are(monkeypatch, plot_id):
     written = {}
-    save = pictures.save_picture
+    save = pictures.save_plot
 
     def spying(figure, path, dpi):
         written[path.stem] = [text.get_text() for text in figure.texts]
         save(figure, path, dpi)
 
-    monkeypatch.setattr(pictures, "save_picture", spying)
+    monkeypatch.setattr(pictures, "save_plot", spying)
     words = ["fit", *SCRIPTED, "--trainer.max_epochs=1", "--seed_everything=7"]
-    run_cli(
-        *words, "--trainer.callbacks=[CurvesPicture,ConfusionPicture]", *([f"--plot_id={plot_id}"] if plot_id else [])
-    )
+    run_cli(*words, "--trainer.callbacks=[CurvesPlot,ConfusionPlot]", *([f"--plot_id={plot_id}"] if plot_id else []))
     assert written.keys() == {"curves", "confusion"}
     mark = f", {plot_id}" if plot_id else ""
     for texts in written.values():
@@ -384,7 +382,7 @@ def test_the_mark_of_pictures_is_no_part_of_a_runs_identity():
 
 def test_the_mark_stands_below_the_picture_and_covers_nothing():
     run = Path("logs/scripted/version_0")
-    run_cli("fit", *SCRIPTED, "--trainer.max_epochs=1", "--trainer.callbacks=CurvesPicture")
+    run_cli("fit", *SCRIPTED, "--trainer.max_epochs=1", "--trainer.callbacks=CurvesPlot")
     image = matplotlib.image.imread(run / "figures/curves.png")[..., :3].mean(axis=2)
     rows = np.flatnonzero(image.min(axis=1) < 0.9)  # with ink
     last = np.split(rows, np.flatnonzero(np.diff(rows) > 3) + 1)[-1]
@@ -395,7 +393,7 @@ def test_the_mark_stands_below_the_picture_and_covers_nothing():
 def test_a_teacher_is_a_line_beside_its_student(monkeypatch, teacher_ckpt):
     calls = spy(monkeypatch, curves, "draw_curves")
     words = ["fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}"]
-    cli = run_cli(*words, "--trainer.max_epochs=2", "--trainer.callbacks=CurvesPicture")
+    cli = run_cli(*words, "--trainer.max_epochs=2", "--trainer.callbacks=CurvesPlot")
     history, constants, group, title, *_ = calls[0]
     task, images = cli.model, cli.datamodule.val_set
     x, y = images.__getitems__(list(range(len(images))))

@@ -59,7 +59,7 @@ class TestTakenOver:
 
     def test_by_data_of_another_size(self, teacher_ckpt):
         data = DigitsDataModule(image_size=8, preprocessing_of=str(teacher_ckpt))
-        assert data.facts == DigitsDataModule().facts
+        assert data.data_spec == DigitsDataModule().data_spec
 
     def test_of_other_channels(self):
         with pytest.raises(ValueError, match="mean needs a number for each of 1 channels"):
@@ -91,7 +91,7 @@ class TestResized:
         assert data.image_shape == (1, 8, 8)
         enlarged = NumberedDigits(image_size=12)
         enlarged.setup("fit")
-        assert enlarged.facts["image_shape"] == (1, 12, 12)
+        assert enlarged.data_spec["image_shape"] == (1, 12, 12)
         for part in (enlarged.train_set, enlarged.val_set, enlarged.test_set):
             assert part[0][0].shape == (1, 12, 12)
         with pytest.raises(ValueError, match="image_size must be at least 1"):

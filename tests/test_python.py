@@ -25,7 +25,7 @@ def no_images(**options):
 def dfad(**options):
     data = no_images(steps_per_epoch=2, eval_steps=1)
     options = {"teacher": network(8), "student": network(2), "teacher_ckpt": None, "batch_size": 4} | options
-    return DFADTask(data.facts, **options), data
+    return DFADTask(data.data_spec, **options), data
 
 
 def saved(task, data):

@@ -65,7 +65,7 @@ class TestSplits:
         again, other = module(tmp_path), module(tmp_path, split_seed=1)
         assert torch.equal(again.test_set._starts, data.test_set._starts)
         assert not torch.equal(other.test_set._starts, data.test_set._starts)
-        assert (data.facts["dataset"], data.facts["words"], data.facts["max_length"]) == (
+        assert (data.data_spec["dataset"], data.data_spec["words"], data.data_spec["max_length"]) == (
             "QuickDraw",
             ("cat", "bus"),
             300,
@@ -230,9 +230,9 @@ class TestPictures:
                 picture = render(to_drawing(drawn.steps(index)[:8]), 16)
                 assert np.array_equal(rendered.images[index, 0].numpy(), picture)
         assert images.class_names == ["cat", "bus"]
-        assert images.facts["num_classes"] == 2
-        assert images.facts["image_shape"] == (1, 16, 16)
-        assert images.facts["parts"] == sketches.facts["parts"]
+        assert images.data_spec["num_classes"] == 2
+        assert images.data_spec["image_shape"] == (1, 16, 16)
+        assert images.data_spec["parts"] == sketches.data_spec["parts"]
         x, y = images.on_after_batch_transfer(next(iter(images.val_dataloader())), 0)
         assert x.shape == (8, 1, 16, 16)
         torch.testing.assert_close(x, (images.val_set.images.float() / 255 - 0.1359) / 0.2892)

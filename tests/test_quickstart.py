@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from lightning_tasks.runs.identity import option_words
+from lightning_tasks.runs.identity import option_args
 from tools import quickstart
 
 
@@ -19,7 +19,7 @@ def commands(monkeypatch, tmp_path):
     def fake_main(words, cli_class):
         recorded.append(words)
         assert cli_class.say_next(None, "best") is None  # what comes next is the quick start's to say
-        options = dict(word.removeprefix("--").split("=", 1) for word in option_words(words[1:]))
+        options = dict(word.removeprefix("--").split("=", 1) for word in option_args(words[1:]))
         run = tmp_path / "logs" / options["experiment"] / "version_0"
         run.mkdir(parents=True, exist_ok=True)
         teacher = options.get("model.teacher_ckpt")

@@ -82,7 +82,7 @@ def test_what_is_found_leaves_the_random_numbers_alone():
 
 def test_it_comes_first():
     """Whatever comes before it may wait for others, who do something else."""
-    words = [*WORDS, "--trainer.callbacks=CurvesPicture", "--trainer.callbacks+=DeviceStatsMonitor"]
+    words = [*WORDS, "--trainer.callbacks=CurvesPlot", "--trainer.callbacks+=DeviceStatsMonitor"]
     assert isinstance(run_cli("fit", *words, "--trainer.fast_dev_run=1").trainer.callbacks[0], OneRun)
 
 

@@ -190,7 +190,7 @@ def test_a_card_without_an_option_of_today_has_its_default(tmp_path, card, confi
 def test_a_card_is_current_while_its_command_means_the_same(card, monkeypatch):
     monkeypatch.chdir(ROOT)
     assert is_current(card(1), task_parser())
-    assert is_current(card(1, command=f"python cli.py fit --config {CONFIG} --pictures false"), task_parser())
+    assert is_current(card(1, command=f"python cli.py fit --config {CONFIG} --plots false"), task_parser())
     assert not is_current(card(1, command=f"python cli.py fit --config {CONFIG} --trainer.max_epochs 1"), task_parser())
     assert not is_current(card(1, command="python cli.py fit --config configs/none.yaml"), task_parser())
 
@@ -285,7 +285,7 @@ def test_machines(device, said):
 
 
 def test_overrides_are_what_changes_the_run(card):
-    words = "--a.b=1 --seed_everything 3 --pictures false --c 2 --trainer.enable_model_summary false --flag"
+    words = "--a.b=1 --seed_everything 3 --plots false --c 2 --trainer.enable_model_summary false --flag"
     assert overrides({"command": f"python cli.py fit --config x.yaml {words}"}) == ["--a.b=1", "--c=2", "--flag"]
 
 

@@ -94,10 +94,10 @@ def dfad_words(teacher_ckpt):
         *TINY_DATA,
         *TINY_TRAINER,
         f"--model.teacher_ckpt={teacher_ckpt}",
-        "--model.scheduler_student=torch.optim.lr_scheduler.CosineAnnealingLR",
-        "--model.scheduler_student.T_max=4",
+        "--model.student_training.scheduler=torch.optim.lr_scheduler.CosineAnnealingLR",
+        "--model.student_training.scheduler.T_max=4",
         "--trainer.max_epochs=4",
-        "--trainer.callbacks=CurvesPicture",
+        "--trainer.callbacks=CurvesPlot",
     ]
 
 
@@ -130,7 +130,7 @@ def test_killed_distillation_goes_on(where, dfad_words, unkilled):
     assert not list(resumed.rglob("*.partial"))
     assert "ckpt_path" not in ours["command"]
     states = [
-        torch.load(path, weights_only=True)["callbacks"]["CurvesPicture"]
+        torch.load(path, weights_only=True)["callbacks"]["CurvesPlot"]
         for path in (resumed / "checkpoints/last.ckpt", reference)
     ]
     assert len(states[0]["history"]["train/loss_student"]) == 4

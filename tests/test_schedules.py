@@ -22,7 +22,12 @@ PLATEAU = [
 def distilled(teacher_ckpt):
     network = ["--model.{}=ResNet", "--model.{}.depth=10", "--model.{}.width=4"]
     words = [word.format(name) for name in ("teacher", "student") for word in network]
-    return ["--model=KDTask", *words, f"--model.teacher_ckpt={teacher_ckpt}", "--model.soft_loss=HintonLoss"]
+    return [
+        "--model=KDTask",
+        *words,
+        f"--model.teacher_ckpt={teacher_ckpt}",
+        "--model.soft_loss=HintonLoss",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from matplotlib.colors import to_rgb
 from lightning_tasks import RegressionHead, SketchNetwork, SketchTask
 from lightning_tasks.runs.formatting import is_share
 from lightning_tasks.runs.plot_style import BLUE
-from lightning_tasks.sketch.plots import SketchPicture, draw_sketches
+from lightning_tasks.sketch.plots import SketchPlot, draw_sketches
 
 WIDE = [np.array([[0, 0], [100, 0], [100, 50]], np.float32), np.array([[20, 10], [30, 10]], np.float32)]
 TALL = [np.array([[5, 5], [5, 205]], np.float32)]
@@ -36,7 +36,7 @@ def test_each_drawing_fills_its_cell():
 
 def test_picture_refuses_nothing_to_show():
     with pytest.raises(ValueError, match="must be at least 1, got 1, 0, 25"):
-        SketchPicture(num_sketches=0)
+        SketchPlot(num_sketches=0)
 
 
 def test_units_of_curves():

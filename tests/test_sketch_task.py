@@ -54,7 +54,7 @@ def make_task(head=RegressionHead, **options):
     torch.manual_seed(0)
     data = QuickDrawDataModule(WORDS, root="data", max_length=20, batch_size=8)
     data.prepare_data()
-    task = SketchTask(data.facts, lambda words: SketchNetwork(words, head, **SIZES, dropout=0.0), **options)
+    task = SketchTask(data.data_spec, lambda words: SketchNetwork(words, head, **SIZES, dropout=0.0), **options)
     task.offset_std.fill_(data.offset_std)
     return task, data
 
@@ -175,7 +175,7 @@ def test_latent_vectors_in_between_lie_on_the_sphere():
 
 def test_run_with_a_recogniser_has_its_figures_and_pictures():
     train_recogniser()
-    fit("--experiment=sketch", *JUDGED, "--trainer.callbacks=SketchPicture", "--trainer.callbacks+=CurvesPicture")
+    fit("--experiment=sketch", *JUDGED, "--trainer.callbacks=SketchPlot", "--trainer.callbacks+=CurvesPlot")
     card = json.loads(Path("logs/sketch/version_0/run.json").read_text())
     for name in (
         "recognised",
@@ -211,7 +211,7 @@ def test_config_is_fitted_tested_and_predicted(config, tmp_path):
     words += ["--data.val_fraction=0.2", "--data.test_fraction=0.2"]
     if "recogniser_ckpt" in options["model"]["init_args"]:
         of_recogniser = ROOT / "configs/quickdraw_recogniser.yaml"
-        run_cli("fit", f"--config={of_recogniser}", "--pictures=false", *words[1:], "--data.augment=[]")
+        run_cli("fit", f"--config={of_recogniser}", "--plots=false", *words[1:], "--data.augment=[]")
         words += ["--model.sketches_per_word=2", "--data.max_length=12"]
     run_cli("fit", *words, *([] if "sketches_per_word" in str(words) else ["--data.augment=[]"]))
     best = f"--ckpt_path=logs/{config.stem}/version_0/checkpoints/best.ckpt"
@@ -265,7 +265,7 @@ def test_a_recogniser_computes_where_it_is_sent():
     with pytest.raises(
         ValueError, match=r"best\.ckpt was trained with words cat, bus, sea shell; this run has bus, cat, "
     ):
-        task.follow_classes(task.facts | {"words": ("bus", "cat", "sea shell")}, "ckpt_path: it was trained")
+        task.follow_classes(task.data_spec | {"words": ("bus", "cat", "sea shell")}, "ckpt_path: it was trained")
     assert judge.to(torch.device("meta")).features(steps).device.type == "meta"
 
 

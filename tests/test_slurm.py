@@ -25,7 +25,7 @@ JOB = {
     "SLURM_PROCID": "0",
 }
 STUBS = {"srun": 'exec "$@"', "python": f'exec {sys.executable} "$@"', "scontrol": 'echo "$@" >> requeued'}
-WORDS = [*TINY_DATA, *TINY_BY_HAND, *TINY_TRAINER, "--trainer.max_epochs=150", "--pictures=false", "--experiment=job"]
+WORDS = [*TINY_DATA, *TINY_BY_HAND, *TINY_TRAINER, "--trainer.max_epochs=150", "--plots=false", "--experiment=job"]
 
 
 def submit():

@@ -32,7 +32,7 @@ def test_a_run_there_leaves_its_card_and_its_memory():
         "--model=ClassificationTask",
         "--model.network=MLP",
         "--model.network.hidden_sizes=[4]",
-        "--pictures=false",
+        "--plots=false",
         "--data=ImageFolderDataModule",
         "--data.folder=photos",
         "--data.val_fraction=0.5",

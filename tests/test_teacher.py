@@ -52,7 +52,7 @@ def test_a_plain_state_dict_is_a_teacher(teacher_ckpt):
 def test_what_else_a_foreign_file_holds_means_nothing(teacher_ckpt):
     source = teacher()
     source.load(str(teacher_ckpt), "teacher_ckpt", FACTS)
-    torch.save({"model": source.network.state_dict(), "run": "exp1", "facts": "x"}, "plain.pt")
+    torch.save({"model": source.network.state_dict(), "run": "exp1", "data_spec": "x"}, "plain.pt")
     other = teacher()
     other.load("plain.pt", "teacher_ckpt", FACTS)
     assert other.accuracy is None

@@ -57,7 +57,7 @@ VALUES = {
 
 
 def test_x_axis_counts_epochs_also_of_a_resumed_run():
-    words = ["fit", *SCRIPTED, "--trainer.callbacks=[TestCurve,CurvesPicture,ConfusionPicture]"]
+    words = ["fit", *SCRIPTED, "--trainer.callbacks=[TestCurve,CurvesPlot,ConfusionPlot]"]
     words += ["--model.optimizer.lr=1e-9", "--model.scheduler=torch.optim.lr_scheduler.StepLR"]
     words += ["--model.scheduler.step_size=2", "--trainer.log_every_n_steps=1"]
     run_cli(*words, "--trainer.max_epochs=3")
@@ -113,7 +113,7 @@ def test_the_table_of_a_run_that_was_trained_on_has_its_new_metrics():
 
 @pytest.mark.parametrize("subcommand", ["test", "validate", "predict"])
 def test_an_evaluation_of_a_run_is_no_other_run(subcommand):
-    callbacks = "--trainer.callbacks=ConfusionPicture"
+    callbacks = "--trainer.callbacks=ConfusionPlot"
     run_cli("fit", *SCRIPTED, "--trainer.max_epochs=2", callbacks)
     before = files("logs/scripted/version_0")
     logger = ["--trainer.logger=TensorBoardLogger", "--trainer.logger.save_dir=elsewhere"]
@@ -148,15 +148,13 @@ def test_custom_scalars_of_a_classifier():
 
 def test_custom_scalars_of_a_student_its_teacher_and_synthetic_images(teacher_ckpt):
     words = ["fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}"]
-    callbacks = (
-        "[{class_path: GeneratedPicture, init_args: {num_images: 16}},ConfusionPicture,SelectionPicture,CurvesPicture]"
-    )
+    callbacks = "[{class_path: GeneratedPlot, init_args: {num_images: 16}},ConfusionPlot,SelectionPlot,CurvesPlot]"
     cli = run_cli(*words, "--trainer.max_epochs=2", f"--trainer.callbacks={callbacks}")
     events = read("logs/dfad/version_0")
     charts = layout(events)
     assert charts["DFADTask"] == {
         "accuracy on validation images": ["val/acc$", "val/acc_teacher$"],
-        "agreement with the teacher": ["val/agreement$", "val/agreement_invented$", "train/agreement$"],
+        "agreement with the teacher": ["val/agreement$", "val/agreement_synthetic$", "train/agreement$"],
         "loss of the student": ["train/loss_student$"],
         "loss of the generator": ["train/loss_generator$"],
     }
@@ -174,7 +172,7 @@ def test_custom_scalars_of_a_student_its_teacher_and_synthetic_images(teacher_ck
 
 
 def test_tensorboard_shows_the_picture_of_the_folder():
-    run_cli("fit", *SCRIPTED, "--trainer.max_epochs=1", "--trainer.callbacks=ConfusionPicture")
+    run_cli("fit", *SCRIPTED, "--trainer.max_epochs=1", "--trainer.callbacks=ConfusionPlot")
     run = Path("logs/scripted/version_0")
     (event,) = read(run).Images("test/confusion")
     shown = Image.open(io.BytesIO(event.encoded_image_string))
@@ -191,7 +189,7 @@ def test_graph_is_of_the_network_that_is_tested(kind, teacher_ckpt):
     (first,) = (node for node in nodes if "ResNet/Conv2d[conv1]" in node.name and node.op == "aten::_convolution")
     shape = [each.size for each in first.attr["_output_shapes"].list.shape[0].dim]
     assert shape == [1, 4 if kind == "ClassificationTask" else 2, 16, 16]  # the student is of half the teacher's width
-    run_cli(*words, "--pictures=false", "--experiment=b")
+    run_cli(*words, "--plots=false", "--experiment=b")
     assert not read("logs/b/version_0").Tags()["graph"]
     run_cli(*words, "--trainer.fast_dev_run=true", "--experiment=c")
     assert not list(Path("logs").glob("c/**/events*"))
@@ -214,7 +212,7 @@ class Untraceable(ImageNetwork):
 def fit(network, **options):
     """Fit with TensorBoard from Python; returns the task and what was written."""
     data = DigitsDataModule(image_size=8, train_per_class=5, batch_size=25)
-    task = ClassificationTask(data.facts, network=network, **options)
+    task = ClassificationTask(data.data_spec, network=network, **options)
     trainer = make_trainer(NetworkGraph())
     trainer.loggers = [ExperimentLogger("logs", name="a")]
     trainer.fit(task, data)
@@ -294,7 +292,7 @@ class ImageLogger(Logger):
 
 
 class TestOtherLoggers:
-    CURVES = "--trainer.callbacks=[CurvesPicture,ConfusionPicture]"
+    CURVES = "--trainer.callbacks=[CurvesPlot,ConfusionPlot]"
 
     def fit(self, *words):
         cli = run_cli("fit", *SCRIPTED, "--trainer.max_epochs=2", self.CURVES, *words)
@@ -343,14 +341,14 @@ def test_rates_of_two_players_and_of_none(teacher_ckpt):
     assert scalars(events, "lr/student") == [(1, 0.1), (2, 0.05)]
     assert scalars(events, "lr/generator") == [(1, 0.01), (2, 0.005)]
     data = DigitsDataModule(image_size=8, train_per_class=5)
-    task = ClassificationTask(data.facts, network=MLP)
+    task = ClassificationTask(data.data_spec, network=MLP)
     trainer = make_trainer(LearningRates())
     trainer.fit(task, data)
     assert not any("lr" in name for name in trainer.callback_metrics)
 
 
 def test_projector_gets_features_classes_and_images():
-    callbacks = "[{class_path: TSNEPicture, init_args: {layer: network, epochs: [2, -1]}}]"
+    callbacks = "[{class_path: TSNEPlot, init_args: {layer: network, epochs: [2, -1]}}]"
     run_cli("fit", *SCRIPTED, "--trainer.max_epochs=4", f"--trainer.callbacks={callbacks}")
     run = Path("logs/scripted/version_0")
     config = (run / "projector_config.pbtxt").read_text()

@@ -105,7 +105,7 @@ def test_lightnings_own_summary_can_be_asked_for(capsys, logged):
 
 def test_a_file_gets_a_line_an_epoch_at_once_and_no_control_characters(tmp_path):
     """Also while the run goes on: a file's buffer is not waited for."""
-    words = [*TEACHER, "--trainer.max_epochs=30", "--pictures=false"]
+    words = [*TEACHER, "--trainer.max_epochs=30", "--plots=false"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with open("said.txt", "w") as file:
         run = subprocess.Popen(
@@ -182,7 +182,7 @@ def test_a_fast_dev_run_says_no_time_and_no_folder(capsys):
     ],
 )  # fmt: skip
 def test_other_ends_of_a_run(words, said, capsys):
-    run_cli("fit", *TEACHER, *words, "--pictures=false", "--test_after_fit=false")
+    run_cli("fit", *TEACHER, *words, "--plots=false", "--test_after_fit=false")
     out = capsys.readouterr().out
     assert re.search(said, out), out
     assert "-1" not in out
@@ -262,7 +262,7 @@ def test_a_warm_up_does_not_promise_the_time_of_the_student(monkeypatch, capsys)
     clock = Clock()
     trainer = pretend(clock, host, [2.0] * 4 + [20.0], warm_up=4)
     assert capsys.readouterr().out.splitlines()[1] == ("about 5 min to go on this machine, for 16 epochs like this one")
-    assert clock.left(trainer, 5) == "5 min"  # 15 times 20 s: the warm-up is forgotten
+    assert clock.left(trainer, 5) == "5 min"  # 15 times 20 s: the generator's pretraining is forgotten
 
 
 def test_epochs_that_become_slower_are_followed(monkeypatch, capsys):
@@ -328,8 +328,8 @@ def in_terminal(*words):
 
 def test_every_line_of_a_terminal_fits_80_columns(teacher_ckpt):
     words = [*TINY_DFAD, *TINY_DATA, *TINY_TRAINER, *SHOWN, f"--model.teacher_ckpt={teacher_ckpt}"]
-    said = in_terminal("fit", *words, "--trainer.max_epochs=3", "--pictures=false", "--model.warm_up_epochs=1",
-                       "--model.generator_losses=[{class_path: OneHotLoss, init_args: {weight: 1.0}}]")  # fmt: skip
+    words += ["--model.objective.losses=[{class_path: OneHotLoss, init_args: {weight: 1.0}}]", "--plots=false"]
+    said = in_terminal("fit", *words, "--trainer.max_epochs=3", "--model.generator_training.pretrain_epochs=1")
     bars_seen = [line for line in said.splitlines() if line.startswith("Epoch")]
     assert "Epoch 3/3" in bars_seen[-1]
     assert re.search(r"━ 2/2 \d+ s student: \d.*val/acc: \d", bars_seen[-1]), bars_seen[-1]
@@ -373,7 +373,7 @@ def test_the_bar_reads_no_number_between_log_steps(monkeypatch):
 
 
 def test_the_result_stands_beside_the_validation_of_the_same_weights(capsys):
-    run_cli("fit", *TEACHER, "--trainer.max_epochs=4", "--trainer.callbacks=CurvesPicture")
+    run_cli("fit", *TEACHER, "--trainer.max_epochs=4", "--trainer.callbacks=CurvesPlot")
     lines = capsys.readouterr().out.splitlines()
     card = run_card("teacher")
     (head,) = [index for index, line in enumerate(lines) if "validation" in line and "test" in line]
@@ -417,13 +417,13 @@ def test_what_comes_next_can_be_run(capsys):
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("next: ")]
     words = shlex.split(line.removeprefix("next: "))
     assert words[:2] == ["python", "cli.py"]
-    assert "test/acc" in run_cli(*words[2:], "--trainer.callbacks=ConfusionPicture").trainer.callback_metrics
+    assert "test/acc" in run_cli(*words[2:], "--trainer.callbacks=ConfusionPlot").trainer.callback_metrics
     assert capsys.readouterr().out.splitlines()[-1] == "figures: logs/teacher/version_1/figures"
 
 
 def test_only_the_first_process_speaks():
     """Two processes on a CPU: each line once."""
-    words = [*TEACHER, "--trainer.devices=2", "--trainer.max_epochs=2", "--pictures=false"]
+    words = [*TEACHER, "--trainer.devices=2", "--trainer.max_epochs=2", "--plots=false"]
     done = subprocess.run([sys.executable, ROOT / "cli.py", "fit", *words], capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     for start in (

@@ -31,9 +31,9 @@ def pairs(part):
 class TestContent:
     def test_images_labels_names_and_splits(self, folder):
         data = opened(folder)
-        assert data.facts["dataset"] == "TinyImageNet"
-        assert data.facts["num_classes"] == 3
-        assert data.facts["image_shape"] == (3, 64, 64)
+        assert data.data_spec["dataset"] == "TinyImageNet"
+        assert data.data_spec["num_classes"] == 3
+        assert data.data_spec["image_shape"] == (3, 64, 64)
         assert data.class_names == ["goldfish", "bullfrog", "Egyptian cat"]
         assert [len(part) for part in (data.train_set, data.val_set, data.test_set)] == [9, 3, 6]
         assert pairs(data.train_set) | pairs(data.val_set) == {(number, number // 4) for number in range(12)}
@@ -91,7 +91,7 @@ class TestContent:
 
     def test_a_subset_of_the_classes(self, folder):
         data = opened(folder, num_classes=2)
-        assert data.facts["num_classes"] == 2
+        assert data.data_spec["num_classes"] == 2
         assert data.class_names == ["goldfish", "bullfrog"]
         assert pairs(data.train_set) | pairs(data.val_set) == {(number, number // 4) for number in range(8)}
         assert numbers(data.test_set.images) == [13, 14, 15, 17]
@@ -114,7 +114,7 @@ class TestContent:
     def test_a_folder_with_fewer_classes(self, folder):
         shutil.rmtree(folder / "train" / WNIDS[1])
         data = opened(folder)
-        assert data.facts["num_classes"] == 2
+        assert data.data_spec["num_classes"] == 2
         assert data.class_names == ["goldfish", "Egyptian cat"]
         assert pairs(data.train_set) | pairs(data.val_set) == {
             (number, number // 8) for number in (0, 1, 2, 3, 8, 9, 10, 11)
@@ -133,18 +133,18 @@ class TestContent:
         for num_classes, used in ((None, range(12)), (2, range(8))):
             data = opened(folder, num_classes=num_classes)
             mean, std = of(used)
-            assert data.facts["mean"] == pytest.approx([mean] * 3, abs=2e-3)
-            assert data.facts["std"] == pytest.approx([std] * 3, abs=2e-3)
+            assert data.data_spec["mean"] == pytest.approx([mean] * 3, abs=2e-3)
+            assert data.data_spec["std"] == pytest.approx([std] * 3, abs=2e-3)
             images = torch.cat([data.train_set.images, data.val_set.images]).double() / 255
             assert data.mean == pytest.approx(images.mean((0, 2, 3)).tolist(), abs=6e-5)
             assert data.std == pytest.approx(images.std((0, 2, 3), correction=0).tolist(), abs=6e-5)
-        assert opened(folder, mean=(0.1, 0.2, 0.3)).facts["mean"] == (0.1, 0.2, 0.3)
-        assert opened(folder, normalise=False).facts["std"] == (1, 1, 1)
+        assert opened(folder, mean=(0.1, 0.2, 0.3)).data_spec["mean"] == (0.1, 0.2, 0.3)
+        assert opened(folder, normalise=False).data_spec["std"] == (1, 1, 1)
         monkeypatch.setattr(tiny_imagenet, "OFFICIAL_CLASSES", 3)
         assert opened(folder).mean != TinyImageNetDataModule.mean
         monkeypatch.setattr(tiny_imagenet, "OFFICIAL_IMAGES", 12)
-        assert opened(folder).facts["mean"] == (0.4802, 0.4481, 0.3975)
-        assert opened(folder).facts["std"] == (0.2770, 0.2691, 0.2821)
+        assert opened(folder).data_spec["mean"] == (0.4802, 0.4481, 0.3975)
+        assert opened(folder).data_spec["std"] == (0.2770, 0.2691, 0.2821)
 
     def test_grey_photographs(self, folder):
         Image.new("L", (64, 64), 99).save(folder / "train" / WNIDS[0] / "images" / f"{WNIDS[0]}_0.JPEG")
@@ -153,14 +153,14 @@ class TestContent:
         assert grey.unique().tolist() == [99]
 
     def test_files_that_do_not_belong_there(self, folder):
-        expected = opened(folder).facts
+        expected = opened(folder).data_spec
         extra = ["README", "train/.DS_Store", "train/n09999999/images/n09999999_0.JPEG", "val/images/Thumbs.db"]
         extra += [f"train/{WNIDS[0]}/images/{name}" for name in ("._n01443537_0.JPEG", "copy.JPEG", "n01443537_0.txt")]
         for name in [*extra, "val/images/._val_0.JPEG"]:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(b"nothing")
         data = opened(folder)
-        assert data.facts == expected
+        assert data.data_spec == expected
         assert pairs(data.train_set) | pairs(data.val_set) == {(number, number // 4) for number in range(12)}
         assert len(data.test_set) == 6
 
@@ -267,8 +267,8 @@ def test_a_run(folder):
         "--data.augment=[{class_path: datamodules.BatchRandomFlip}]",
     ]
     cli = run_cli("fit", *TINY_TEACHER, *words, *TINY_TRAINER)
-    assert cli.model.facts["num_classes"] == 2
-    assert cli.model.facts["mean"] == cli.datamodule.mean
+    assert cli.model.data_spec["num_classes"] == 2
+    assert cli.model.data_spec["mean"] == cli.datamodule.mean
     assert run_card("teacher")
 
 

@@ -11,7 +11,7 @@ from lightning_tasks.networks import MLP
 def test_means_over_the_samples_of_an_epoch_by_hand():
     """Two steps; "often" is tracked twice in each, with 1 and 3 samples of value 2 step and 2 step + 1."""
     data = DigitsDataModule(train_per_class=4, batch_size=20)
-    task = ClassificationTask(data.facts, MLP)
+    task = ClassificationTask(data.data_spec, MLP)
     train, steps = task.training_step, []
 
     def training_step(batch, batch_idx):

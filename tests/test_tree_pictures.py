@@ -16,10 +16,10 @@ from test_pictures import Seer, fit, spy
 
 from datamodules.tensors import TensorImages
 from lightning_tasks import ClassificationTask
-from lightning_tasks.callbacks import ConfusionPicture, TSNEPicture, confusion, tsne
+from lightning_tasks.callbacks import ConfusionPlot, TSNEPlot, confusion, tsne
 from lightning_tasks.multi_task import error_kinds, mistakes
-from lightning_tasks.multi_task.error_kinds import ErrorKindsPicture
-from lightning_tasks.multi_task.mistakes import MistakesBySeverityPicture, kinds_of_mistakes, severities
+from lightning_tasks.multi_task.error_kinds import ErrorKindsPlot
+from lightning_tasks.multi_task.mistakes import MistakesBySeverityPlot, kinds_of_mistakes, severities
 
 CLASSES = ["ant", "oak", "bee", "fir", "rose", "crab", "lion"]
 SUPER = ["insect", "tree", "insect", "tree", "flower", "shell", "cat"]
@@ -110,9 +110,9 @@ def test_pictures_of_the_tested_weights(monkeypatch):
     matrices, bars = spy(monkeypatch, confusion, "draw_confusion"), spy(monkeypatch, error_kinds, "draw_error_kinds")
     bands = spy(monkeypatch, mistakes, "draw_bands")
     callbacks = [
-        {"class_path": "ConfusionPicture"},
-        {"class_path": "ErrorKindsPicture"},
-        {"class_path": "MistakesBySeverityPicture", "init_args": {"num_images": 3}},
+        {"class_path": "ConfusionPlot"},
+        {"class_path": "ErrorKindsPlot"},
+        {"class_path": "MistakesBySeverityPlot", "init_args": {"num_images": 3}},
     ]
     options = {"model": "test_tree_pictures.TreeTask", "model.network": "test_tree_pictures.TreeNetwork"}
     options |= {"data": "test_tree_pictures.TreeData", "trainer.callbacks": json.dumps(callbacks)}
@@ -168,8 +168,8 @@ def test_confusion_has_all_levels_and_points_the_farthest(monkeypatch, levels):
 
     shown = [spy(monkeypatch, module, name) for module, name in ((tsne, "draw_points"), (confusion, "draw_confusion"))]
     data = Grouped(batch_size=4)
-    task = ClassificationTask(data.facts, Seer)
-    trainer = make_trainer(TSNEPicture("network.maps", epochs=(-1,)), ConfusionPicture())
+    task = ClassificationTask(data.data_spec, Seer)
+    trainer = make_trainer(TSNEPlot("network.maps", epochs=(-1,)), ConfusionPlot())
     trainer.fit(task, data)
     trainer.test(task, data, verbose=False)
     (points, *_), (matrix, *_) = shown
@@ -180,9 +180,9 @@ def test_confusion_has_all_levels_and_points_the_farthest(monkeypatch, levels):
 @pytest.mark.parametrize(
     ("picture", "message"),
     [
-        (lambda: MistakesBySeverityPicture(num_images=0), "num_images must be at least 1, got 0"),
-        (lambda: MistakesBySeverityPicture(), "needs classes with levels above them; scripted has none"),
-        (lambda: ErrorKindsPicture(), "ErrorKindsPicture cannot draw ClassificationTask, which has no level_names"),
+        (lambda: MistakesBySeverityPlot(num_images=0), "num_images must be at least 1, got 0"),
+        (lambda: MistakesBySeverityPlot(), "needs classes with levels above them; scripted has none"),
+        (lambda: ErrorKindsPlot(), "ErrorKindsPlot cannot draw ClassificationTask, which has no level_names"),
     ],
 )
 def test_bad_pictures_are_refused_before_training(picture, message):
@@ -191,8 +191,8 @@ def test_bad_pictures_are_refused_before_training(picture, message):
 
 
 def test_they_only_watch():
-    assert ErrorKindsPicture.only_watches
-    assert MistakesBySeverityPicture.only_watches
+    assert ErrorKindsPlot.only_watches
+    assert MistakesBySeverityPlot.only_watches
 
 
 def test_a_test_without_errors(monkeypatch):
@@ -203,7 +203,7 @@ def test_a_test_without_errors(monkeypatch):
     names = [f"{name}{suffix}" for suffix in SCORES for name in ("same_super", "same_group", "across")]
     metrics = {f"test/{name}": torch.tensor(float("nan")) for name in names}
     metrics |= {f"test/acc_fine{suffix}": torch.tensor(1.0) for suffix in SCORES}
-    ErrorKindsPicture().on_test_end(SimpleNamespace(callback_metrics=metrics), None)
+    ErrorKindsPlot().on_test_end(SimpleNamespace(callback_metrics=metrics), None)
     assert list(calls[0][0].values()) == [(0, 0, 0)] * 3
 
 
@@ -226,7 +226,7 @@ def test_kinds_without_mistakes_have_no_band(monkeypatch, answers, kinds):
     calls = spy(monkeypatch, mistakes, "draw_bands")
     monkeypatch.setattr(mistakes, "save_figure", lambda *_: None)
     monkeypatch.setattr(mistakes, "subject", lambda _: "CIFAR100 network")
-    picture = MistakesBySeverityPicture()
+    picture = MistakesBySeverityPlot()
     picture.confidence, picture.labels = torch.ones(3), torch.tensor([0, 1, 4])
     picture.predicted = torch.tensor(answers)
     images = TensorImages(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), picture.labels)

@@ -75,7 +75,7 @@ WAYS = {
     "a class, a list, a function and an object": {"class_path": "trusted_nets.Net", "init_args": EACH},
     "without types": {"class_path": "trusted_nets.Any", "dict_kwargs": {"scale": "trusted_nets.Scale"}},
 }
-REST = [*TINY_DATA, *TINY_TRAINER, "--data.batch_size=25", "--pictures=false", "--experiment=own"]
+REST = [*TINY_DATA, *TINY_TRAINER, "--data.batch_size=25", "--plots=false", "--experiment=own"]
 
 
 NETWORK = {"class_path": "trusted_nets.Net", "init_args": {"block": "trusted_nets.Other"}}
@@ -111,7 +111,7 @@ def test_of_timm(nets):
 
 def test_it_is_exported(nets, tmp_path):
     run_cli("fit", *words_of(NETWORK), "--trainer.max_epochs=1")
-    assert export("logs/own", tmp_path / "out", False, "x", "y")[1]["network"] == "OwnNetwork"
+    assert export("logs/own", tmp_path / "out", False, "x", "y")[1]["network"] == "ExternalNetwork"
 
 
 def test_what_the_config_does_not_name_is_refused(nets, tmp_path):

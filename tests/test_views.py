@@ -6,7 +6,7 @@ import torch
 from conftest import make_trainer
 from test_dfad import make_task
 
-from lightning_tasks import FeatureLoss, HintonLoss, ImageBank, Views
+from lightning_tasks import Augmentation, FeatureLoss, HintonLoss, MemoryBank
 from lightning_tasks.data_free.noise import Noise
 
 
@@ -24,7 +24,7 @@ def images(count=200, height=5, width=7):
 class TestViews:
     def test_half_are_mirrored(self):
         x = images()
-        found = Views(mirrored=True, shifted=0, mixed=0)(x, noise())
+        found = Augmentation(mirrored=True, shifted=0, mixed=0)(x, noise())
         mirrored = (found == x.flip(3)).all(dim=3).all(dim=2).all(dim=1)
         same = (found == x).all(dim=3).all(dim=2).all(dim=1)
         assert (mirrored ^ same).all()
@@ -33,7 +33,7 @@ class TestViews:
     @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
     def test_each_is_shifted_by_its_own_number_of_pixels(self, memory):
         x = images().contiguous(memory_format=memory)
-        found = Views(mirrored=False, shifted=2, mixed=0)(x, noise())
+        found = Augmentation(mirrored=False, shifted=2, mixed=0)(x, noise())
         assert found.is_contiguous(memory_format=memory)
         seen = set()
         for one, result in zip(x, found, strict=True):
@@ -54,7 +54,7 @@ class TestViews:
         x = torch.arange(1.0, 65).view(-1, 1, 1, 1).expand(-1, 3, 8, 16).contiguous()
         interpolated, shares, corners = 0, [], set()
         for seed in range(300):
-            found = Views(mirrored=False, shifted=0, mixed=1)(x, noise(seed))
+            found = Augmentation(mirrored=False, shifted=0, mixed=1)(x, noise(seed))
             assert torch.equal(found[:, :1].expand(-1, 3, -1, -1), found)
             flat = found[:, 0].flatten(1)
             if (flat == flat[:, :1]).all():  # of one value each
@@ -82,7 +82,7 @@ class TestViews:
     def test_interpolated_by_a_share_of_each_image_own(self):
         x = torch.eye(400).view(400, 1, 20, 20)  # image i is 1 at place i
         for seed in range(100):
-            found = Views(mirrored=False, shifted=0, mixed=1)(x, noise(seed)).flatten(1)
+            found = Augmentation(mirrored=False, shifted=0, mixed=1)(x, noise(seed)).flatten(1)
             own = found.diag()
             if len(own.unique()) > 300:
                 break
@@ -94,13 +94,13 @@ class TestViews:
 
     def test_share_of_the_mixed_batches(self):
         x = images(64).float()
-        views = Views(mirrored=False, shifted=0, mixed=0.3)
+        views = Augmentation(mirrored=False, shifted=0, mixed=0.3)
         same = sum(torch.equal(views(x, noise(seed)), x) for seed in range(400))
         assert 0.64 < same / 400 < 0.78
 
     def test_the_same_noise_gives_the_same(self):
         x = images(16)
-        first, again, other = (Views(shifted=2)(x, noise(seed)) for seed in (4, 4, 5))
+        first, again, other = (Augmentation(shifted=2)(x, noise(seed)) for seed in (4, 4, 5))
         assert torch.equal(first, again)
         assert not torch.equal(first, other)
 
@@ -114,7 +114,7 @@ class TestViews:
     )
     def test_refused(self, options, said):
         with pytest.raises(ValueError, match=f"views: .*{said}"):
-            Views(**options)
+            Augmentation(**options)
 
 
 class TestTask:
@@ -123,8 +123,8 @@ class TestTask:
     def test_the_teacher_answers_the_views_that_the_student_sees(self, teacher_ckpt, bank, features):
         task, data = make_task(
             teacher_ckpt,
-            views=Views(shifted=1),
-            bank=ImageBank(32) if bank else None,
+            views=Augmentation(shifted=1),
+            bank=MemoryBank(32) if bank else None,
             feature_loss=FeatureLoss(["layer1.0", "layer3.0"]) if features else None,
             soft_loss=HintonLoss(),
             student_steps=2,
@@ -163,4 +163,4 @@ class TestTask:
 
     def test_a_shift_beyond_the_image_is_refused(self, teacher_ckpt):
         with pytest.raises(ValueError, match=r"views\.shifted must be less than the 16 pixels of a side, got 16"):
-            make_task(teacher_ckpt, views=Views(shifted=16))
+            make_task(teacher_ckpt, views=Augmentation(shifted=16))

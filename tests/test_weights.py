@@ -97,7 +97,7 @@ def test_those_under_the_prefix_that_has_most_of_them():
 
 def test_a_checkpoint_of_a_task_from_python(tmp_path):
     data = DigitsDataModule(image_size=8, train_per_class=5)
-    task = ClassificationTask(data.facts, network=MLP, ema_decay=0.5)
+    task = ClassificationTask(data.data_spec, network=MLP, ema_decay=0.5)
     trainer = make_trainer()
     trainer.fit(task, data)
     trainer.save_checkpoint(tmp_path / "a.ckpt")

@@ -39,7 +39,7 @@ class TreeData(ImageDataModule):
 
     @property
     def facts(self):
-        return {**super().facts, **({"groups": self.groups} if self.groups else {})}
+        return {**super().data_spec, **({"groups": self.groups} if self.groups else {})}
 
     def download(self):
         """Nothing to fetch."""

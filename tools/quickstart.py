@@ -35,8 +35,8 @@ def train_student() -> Path:
         f"--model.teacher_ckpt={train_teacher()}",
         "--model.batch_size=72",
         "--trainer.max_epochs=6",
-        "--model.scheduler_student.T_max=6",
-        "--model.scheduler_generator.T_max=6",
+        "--model.student_training.scheduler.T_max=6",
+        "--model.generator_training.scheduler.T_max=6",
     ]
     return train(STUDENT, "2 of 2: a student of a fifth of its size learns from it, and sees no digit", words)
 

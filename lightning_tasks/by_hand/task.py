@@ -24,7 +24,7 @@ from lightning_tasks.by_hand import (
 )
 from lightning_tasks.image_task import ImageTask
 from lightning_tasks.networks import require_layers
-from lightning_tasks.runs.data_spec import ImageFacts
+from lightning_tasks.runs.data_spec import ImageDataSpec
 
 UpdateEvery = Literal["mini-batch", "sample", "epoch"]
 Schedule = Literal["constant", "cosine"]
@@ -56,7 +56,7 @@ class ByHandTask(ImageTask):
     top of ImageTask's metrics. On several devices the gradients are averaged before each update.
 
     Args:
-        facts: See ImageFacts.
+        data_spec: See ImageDataSpec.
         layers: The network, from images (C, H, W) to scores (num_classes,).
         rule: How the weights follow their derivatives.
         update_every: What one update is computed from: a "mini-batch" of the loader; one "sample", so a batch of the
@@ -75,7 +75,7 @@ class ByHandTask(ImageTask):
 
     def __init__(
         self,
-        facts: ImageFacts,
+        data_spec: ImageDataSpec,
         layers: list[Layer],
         rule: UpdateRule,
         update_every: UpdateEvery = "mini-batch",
@@ -84,7 +84,7 @@ class ByHandTask(ImageTask):
         schedule: Schedule = "constant",
         backend: Backend = "torch",
     ) -> None:
-        super().__init__(facts)
+        super().__init__(data_spec)
         self.save_hyperparameters()
         self.automatic_optimization = False
         self.network = Network(layers, self.image_shape)

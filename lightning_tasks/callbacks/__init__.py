@@ -1,49 +1,49 @@
 """Callbacks: pictures and files of a run. They use public attributes of tasks only."""
 
-from lightning_tasks.callbacks.activations import ActivationPicture
-from lightning_tasks.callbacks.answers import PredictionsPicture, ReliabilityPicture
+from lightning_tasks.callbacks.activations import ActivationPlot
+from lightning_tasks.callbacks.answers import PredictionsPlot, ReliabilityPlot
 from lightning_tasks.callbacks.clock import Clock
-from lightning_tasks.callbacks.confusion import ConfusionPicture
-from lightning_tasks.callbacks.curves import CurvesPicture
+from lightning_tasks.callbacks.confusion import ConfusionPlot
+from lightning_tasks.callbacks.curves import CurvesPlot
 from lightning_tasks.callbacks.custom_scalars import CustomScalars
 from lightning_tasks.callbacks.early_stopping import TieAwareEarlyStopping
-from lightning_tasks.callbacks.filters import FiltersPicture
+from lightning_tasks.callbacks.filters import FiltersPlot
 from lightning_tasks.callbacks.first_lines import FirstLines
 from lightning_tasks.callbacks.graph import NetworkGraph
 from lightning_tasks.callbacks.learning_rates import LearningRates
-from lightning_tasks.callbacks.plots import Picture, SeriesPicture
+from lightning_tasks.callbacks.plots import Plot, SeriesPlot
 from lightning_tasks.callbacks.predictions import PredictionWriter
 from lightning_tasks.callbacks.progress import CompactProgressBar, ProgressLines
 from lightning_tasks.callbacks.rate_range import LearningRateRange
 from lightning_tasks.callbacks.run_card import RunCard
-from lightning_tasks.callbacks.selection import SelectionPicture
+from lightning_tasks.callbacks.selection import SelectionPlot
 from lightning_tasks.callbacks.standard import standard_callbacks
 from lightning_tasks.callbacks.summary import NetworkSummary
 from lightning_tasks.callbacks.test_curve import TestCurve
-from lightning_tasks.callbacks.tsne import TSNEPicture
+from lightning_tasks.callbacks.tsne import TSNEPlot
 
 __all__ = [
-    "ActivationPicture",
+    "ActivationPlot",
     "Clock",
     "CompactProgressBar",
-    "ConfusionPicture",
-    "CurvesPicture",
+    "ConfusionPlot",
+    "CurvesPlot",
     "CustomScalars",
-    "FiltersPicture",
+    "FiltersPlot",
     "FirstLines",
     "LearningRateRange",
     "LearningRates",
     "NetworkGraph",
     "NetworkSummary",
-    "Picture",
+    "Plot",
     "PredictionWriter",
-    "PredictionsPicture",
+    "PredictionsPlot",
     "ProgressLines",
-    "ReliabilityPicture",
+    "ReliabilityPlot",
     "RunCard",
-    "SelectionPicture",
-    "SeriesPicture",
-    "TSNEPicture",
+    "SelectionPlot",
+    "SeriesPlot",
+    "TSNEPlot",
     "TestCurve",
     "TieAwareEarlyStopping",
     "standard_callbacks",

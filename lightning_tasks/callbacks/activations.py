@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_tasks.callbacks.plots import SeriesPicture, class_names, save_figure, subject
+from lightning_tasks.callbacks.plots import SeriesPlot, class_names, save_figure, subject
 from lightning_tasks.runs.plot_style import VERMILLION, styled
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SIDE_BY_SIDE = 2  # layers
 
 
-class ActivationPicture(SeriesPicture):
+class ActivationPlot(SeriesPlot):
     """Draws the output of each channel of named layers for a few test images, as `figures/activations_<epoch>.png`.
 
     A row an image, the first test image of each class, with its class and the one that the task sees; on the left the

@@ -9,14 +9,14 @@ from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_tasks.callbacks.plots import Picture, class_names, save_figure, subject
+from lightning_tasks.callbacks.plots import Plot, class_names, save_figure, subject
 from lightning_tasks.runs.plot_style import BLUE, VERMILLION, styled
 
 Answer = tuple[str, str, float]  # true class, predicted class and its probability
 COLUMNS = 8  # of images, at most
 
 
-class AnswersPicture(Picture):
+class AnswersPlot(Plot):
     """Collects the answers of a test, in the order of the test set. Works with tasks whose `test_step` gives logits.
 
     Attributes:
@@ -60,7 +60,7 @@ class AnswersPicture(Picture):
         return data.test_set.__getitems__(indices)[0], answers
 
 
-class PredictionsPicture(AnswersPicture):
+class PredictionsPlot(AnswersPlot):
     """Draws the first test images as `figures/predictions.png` and the worst mistakes as `figures/mistakes.png`.
 
     Each has its true class above, and the predicted one with its probability below: blue if right, red if wrong. The
@@ -89,7 +89,7 @@ class PredictionsPicture(AnswersPicture):
                 save_figure(trainer, draw_answers(images, answers, title), f"test/{name}")
 
 
-class ReliabilityPicture(AnswersPicture):
+class ReliabilityPlot(AnswersPlot):
     """Draws how often answers of a confidence are right, as `figures/reliability.png`.
 
     The expected calibration error is the mean over all answers of |accuracy - confidence| of their bin (Guo et al.

@@ -92,7 +92,7 @@ class Clock(Callback):
         return {limit: seconds for limit, seconds in ends.items() if math.isfinite(seconds)}
 
     def _say(self, trainer: Trainer, done: float) -> None:
-        """Say it once, if there is more to come; in a warm-up also that it will take longer."""
+        """Say it once, if there is more to come; in the generator's pretraining also that it will take longer."""
         if self._said or not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         self._said = True

@@ -12,13 +12,13 @@ from matplotlib.patches import Rectangle
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_tasks.callbacks.plots import Picture, add_axes, class_names, save_figure, subject
+from lightning_tasks.callbacks.plots import Plot, add_axes, class_names, save_figure, subject
 from lightning_tasks.runs.plot_style import VERMILLION, drawable, families, styled
 
 FEW = 20
 
 
-class ConfusionPicture(Picture):
+class ConfusionPlot(Plot):
     """Draws the confusion matrix of the test as `figures/confusion.png`, and lists the pairs confused most often.
 
     Works with every task that has `test_confusion`. Rows are true classes and sum to 1. Of up to 20 classes the shares

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from pytorch_lightning import LightningModule, Trainer
 
-from lightning_tasks.callbacks.plots import Picture, save_figure, subject
+from lightning_tasks.callbacks.plots import Plot, save_figure, subject
 from lightning_tasks.runs.checkpoints import BestCheckpoint
 from lightning_tasks.runs.formatting import is_share
 from lightning_tasks.runs.plot_style import BLACK, styled
@@ -35,7 +35,7 @@ class Panel(NamedTuple):
     lines: dict[str, str]
 
 
-class CurvesPicture(Picture):
+class CurvesPlot(Plot):
     """Collects what is logged as `train/...`, `val/...` and `test_curve/...`, and draws it at the end of training.
 
     `figures/curves.png` has what the task says a user watches, the result first, and a mark at the epoch whose

@@ -7,14 +7,14 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from lightning_tasks.callbacks.curves import STAGES, panels
-from lightning_tasks.callbacks.plots import Picture
+from lightning_tasks.callbacks.plots import Plot
 
 if TYPE_CHECKING:
     from lightning_tasks.base import BaseTask
 
 
-class CustomScalars(Picture):
-    """Lays out TensorBoard's Custom Scalars as CurvesPicture does its panels: what a user watches, then diagnostics.
+class CustomScalars(Plot):
+    """Lays out TensorBoard's Custom Scalars as CurvesPlot does its panels: what a user watches, then diagnostics.
 
     What the task knows from before training, as its teacher's accuracy, becomes a line there.
     """

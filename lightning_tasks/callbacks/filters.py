@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
-from lightning_tasks.callbacks.plots import Picture, save_figure
+from lightning_tasks.callbacks.plots import Plot, save_figure
 from lightning_tasks.networks import ImageNetwork, count_parameters
 from lightning_tasks.runs.plot_style import styled
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MOST = 64
 
 
-class FiltersPicture(Picture):
+class FiltersPlot(Plot):
     """Draws the weights of a network's first layer as images, at the end of training: `figures/filters_<network>.png`.
 
     The kernels of a convolution, or what each unit of a linear layer sees, the first 64 of them. Each is scaled to its
@@ -33,7 +33,7 @@ class FiltersPicture(Picture):
             weights = first.weight.detach().float().cpu()[:MOST]
             if isinstance(first, nn.Linear):
                 weights = weights.view(-1, *network.image_shape)
-            data = cast("BaseTask", pl_module).facts["dataset"]
+            data = cast("BaseTask", pl_module).data_spec["dataset"]
             title = f"{data} {name}: weights of the first layer, {len(weights)} of {len(first.weight)} filters"
             figure = draw_filters(weights, title)
             save_figure(trainer, figure, f"layers/filters_{name}")

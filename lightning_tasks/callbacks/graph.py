@@ -10,14 +10,14 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_info
 
-from lightning_tasks.callbacks.plots import Picture
-from lightning_tasks.networks import ImageNetwork, undisturbed
+from lightning_tasks.callbacks.plots import Plot
+from lightning_tasks.networks import ImageNetwork, eval_mode
 
 if TYPE_CHECKING:
     from lightning_tasks.base import BaseTask
 
 
-class NetworkGraph(Picture):
+class NetworkGraph(Plot):
     """Shows the network that a task is about, the first of its `networks`, in TensorBoard's graph tab.
 
     Of networks from images to scores; others, and those that cannot be traced, have no graph.
@@ -33,7 +33,7 @@ class NetworkGraph(Picture):
             said = io.StringIO()
             try:
                 # PyTorch calls its tracer deprecated, and prints what it cannot trace.
-                with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(said), undisturbed(network):
+                with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(said), eval_mode(network):
                     logger.experiment.add_graph(network, torch.zeros(1, *network.image_shape))
             except Exception as error:  # of as many kinds as there are networks; no run fails for the want of a graph
                 rank_zero_info(f"graph: none in TensorBoard ({' '.join(str(error).split())[:100]})")

@@ -13,14 +13,14 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from lightning_tasks.callbacks.run_card import RunCard
 from lightning_tasks.runs.data_spec import NO_IMAGES
 from lightning_tasks.runs.folders import run_folder
-from lightning_tasks.runs.plot_style import drawable, save_picture, styled
+from lightning_tasks.runs.plot_style import drawable, save_plot, styled
 
 if TYPE_CHECKING:
     from lightning_tasks.base import BaseTask
 
 
-class Picture(Callback):
-    """A callback that draws and changes nothing else; the option `--pictures false` leaves all of them out.
+class Plot(Callback):
+    """A callback that draws and changes nothing else; the option `--plots false` leaves all of them out.
 
     Attributes:
         needs: What a task must have to be drawn.
@@ -44,7 +44,7 @@ class Picture(Callback):
             )
 
 
-class SeriesPicture(Picture):
+class SeriesPlot(Plot):
     """A picture that is drawn after some epochs, and once after the last, whichever that comes to be."""
 
     draws_last = True
@@ -79,7 +79,7 @@ def add_axes(figure: Figure, left: float, bottom: float, width: float, height: f
 def subject(trainer: Trainer) -> str:
     """Name what a title is about: the data and the network that the task is about, as "CIFAR10 student"."""
     task = cast("BaseTask", trainer.lightning_module)
-    data, network = str(task.facts["dataset"]), next(iter(task.networks))
+    data, network = str(task.data_spec["dataset"]), next(iter(task.networks))
     return network if data == NO_IMAGES else drawable(f"{data} {network}")
 
 
@@ -118,7 +118,7 @@ def save_figure(trainer: Trainer, figure: Figure, name: str, epoch: int | None =
     group, _, file = name.rpartition("/")
     path = folder / (f"{file}.png" if epoch is None else f"{file}_{epoch:04d}.png")
     figure.text(0, 0, signature(trainer), va="top", size=7, color="dimgrey")
-    save_picture(figure, path, dpi=120)
+    save_plot(figure, path, dpi=120)
     step = trainer.current_epoch if epoch is None else epoch
     for logger in trainer.loggers if group else ():
         if isinstance(logger, TensorBoardLogger):

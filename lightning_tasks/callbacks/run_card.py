@@ -15,8 +15,8 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import BatchSizeFinder
 
-from lightning_tasks.networks import ImageNetwork, count_multiply_adds, count_parameters, undisturbed
-from lightning_tasks.runs.atomic_writes import write_whole
+from lightning_tasks.networks import ImageNetwork, count_multiply_adds, count_parameters, eval_mode
+from lightning_tasks.runs.atomic_writes import write_atomic
 from lightning_tasks.runs.code import CODE
 from lightning_tasks.runs.folders import CARD, run_folder
 from lightning_tasks.runs.identity import Configuration, config_hash
@@ -58,7 +58,7 @@ class RunCard(Callback):
         self.plot_id = plot_id
         self.seconds = 0.0  # of fit, with the part before a resume
         self.validations: list[dict[str, Any]] = []
-        self.facts: dict[str, Any] = {}  # of the run and of the task, at its end
+        self.run_facts: dict[str, Any] = {}  # of the run and of the task, at its end
         self.commits = [commit()]  # now, since the code in memory is not what is on disk later; one more a resume
         self._started: float | None = None
         self._finished = False
@@ -68,7 +68,7 @@ class RunCard(Callback):
         if stage == "fit":
             networks = cast("BaseTask", pl_module).networks
             self.parameters = {name: count_parameters(network) for name, network in networks.items()}
-            with undisturbed(pl_module):
+            with eval_mode(pl_module):
                 self.multiply_adds = {
                     name: count_multiply_adds(network, _blank(network))[0]
                     for name, network in networks.items()
@@ -100,7 +100,7 @@ class RunCard(Callback):
         """Stop the clock, and close the record: the test that follows restores an earlier checkpoint."""
         self.seconds = self._elapsed()
         self._finished = True
-        self.facts = {
+        self.run_facts = {
             "epochs": trainer.current_epoch,
             "peak_memory_mb": round(peak_memory_mb(trainer)),
             **found_batch_size(trainer),
@@ -143,11 +143,11 @@ class RunCard(Callback):
             **({"over_time": self._over_time(task.headline)} if chosen else {}),
             "config_hash": config_hash(self.configuration),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            **self.facts,
+            **self.run_facts,
             **({"partial": limits} if (limits := limits_of(trainer)) else {}),
             "configuration": self.configuration,
         }
-        write_whole(path, json.dumps(card, indent=2) + "\n")
+        write_atomic(path, json.dumps(card, indent=2) + "\n")
         return path
 
     def _chosen(self, tested: Path | None) -> dict[str, Any] | None:

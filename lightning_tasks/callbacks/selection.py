@@ -7,17 +7,17 @@ from matplotlib.ticker import PercentFormatter
 from pytorch_lightning import LightningModule, Trainer
 from scipy.stats import spearmanr
 
-from lightning_tasks.callbacks.plots import Picture, save_figure, subject
+from lightning_tasks.callbacks.plots import Plot, save_figure, subject
 from lightning_tasks.callbacks.run_card import RunCard
 from lightning_tasks.runs.plot_style import VERMILLION, styled
 from lightning_tasks.runs.ranking import Ranking
 
 
-class SelectionPicture(Picture):
+class SelectionPlot(Plot):
     """Draws the agreement on synthetic images against the accuracy, a point a validation, as `figures/selection.png`.
 
-    Works with data-free tasks that validate on images, which log `val/agreement_invented` and `val/acc`. Validations of
-    a warm-up, in which the student knows nothing, are no evidence for either and are left out.
+    Works with data-free tasks that validate on images, which log `val/agreement_synthetic` and `val/acc`. Validations
+    during the generator's pretraining, in which the student knows nothing, are left out.
     """
 
     needs = ("fake_class_counts",)
@@ -29,7 +29,7 @@ class SelectionPicture(Picture):
             (each["epoch"] + 1, each["metrics"])
             for card in cards
             for each in card.validations
-            if {"val/agreement_invented", "val/acc"} <= each["metrics"].keys()
+            if {"val/agreement_synthetic", "val/acc"} <= each["metrics"].keys()
             and each["epoch"] >= getattr(pl_module, "warm_up_epochs", 0)
         ]
         if found:
@@ -44,15 +44,15 @@ def draw_selection(epochs: Sequence[int], validations: Sequence[Mapping[str, flo
 
     Args:
         epochs: Of each validation, from 1.
-        validations: Their metrics: `val/agreement_invented`, the share of synthetic images to which student and teacher
-            give the same class, which needs no image; `val/acc`; and the losses, which tell equals apart.
+        validations: Their metrics: `val/agreement_synthetic`, the share of synthetic images to which student and
+            teacher give the same class, which needs no image; `val/acc`; and the losses, which tell equals apart.
     """
-    agreements, accuracies = ([each[name] for each in validations] for name in ("val/agreement_invented", "val/acc"))
+    agreements, accuracies = ([each[name] for each in validations] for name in ("val/agreement_synthetic", "val/acc"))
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")
     axes = figure.subplots()
     points = axes.scatter(agreements, accuracies, c=epochs, cmap="viridis", s=36, zorder=2)
     figure.colorbar(points, label="epoch")
-    criteria = (("val/acc", "by images", "s"), ("val/agreement_invented", "without images", "o"))
+    criteria = (("val/acc", "by images", "s"), ("val/agreement_synthetic", "without images", "o"))
     for metric, name, marker in criteria:
         best = Ranking(metric, "max").best(validations)
         axes.plot(

@@ -13,7 +13,7 @@ from lightning_tasks.networks import (
     count_multiply_adds,
     count_parameters,
     cut_into_layers,
-    undisturbed,
+    eval_mode,
 )
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class NetworkSummary(Callback):
         if not trainer.is_global_zero:
             return
         task = cast("BaseTask", pl_module)
-        with undisturbed(task):
+        with eval_mode(task):
             for name, network in task.networks.items():
                 if count_parameters(network, trained_only=True):
                     x = torch.zeros(1, *getattr(network, "image_shape", ()), device=task.device).to(task.dtype)

@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from sklearn.manifold import TSNE
 from torch import Tensor
 
-from lightning_tasks.callbacks.plots import SeriesPicture, class_names, save_figure, subject
+from lightning_tasks.callbacks.plots import SeriesPlot, class_names, save_figure, subject
 from lightning_tasks.runs.plot_style import COLOURS, MARKERS, drawable, styled
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FEW = 20
 
 
-class TSNEPicture(SeriesPicture):
+class TSNEPlot(SeriesPlot):
     """Draws the features that a layer has of test images with t-SNE, as `figures/tsne_<layer>_<epoch>.png`.
 
     TensorBoard's projector gets the features themselves, with class and image of each, to be turned and searched.

@@ -12,7 +12,7 @@ from lightning_tasks.classification.fine_tuning import FrozenStart, decay_rates,
 from lightning_tasks.image_task import ImageTask, share_right
 from lightning_tasks.losses import CrossEntropyLoss
 from lightning_tasks.networks import ImageNetwork, Initialisation, NetworkCallable, build_network, initialise
-from lightning_tasks.runs.data_spec import ImageFacts
+from lightning_tasks.runs.data_spec import ImageDataSpec
 from lightning_tasks.schedules import Interval, planned
 
 
@@ -23,7 +23,7 @@ class ClassificationTask(ImageTask):
     them: `train/acc` then counts the class of the greatest share as right.
 
     Args:
-        facts: See ImageFacts.
+        data_spec: See ImageDataSpec.
         network: The network; number of classes and image shape are given to it by the task.
         initialisation: Draw the network's weights anew, by this rule; else they start as its class says.
         network_ckpt: Start from these weights, see fine_tuning.load_pretrained.
@@ -48,7 +48,7 @@ class ClassificationTask(ImageTask):
 
     def __init__(
         self,
-        facts: ImageFacts,
+        data_spec: ImageDataSpec,
         network: NetworkCallable,
         initialisation: Initialisation | None = None,
         network_ckpt: str | None = None,
@@ -66,7 +66,7 @@ class ClassificationTask(ImageTask):
         compile: bool = False,
         channels_last: bool = False,
     ) -> None:
-        super().__init__(facts, compile, channels_last)
+        super().__init__(data_spec, compile, channels_last)
         self.save_hyperparameters()
         self.network = build_network(network, self.num_outputs, self.image_shape)
         if initialisation is not None:

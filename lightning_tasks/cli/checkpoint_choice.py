@@ -9,7 +9,8 @@ from lightning_tasks.runs import identity
 from lightning_tasks.runs.checkpoints import read_task_checkpoint
 from lightning_tasks.runs.folders import LAST, is_first_process, lock_run, newest_version
 from lightning_tasks.runs.remedies import how_to_make
-from lightning_tasks.runs.resume import checkpoint_of, run_to_go_on_with
+from lightning_tasks.runs.renames import renamed_checkpoint
+from lightning_tasks.runs.resume import checkpoint_of, run_to_resume
 
 Refusal = ValueError | SystemExit
 
@@ -39,7 +40,7 @@ def choose_checkpoint(
         raise ValueError("ckpt_path: best is for test, validate and predict; fit goes on with --ckpt_path last")
     if subcommand == "fit" and options.ckpt_path == "last":
         try:
-            run = run_to_go_on_with(folder, options.seed_everything, configuration, parser)
+            run = run_to_resume(folder, options.seed_everything, configuration, parser)
         except (ValueError, SystemExit) as error:
             if options.trainer.num_nodes == 1:
                 raise
@@ -68,7 +69,8 @@ def files_alone(config: Namespace) -> None:
     """
     options = config.data.get("init_args", {})
     if config.data.class_path.startswith("datamodules.") and options.get("predict"):
-        facts = torch.load(config.ckpt_path, weights_only=True, map_location="cpu", mmap=True).get("facts", {})
-        if "classes" in facts:
-            chosen = {"facts": facts, "predict": options.predict, "eval_batch_size": options.eval_batch_size}
+        checkpoint = torch.load(config.ckpt_path, weights_only=True, map_location="cpu", mmap=True)
+        data_spec = renamed_checkpoint(checkpoint).get("data_spec", {})
+        if "classes" in data_spec:
+            chosen = {"data_spec": data_spec, "predict": options.predict, "eval_batch_size": options.eval_batch_size}
             config.data = Namespace(class_path="datamodules.files.FilesDataModule", init_args=Namespace(**chosen))

@@ -16,7 +16,7 @@ from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElastic
 
 from lightning_tasks.runs.cards import load_card
 from lightning_tasks.runs.folders import BEST, CARD, LAST, LOCK, is_first_process, versions
-from lightning_tasks.runs.identity import FILES, differences, option_words, read_command, read_run
+from lightning_tasks.runs.identity import FILES, differences, option_args, read_command, read_run
 from lightning_tasks.runs.paths import user_path
 from lightning_tasks.runs.program import PROGRAM
 from lightning_tasks.runs.remedies import LOGS, find_config, how_to_make, maker
@@ -25,7 +25,7 @@ from lightning_tasks.runs.signals import end_in_one_line
 HARDWARE = {"trainer.devices", "trainer.num_nodes", "trainer.strategy"}
 HANDED_ON = (
     *("--trainer.accelerator=", "--trainer.devices=", "--trainer.strategy=", "--trainer.enable_progress_bar="),
-    *("--data.root=", "--pictures=", "--plot_id="),
+    *("--data.root=", "--plots=", "--plot_id="),
 )
 CHAIN = "LIGHTNING_TASKS_CHAIN"  # in the environment: configs that need each other, the first one first
 
@@ -52,7 +52,7 @@ def prepare(config: Namespace, words: Sequence[str], parser: ArgumentParser, may
         place = user_path(value) if isinstance(value, str) else None
         if place is None or place.is_file() or (place / BEST).is_file() or (made := maker(place)) is None:
             continue
-        need = _Need(option, place, made, config.seed_everything, option_words(words), parser)
+        need = _Need(option, place, made, config.seed_everything, option_args(words), parser)
         run = need.find()
         if run is None and need.wait():
             run = need.find()

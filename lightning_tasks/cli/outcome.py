@@ -75,7 +75,7 @@ def next_commands(run: Path, best: str, tested: bool, card: RunCard, trainer: Tr
         config = os.path.relpath(run / CONFIG)
         return [f"{PROGRAM} test --config {config} --ckpt_path {os.path.relpath(best)}"] if best else []
     used_by = {ImageTask: "export", SketchTask: "live"}
-    task, teacher = trainer.lightning_module, card.facts.get("teacher_ckpt")
+    task, teacher = trainer.lightning_module, card.run_facts.get("teacher_ckpt")
     commands = [f"{PROGRAM} {name} --ckpt {here}" for kind, name in used_by.items() if isinstance(task, kind)]
     others = [Path(teacher).parent.parent] if teacher else versions(run.parent)
     if other := next((each for each in others if not each.samefile(run) and (each / CARD).is_file()), None):

@@ -20,7 +20,7 @@ from lightning_tasks import by_hand
 from lightning_tasks.base import BaseTask
 from lightning_tasks.cli.any_class import take_any
 from lightning_tasks.cli.unique_keys import require_unique_keys_in_configs
-from lightning_tasks.networks import FACTS, ImageNetwork
+from lightning_tasks.networks import FACTORY_ARGS, ImageNetwork
 from lightning_tasks.runs.errors import OneLineErrorParser
 
 
@@ -79,11 +79,11 @@ def _add_arguments(parser: LightningArgumentParser) -> LightningArgumentParser:
     parser.add_argument("--experiment", type=str, default="unnamed", help="Name of the folder under logs/.")
     parser.add_argument("--test_after_fit", type=bool, default=True, help="Test the best weights, write run.json.")
     parser.add_argument("--prepare", type=bool, default=True, help="Train a missing teacher or recogniser first.")
-    parser.add_argument("--pictures", type=bool, default=True, help="Whether the callbacks that draw are used.")
+    parser.add_argument("--plots", type=bool, default=True, help="Whether the callbacks that draw are used.")
     parser.add_argument("--plot_id", type=str | None, help="Mark that pictures carry, as your name and number.")
     parser.add_argument("--checkpoint_best.monitor", type=str | None, help="What chooses; else the task's own.")
     parser.add_argument("--checkpoint_best.mode", type=Literal["min", "max"] | None, help="Which is best.")
-    parser.link_arguments("data.facts", "model.init_args.facts", apply_on="instantiate")
+    parser.link_arguments("data.data_spec", "model.init_args.data_spec", apply_on="instantiate")
     return parser
 
 
@@ -93,7 +93,7 @@ def _set_up() -> None:
     # ABCMeta: a type in Lightning's ModelPruning options, of which jsonargparse 4.53 cannot list the subclasses.
     set_parsing_settings(add_print_completion_argument=True, subclasses_disabled=[ABCMeta])
     require_unique_keys_in_configs()
-    take_any(ImageNetwork, FACTS)
+    take_any(ImageNetwork, FACTORY_ARGS)
     for name in lightning_tasks.__all__:  # classes are found by their short names once they are imported
         getattr(lightning_tasks, name)
     OneLineErrorParser.classes = {"model": (lightning_tasks, BaseTask), "data": (datamodules, BaseDataModule)}

@@ -7,7 +7,7 @@ from filelock import FileLock
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import SaveConfigCallback
 
-from lightning_tasks.runs.atomic_writes import NO_ROOM, write_whole
+from lightning_tasks.runs.atomic_writes import NO_ROOM, write_atomic
 from lightning_tasks.runs.folders import lock_run, own_run_folder, remove_if_not_begun, run_folder
 
 
@@ -30,7 +30,7 @@ class SaveRunConfig(SaveConfigCallback):
             folder.mkdir(parents=True, exist_ok=True)
             if stage == "fit":
                 self.lock = lock_run(folder)
-            write_whole(folder / self.config_filename, self.parser.dump(self.config, skip_none=False))
+            write_atomic(folder / self.config_filename, self.parser.dump(self.config, skip_none=False))
         self.already_saved = True
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

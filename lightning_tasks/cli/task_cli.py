@@ -23,11 +23,12 @@ from lightning_tasks.cli.profiler import NoProfiler
 from lightning_tasks.cli.trainer_options import require_trainer
 from lightning_tasks.runs import identity
 from lightning_tasks.runs.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
-from lightning_tasks.runs.errors import how_to_go_on
+from lightning_tasks.runs.errors import how_to_resume
 from lightning_tasks.runs.folders import LAST, require_experiment, run_folder
 from lightning_tasks.runs.logger import ExperimentLogger, log_card, place_run
 from lightning_tasks.runs.program import PROGRAM
 from lightning_tasks.runs.ranks import OneRun, limit_waits
+from lightning_tasks.runs.renames import renamed_args
 from lightning_tasks.runs.seed import require_seed
 from lightning_tasks.runs.signals import KILL, end_in_time, leave_to_the_run
 from lightning_tasks.runs.slurm import slurm_plugins
@@ -37,7 +38,7 @@ class TaskCLI(LightningCLI):
     """LightningCLI with this project's log folders, checkpoints, run card, and link between data and task."""
 
     trainer: Trainer
-    goes_on_with: Path | None = None
+    resumes: Path | None = None
     refusal: ValueError | SystemExit | None = None
 
     def setup_parser(
@@ -50,8 +51,8 @@ class TaskCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Keep the command line for the run card, and find the run or the checkpoint to go on with."""
-        self.words = args if isinstance(args, list) else sys.argv[1:]
-        self.command = re.sub(r" --ckpt_path[= ]last\b", "", f"{PROGRAM} {shlex.join(self.words)}")
+        self.args = renamed_args(args if isinstance(args, list) else sys.argv[1:])
+        self.command = re.sub(r" --ckpt_path[= ]last\b", "", f"{PROGRAM} {shlex.join(self.args)}")
         super().parse_arguments(parser, args)
         subcommand = self.config.get("subcommand")
         config = self.config[subcommand] if subcommand else self.config
@@ -63,28 +64,28 @@ class TaskCLI(LightningCLI):
         if subcommand:
             require_trainer(config.trainer, subcommand, config.get("test_after_fit", False))
         if subcommand == "fit" and not config.trainer.fast_dev_run:
-            prepare(config, self.words, parser, config.prepare)
+            prepare(config, self.args, parser, config.prepare)
         self.configuration = identity.configuration(config)
         if subcommand:
-            self.goes_on_with, self.refusal = choose_checkpoint(self.config, self.configuration, parser)
+            self.resumes, self.refusal = choose_checkpoint(self.config, self.configuration, parser)
 
     def _parse_ckpt_path(self) -> None:
         """Take the options of the checkpoint; the saved config is to say how to repeat a run, not how to go on."""
         super()._parse_ckpt_path()
         if (name := self.config.get("subcommand")) not in (None, "fit"):
-            self.config = self.parser.parse_args([name, *identity.task_options(self.words)], namespace=self.config)
+            self.config = self.parser.parse_args([name, *identity.task_options(self.args)], namespace=self.config)
         if name == "predict":
             files_alone(self.config.predict)
-        if self.goes_on_with:
+        if self.resumes:
             self.config[self.config.subcommand].ckpt_path = None
 
     def before_fit(self) -> None:
         """Hand the last checkpoint to the trainer, and the signals."""
         leave_to_the_run()
         if self.trainer.num_nodes * self.trainer.num_devices > 1:
-            end_in_time(how_to_go_on(), self.end_other_processes)
-        if self.goes_on_with:
-            self.config_init[self.subcommand]["ckpt_path"] = str(self.goes_on_with / LAST)
+            end_in_time(how_to_resume(), self.end_other_processes)
+        if self.resumes:
+            self.config_init[self.subcommand]["ckpt_path"] = str(self.resumes / LAST)
 
     before_validate = before_test = before_predict = before_fit
 
@@ -96,7 +97,7 @@ class TaskCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Choose the run's folder; an evaluation of a run has one of its own."""
         trainer, experiment = (self._get(self.config, name) for name in ("trainer", "experiment"))
-        self.place = place_run(trainer, experiment, self.goes_on_with)
+        self.place = place_run(trainer, experiment, self.resumes)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer with the experiment's log folder, checkpoints and run card."""
@@ -105,9 +106,9 @@ class TaskCLI(LightningCLI):
         monitor = self.model.monitor if best.monitor is None else best.monitor
         self.best = BestCheckpoint(monitor, best.mode or self.model.mode)
         self.run_card = RunCard(config.experiment, self.command, self.configuration, self.best.monitor, config.plot_id)
-        callbacks = standard_callbacks(config.trainer, self.subcommand, config.pictures, self.model)
+        callbacks = standard_callbacks(config.trainer, self.subcommand, config.plots, self.model)
         callbacks += [self.run_card, self.best, LastCheckpoint()]
-        checkpoint = self.goes_on_with / LAST if self.goes_on_with else config.get("ckpt_path")
+        checkpoint = self.resumes / LAST if self.resumes else config.get("ckpt_path")
         given: Namespace = self.config.get(str(self.subcommand), self.config)
         callbacks.insert(0, OneRun(given, checkpoint and Path(checkpoint), self.refusal))
         plugins = [*(config.trainer.plugins or []), AtomicCheckpointIO()]

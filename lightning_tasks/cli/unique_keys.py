@@ -5,6 +5,8 @@ from typing import Any
 import yaml
 from jsonargparse import get_loader, set_loader
 
+from lightning_tasks.runs.renames import renamed_config
+
 
 def require_unique_keys(text: str) -> None:
     """Refuse a text in which a mapping has a key twice.
@@ -46,11 +48,11 @@ def read_yaml(text: str) -> Any:
 
 
 def require_unique_keys_in_configs() -> None:
-    """Let the parser of the command line refuse such configs."""
+    """Let the parser of the command line refuse such configs; names of an older version are read as today's."""
     load = get_loader("yaml")
 
     def load_unique(stream: str) -> Any:
         require_unique_keys(stream)
-        return load(stream)
+        return renamed_config(load(stream))
 
     set_loader("yaml", load_unique, exceptions=(yaml.YAMLError,))

@@ -11,10 +11,10 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from lightning_tasks.runs.atomic_writes import write_table, write_whole
+from lightning_tasks.runs.atomic_writes import write_atomic, write_table
 from lightning_tasks.runs.cards import load_card
 from lightning_tasks.runs.folders import CARD, require_experiment
-from lightning_tasks.runs.identity import config_hash, option_words, read_card, read_command
+from lightning_tasks.runs.identity import config_hash, option_args, read_card, read_command
 
 COLUMNS = (
     "experiment",
@@ -120,7 +120,7 @@ def collect(logs: Path, runs: Path, parser: ArgumentParser) -> None:
         others = "".join(f"-{sha[:8]}" for sha in used(card))
         name = f"{card['experiment']}-{card['config_hash']}-{card['seed']}-{device}{others}.json"
         target = runs / name
-        write_whole(target, json.dumps(without_paths(card), indent=2) + "\n")
+        write_atomic(target, json.dumps(without_paths(card), indent=2) + "\n")
         known[key(card)] = target, card
 
 
@@ -140,7 +140,7 @@ def without_paths(card: Card) -> Card:
 
 def is_current(card: Card, parser: ArgumentParser) -> bool:
     """Say whether the card's command, with the config files as they are now, would still be the run of the card."""
-    words = option_words(shlex.split(card["command"])[2:])
+    words = option_args(shlex.split(card["command"])[2:])
     seedless = tuple(word for word in words if not word.startswith("--seed_everything="))
     return _hash_of_command(seedless, parser) == card["config_hash"]
 

@@ -1,6 +1,6 @@
 """A student learns from a frozen teacher on synthetic images, without data."""
 
-from lightning_tasks.data_free.augmentation import Views
+from lightning_tasks.data_free.augmentation import Augmentation
 from lightning_tasks.data_free.dfad import DFADTask
 from lightning_tasks.data_free.feature_loss import FeatureLoss
 from lightning_tasks.data_free.generator import ImageGenerator
@@ -11,21 +11,21 @@ from lightning_tasks.data_free.generator_losses import (
     DiversityLoss,
     OneHotLoss,
 )
-from lightning_tasks.data_free.memory_bank import ImageBank
+from lightning_tasks.data_free.memory_bank import MemoryBank
 from lightning_tasks.data_free.meta_generator import MetaGenerator
-from lightning_tasks.data_free.plots import GeneratedPicture
+from lightning_tasks.data_free.plots import GeneratedPlot
 
 __all__ = [
     "ActivationLoss",
+    "Augmentation",
     "BatchNormStatisticsLoss",
     "ClassBalanceLoss",
     "DFADTask",
     "DiversityLoss",
     "FeatureLoss",
-    "GeneratedPicture",
-    "ImageBank",
+    "GeneratedPlot",
     "ImageGenerator",
+    "MemoryBank",
     "MetaGenerator",
     "OneHotLoss",
-    "Views",
 ]

@@ -1,4 +1,4 @@
-"""Random views of images: mirrored, shifted, mixed."""
+"""Augmentation of synthetic images: flips, shifts, mixtures."""
 
 from functools import cache
 
@@ -9,11 +9,11 @@ from torch.nn import functional as F
 from lightning_tasks.data_free.noise import Noise
 
 
-class Views:
-    """Another view of each image at each call, for a teacher that answers what came of it.
+class Augmentation:
+    """Random flips, shifts and mixtures of each image, for a teacher that answers the augmented image.
 
-    With such a teacher no view is wrong: Beyer et al. 2022, "Knowledge distillation: a good teacher is patient and
-    consistent", https://arxiv.org/abs/2106.05237, section 3. An image may be mirrored, is shifted, and is then mixed
+    With such a teacher no augmentation is wrong: Beyer et al. 2022, "Knowledge distillation: a good teacher is patient
+    and consistent", https://arxiv.org/abs/2106.05237, section 3. An image may be flipped, is shifted, and is then mixed
     with another of its batch. Half of the mixed batches are interpolated, lambda x_i + (1 - lambda) x_j with lambda
     uniform in [0, 1] for each image (virtual interpolation, Qu et al. 2021, "Enhancing data-free adversarial
     distillation with activation regularization and virtual interpolation", https://arxiv.org/abs/2102.11638, section
@@ -22,24 +22,24 @@ class Views:
     strong classifiers with localizable features", https://arxiv.org/abs/1905.04899, section 3.1).
 
     Args:
-        mirrored: Whether half of the images are mirrored left to right.
-        shifted: Pixels up to which images are shifted each way; zeros enter, the mean of normalised images.
-        mixed: Share of the batches that are mixed, in [0, 1].
+        flip: Whether half of the images are flipped left to right.
+        max_shift: Pixels up to which images are shifted each way; zeros enter, the mean of normalised images.
+        mix_ratio: Share of the batches that are mixed, in [0, 1].
 
     Raises:
         ValueError: If an option is out of range, or nothing is to be done.
     """
 
-    def __init__(self, mirrored: bool = True, shifted: int = 4, mixed: float = 1.0) -> None:
-        if shifted < 0:
-            raise ValueError(f"views: shifted must not be negative, got {shifted}")
-        if not 0 <= mixed <= 1:
-            raise ValueError(f"views: mixed must be in [0, 1], got {mixed}")
-        if not (mirrored or shifted or mixed):
-            raise ValueError("views: neither mirrored nor shifted nor mixed; leave them out")
-        self.mirrored = mirrored
-        self.shifted = shifted
-        self.mixed = mixed
+    def __init__(self, flip: bool = True, max_shift: int = 4, mix_ratio: float = 1.0) -> None:
+        if max_shift < 0:
+            raise ValueError(f"augmentation.max_shift must not be negative, got {max_shift}")
+        if not 0 <= mix_ratio <= 1:
+            raise ValueError(f"augmentation.mix_ratio must be in [0, 1], got {mix_ratio}")
+        if not (flip or max_shift or mix_ratio):
+            raise ValueError("augmentation: neither flip nor max_shift nor mix_ratio; leave it out")
+        self.flip = flip
+        self.max_shift = max_shift
+        self.mix_ratio = mix_ratio
 
     def __call__(self, x: Tensor, noise: Noise) -> Tensor:
         """Change a batch.
@@ -51,14 +51,14 @@ class Views:
         Returns:
             Images of the same shape, type and memory format.
         """
-        if self.mirrored:
+        if self.flip:
             x = torch.where(_uniform(len(x), x, noise.tensors) < 0.5, x.flip(3), x)
-        x = _each_shifted(x, self.shifted, noise.tensors)
+        x = _each_shifted(x, self.max_shift, noise.tensors)
         which, share = torch.rand(2, generator=noise.decisions).tolist()
-        if which >= self.mixed:
+        if which >= self.mix_ratio:
             return x
         others = x[torch.randperm(len(x), generator=noise.tensors, device=x.device)]
-        if which < self.mixed / 2:
+        if which < self.mix_ratio / 2:
             return torch.lerp(others, x, _uniform(len(x), x, noise.tensors).to(x.dtype))
         return _with_box(x, others, share, noise.decisions)
 

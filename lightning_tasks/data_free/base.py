@@ -1,4 +1,4 @@
-"""What every distillation without data shares: a generator, the watch over its inventions, and the evaluation."""
+"""What every distillation without data shares: a generator, monitoring of its images, and the evaluation."""
 
 import math
 from collections.abc import Mapping
@@ -14,39 +14,41 @@ from torchmetrics import CatMetric, MeanMetric
 from lightning_tasks.data_free.devices import copy_buffers
 from lightning_tasks.data_free.diversity import class_entropy, pairwise_distance
 from lightning_tasks.data_free.generator import ImageGenerator
-from lightning_tasks.data_free.generator_losses import BatchNormStatisticsLoss, Invented, same_class_distance
+from lightning_tasks.data_free.generator_losses import BatchNormStatisticsLoss, SyntheticBatch, same_class_distance
 from lightning_tasks.data_free.memory import require_memory
 from lightning_tasks.data_free.noise import Noise
 from lightning_tasks.distillation.base import AGREEMENT, DistillationTask
 from lightning_tasks.image_task import accuracy
-from lightning_tasks.networks import GeneratorCallable, NetworkCallable, undisturbed
-from lightning_tasks.runs.data_spec import NO_IMAGES, ImageFacts
+from lightning_tasks.networks import GeneratorCallable, NetworkCallable, eval_mode
+from lightning_tasks.runs.data_spec import NO_IMAGES, ImageDataSpec
 from lightning_tasks.runs.ranking import Ranking
 from lightning_tasks.weight_averaging import AveragedNetwork
 
 TEST_SUBSETS = {"10pct": 0.1, "20pct": 0.2}
-HELD_OUT_BATCHES = 4  # of inventions, on which a student is compared with its teacher beside the validation images
-WITHOUT_IMAGES = Ranking("val/agreement_invented", "max")
+HELD_OUT_BATCHES = (
+    4  # of synthetic images, on which a student is compared with its teacher beside the validation images
+)
+WITHOUT_IMAGES = Ranking("val/agreement_synthetic", "max")
 
 
 class DataFreeTask(DistillationTask):
-    """A student learns from images that a generator invents; subclasses say how both are trained.
+    """A student learns from images that a generator synthesises; subclasses say how both are trained.
 
-    Watches the inventions; logs at the end of each epoch: `train/class_entropy` (entropy of the classes that the
-    teacher sees in the epoch's inventions, 1 if all are equally frequent, 0 if there is but one), and of one batch from
-    noise that is the same each time `train/agreement` (share to which student and teacher give the same class),
-    `train/pairwise_distance` (see there; 0 if all images are equal), if the teacher has BatchNorm layers
+    Watches the synthetic images; logs at the end of each epoch: `train/class_entropy` (entropy of the classes that the
+    teacher sees in the epoch's synthetic images, 1 if all are equally frequent, 0 if there is but one), and of one
+    batch from noise that is the same each time `train/agreement` (share to which student and teacher give the same
+    class), `train/pairwise_distance` (see there; 0 if all images are equal), if the teacher has BatchNorm layers
     `train/statistics_distance` (see BatchNormStatisticsLoss), and if its last layer is linear
     `train/same_class_distance` (see there; 0 if all images of a class are equal to the teacher).
 
-    After a validation also `val/agreement_invented` and `val/loss_invented`, on held-out inventions: the run card says
-    under `without_images` which validation accuracy the checkpoint has that they would choose. After a test
+    After a validation also `val/agreement_synthetic` and `val/loss_synthetic`, on held-out synthetic images: the run
+    card says under `without_images` which validation accuracy the checkpoint has that they would choose. After a test
     `test/acc_10pct` and `test/acc_20pct` (fixed random subsets of the test set). With NoImages it validates and tests
     on images that the generator makes of held-out noise: then `val/agreement` chooses, among equals `val/loss`, the
     Kullback-Leibler divergence of the student's answers from the teacher's in nats, and there are no accuracies.
 
     Args:
-        facts: See ImageFacts; they must be the teacher's.
+        data_spec: See ImageDataSpec; they must be the teacher's.
         teacher: See DistillationTask.
         student: See DistillationTask.
         teacher_ckpt: See DistillationTask.
@@ -58,7 +60,7 @@ class DataFreeTask(DistillationTask):
         generator_ema_decay: Keep an exponential moving average of the generator's weights with this decay a step, in
             (0, 1), and let it make what the student learns from and is compared on: it changes more slowly (Do et al.
             2022, who take images of both). None lets the generator itself.
-        batch_size: Invented images in each step, on each device.
+        batch_size: Synthetic images in each step, on each device.
         collapse_entropy: An epoch whose class entropy is below this has collapsed; 0: none has.
         on_collapse: What to do after such an epoch besides a warning: nothing ("warn"), end the run as if it were
             finished ("stop"), or go on with new weights of the generator ("restart"). The run card counts them.
@@ -81,7 +83,7 @@ class DataFreeTask(DistillationTask):
         **DistillationTask.watched,
         AGREEMENT: {
             "val/agreement": "validation images",
-            "val/agreement_invented": "synthetic images, held out",
+            "val/agreement_synthetic": "synthetic images, held out",
             "train/agreement": "synthetic images, one batch",
         },
     }
@@ -97,7 +99,7 @@ class DataFreeTask(DistillationTask):
 
     def __init__(
         self,
-        facts: ImageFacts,
+        data_spec: ImageDataSpec,
         teacher: NetworkCallable,
         student: NetworkCallable,
         teacher_ckpt: str | None,
@@ -110,7 +112,7 @@ class DataFreeTask(DistillationTask):
         channels_last: bool = True,
         **options: Any,
     ) -> None:
-        super().__init__(facts, teacher, student, teacher_ckpt, channels_last=channels_last, **options)
+        super().__init__(data_spec, teacher, student, teacher_ckpt, channels_last=channels_last, **options)
         if batch_size < 2:  # BatchNorm needs two
             raise ValueError(f"batch_size must be at least 2, got {batch_size}")
         if not 0 <= collapse_entropy <= 1:
@@ -132,14 +134,16 @@ class DataFreeTask(DistillationTask):
         self.on_collapse = on_collapse
         self._noise = Noise.on(torch.device("cpu"))
         self.fake_class_counts = torch.zeros(self.num_classes, dtype=torch.long)
-        self.sees_no_images = facts["dataset"] == NO_IMAGES
+        self.sees_no_images = data_spec["dataset"] == NO_IMAGES
         if self.sees_no_images:
             self.monitor, self.headline = "val/agreement", ("test/agreement",)
             labels = {"val/agreement": "synthetic images, held out", "train/agreement": "synthetic images, one batch"}
             self.watched = {**self.watched, AGREEMENT: labels}
-            self.run_facts["chosen_by"] = "agreement with the teacher on held-out inventions: no real image was read"
+            self.run_facts["chosen_by"] = (
+                "agreement with the teacher on held-out synthetic images: no real image was read"
+            )
         self.test_correct = CatMetric(sync_on_compute=False)  # every device tests all samples
-        self.divergence = MeanMetric(nan_strategy="disable", sync_on_compute=False)  # on held-out inventions
+        self.divergence = MeanMetric(nan_strategy="disable", sync_on_compute=False)  # on held-out synthetic images
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -147,7 +151,7 @@ class DataFreeTask(DistillationTask):
         return {"student": self.student, "generator": self.generator, "teacher": self.teacher.network}
 
     def _check_generator(self) -> None:
-        with undisturbed(self.generator):
+        with eval_mode(self.generator):
             shape = tuple(self.generator(torch.zeros(2, self.generator.latent_dim)).shape[1:])
         if shape != tuple(self.image_shape):
             raise ValueError(f"generator: its images have shape {shape}, and the teacher takes {self.image_shape}")
@@ -160,7 +164,7 @@ class DataFreeTask(DistillationTask):
         """
         super().on_fit_start()
         with (
-            undisturbed(self, training=True),
+            eval_mode(self, training=True),
             torch.random.fork_rng([]),
             self.trainer.precision_plugin.forward_context(),
         ):
@@ -176,7 +180,7 @@ class DataFreeTask(DistillationTask):
         x = self.generator(z.to(self.device).to(self.dtype))
         return self.student(x) - self.teacher(x)
 
-    # Inventions
+    # Synthetic images
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's noise: own generators, since the global one is equal on all ranks."""
@@ -186,7 +190,7 @@ class DataFreeTask(DistillationTask):
         self.fake_class_counts = torch.zeros(self.num_classes, dtype=torch.long, device=self.device)
 
     @property
-    def inventor(self) -> nn.Module:
+    def synthesiser(self) -> nn.Module:
         """What makes the images of the student: the generator, or its average."""
         return self.generator if self.generator_ema is None else self.generator_ema
 
@@ -195,11 +199,11 @@ class DataFreeTask(DistillationTask):
         if self.generator_ema is not None:
             self.generator_ema.update_parameters(self.generator)
 
-    def invent(self, maker: nn.Module) -> tuple[Tensor, Tensor | None]:
+    def synthesise(self, maker: nn.Module) -> tuple[Tensor, Tensor | None]:
         """Make a batch of images (batch_size, C, H, W) in the space of normalised images.
 
         Args:
-            maker: The generator that learns, or `inventor`.
+            maker: The generator that learns, or `synthesiser`.
 
         Returns:
             The images, and the classes (batch_size,) that were asked for, if any were.
@@ -221,7 +225,7 @@ class DataFreeTask(DistillationTask):
         self.fake_class_counts.scatter_add_(0, seen, torch.ones_like(seen))  # bincount would wait for the GPU
 
     def sample(self, num_images: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-        """Invent images for a picture: the same noise at each call.
+        """Synthesise images for a picture: the same noise at each call.
 
         Args:
             num_images: How many.
@@ -231,9 +235,9 @@ class DataFreeTask(DistillationTask):
             Images (num_images, C, H, W) in [0, 1], from the generator in eval mode, and the teacher's probabilities
             (num_images, num_classes).
         """
-        with undisturbed(self):
+        with eval_mode(self):
             z, _ = self._draw_noise(num_images, torch.Generator().manual_seed(seed))
-            parts = [self.inventor(each.to(self.device).to(self.dtype)) for each in z.split(self.batch_size)]
+            parts = [self.synthesiser(each.to(self.device).to(self.dtype)) for each in z.split(self.batch_size)]
             x = torch.cat(parts)
             probabilities = torch.cat([self.teacher(each).float().softmax(dim=1) for each in parts])
         mean, std = (x.new_tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
@@ -241,7 +245,7 @@ class DataFreeTask(DistillationTask):
 
     def _from_seed(self, num_images: int, seed: int) -> Tensor:
         z, _ = self._draw_noise(num_images, torch.Generator().manual_seed(seed))
-        return self.inventor(z.to(self.device).to(self.dtype))
+        return self.synthesiser(z.to(self.device).to(self.dtype))
 
     def _held_out(self, stage: str, number: int) -> Tensor:
         """Make a batch of images from the same noise each time."""
@@ -251,7 +255,7 @@ class DataFreeTask(DistillationTask):
     # The watch
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Do what every task does, and look at the inventions at the last batch of the epoch."""
+        """Do what every task does, and look at the synthetic images at the last batch of the epoch."""
         super().on_train_batch_end(outputs, batch, batch_idx)
         if not self.trainer.is_last_batch:
             return
@@ -268,14 +272,14 @@ class DataFreeTask(DistillationTask):
 
     @torch.no_grad()
     def _look(self) -> dict[str, Tensor]:
-        with undisturbed(self), self.trainer.precision_plugin.forward_context():
+        with eval_mode(self), self.trainer.precision_plugin.forward_context():
             x = self._held_out("val", 0)
             logits_t, statistics, features = self.teacher.observe(x)
             logits_s = self.student(x)
         same = logits_s.argmax(dim=1) == logits_t.argmax(dim=1)
         found = {"agreement": same.float().mean(), "pairwise_distance": pairwise_distance(x)}
         if statistics is not None:
-            found["statistics_distance"] = BatchNormStatisticsLoss()(Invented(x, logits_s, logits_t, statistics))
+            found["statistics_distance"] = BatchNormStatisticsLoss()(SyntheticBatch(x, logits_s, logits_t, statistics))
         if features is not None:
             found["same_class_distance"] = same_class_distance(features, logits_t.argmax(dim=1))
         return found
@@ -311,7 +315,7 @@ class DataFreeTask(DistillationTask):
         self.test_correct.reset()
 
     def validation_step(self, batch: tuple[Tensor, Tensor] | int, batch_idx: int) -> None:
-        """Evaluate a batch, or count the agreement on an invented one."""
+        """Evaluate a batch, or count the agreement on a synthetic one."""
         if isinstance(batch, int):
             self._agree("val", batch)
         else:
@@ -326,7 +330,7 @@ class DataFreeTask(DistillationTask):
         return logits
 
     def _agree(self, stage: str, number: int) -> Tensor:
-        """Compare student and teacher on held-out inventions; returns the student's logits."""
+        """Compare student and teacher on held-out synthetic images; returns the student's logits."""
         x = self._held_out(stage, number)
         logits, logits_t = self.student(x), self.teacher(x)
         self.agreement.update(logits, logits_t.argmax(dim=1))
@@ -352,7 +356,7 @@ class DataFreeTask(DistillationTask):
         with self.trainer.precision_plugin.forward_context():
             for number in range(HELD_OUT_BATCHES):
                 self._agree("val", number)
-        found = {"val/agreement_invented": self.agreement.compute(), "val/loss_invented": self.divergence.compute()}
+        found = {"val/agreement_synthetic": self.agreement.compute(), "val/loss_synthetic": self.divergence.compute()}
         self.log_dict(found, sync_dist=True)
         best = self.run_facts.get("without_images")
         if self.trainer.sanity_checking or (best and WITHOUT_IMAGES.rank(found) < WITHOUT_IMAGES.rank(best)):

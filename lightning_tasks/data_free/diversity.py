@@ -1,4 +1,4 @@
-"""How varied invented images are."""
+"""How varied synthetic images are."""
 
 import math
 

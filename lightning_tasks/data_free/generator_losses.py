@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from lightning_tasks.networks.channel_statistics import Statistics
 
 
-class Invented(NamedTuple):
-    """A batch of invented images and what both networks say of it.
+class SyntheticBatch(NamedTuple):
+    """A batch of synthetic images and what both networks say of it.
 
     Attributes:
         x: Images (B, C, H, W) in the space of normalised images.
@@ -35,7 +35,7 @@ class Invented(NamedTuple):
 class GeneratorLoss(nn.Module):
     """What a generator may minimise besides the agreement of student and teacher.
 
-    A subclass has a `name`, under which it is logged, and maps a batch of Invented to a scalar.
+    A subclass has a `name`, under which it is logged, and maps a batch of SyntheticBatch to a scalar.
 
     Args:
         weight: With which it enters the generator's loss; not negative.
@@ -60,7 +60,7 @@ class GeneratorLoss(nn.Module):
 
 
 class ClassBalanceLoss(GeneratorLoss):
-    """Negative entropy of the classes that a teacher sees in a batch of invented images.
+    """Negative entropy of the classes that a teacher sees in a batch of synthetic images.
 
     The information entropy loss of Chen et al. 2019, "Data-Free Learning of Student Networks",
     https://arxiv.org/abs/1904.01186: with p the mean of the softmax outputs over the batch, sum_c p_c log p_c. It is
@@ -72,10 +72,10 @@ class ClassBalanceLoss(GeneratorLoss):
 
     name = "balance"
 
-    def forward(self, invented: Invented) -> Tensor:
+    def forward(self, batch: SyntheticBatch) -> Tensor:
         """Compute the loss from the teacher's logits; a scalar in nats."""
         # In logarithms, since p log p has no gradient at a p that has underflowed to 0: a collapse would give nan.
-        log_p = invented.logits_t.float().log_softmax(dim=1).logsumexp(dim=0) - math.log(len(invented.x))
+        log_p = batch.logits_t.float().log_softmax(dim=1).logsumexp(dim=0) - math.log(len(batch.x))
         return (log_p.exp() * log_p).sum()
 
 
@@ -93,9 +93,9 @@ class OneHotLoss(GeneratorLoss):
 
     name = "one_hot"
 
-    def forward(self, invented: Invented) -> Tensor:
+    def forward(self, batch: SyntheticBatch) -> Tensor:
         """Compute the loss from the teacher's logits; a scalar in nats."""
-        return F.cross_entropy(invented.logits_t.float(), classes_of(invented))
+        return F.cross_entropy(batch.logits_t.float(), classes_of(batch))
 
 
 class BatchNormStatisticsLoss(GeneratorLoss):
@@ -112,9 +112,9 @@ class BatchNormStatisticsLoss(GeneratorLoss):
     name = "statistics"
     needs_statistics = True
 
-    def forward(self, invented: Invented) -> Tensor:
+    def forward(self, batch: SyntheticBatch) -> Tensor:
         """Sum the distances of all layers; a scalar in the units of activations."""
-        found = invented.statistics
+        found = batch.statistics
         assert found is not None
         means = _Norms.apply(found.mean - found.kept_mean, found.sizes)
         variances = _Norms.apply(found.variance - found.kept_variance, found.sizes)
@@ -156,14 +156,14 @@ class ActivationLoss(GeneratorLoss):
     name = "activation"
     needs_features = True
 
-    def forward(self, invented: Invented) -> Tensor:
+    def forward(self, batch: SyntheticBatch) -> Tensor:
         """Compute the loss from the teacher's features; a scalar in the units of activations."""
-        assert invented.features is not None
-        return -invented.features.float().abs().mean()
+        assert batch.features is not None
+        return -batch.features.float().abs().mean()
 
 
 class DiversityLoss(GeneratorLoss):
-    """Negative distance of inventions of the same class from each other, in the teacher's features.
+    """Negative distance of synthetic images of the same class from each other, in the teacher's features.
 
     Without it a generator that is asked for classes soon makes one picture of each, whatever the noise. After the mode
     seeking term of Mao et al. 2019, "Mode seeking generative adversarial networks", https://arxiv.org/abs/1903.05628,
@@ -188,15 +188,15 @@ class DiversityLoss(GeneratorLoss):
             raise ValueError(f"enough must be in (0, 2], got {enough}")
         self.enough = enough
 
-    def forward(self, invented: Invented) -> Tensor:
+    def forward(self, batch: SyntheticBatch) -> Tensor:
         """Compute the loss from the teacher's features; a scalar in [-enough, 0]."""
-        assert invented.features is not None
-        return -same_class_distance(invented.features, classes_of(invented), self.enough)
+        assert batch.features is not None
+        return -same_class_distance(batch.features, classes_of(batch), self.enough)
 
 
-def classes_of(invented: Invented) -> Tensor:
+def classes_of(batch: SyntheticBatch) -> Tensor:
     """Give the classes (B,) that the generator was asked for, else those that the teacher finds likeliest."""
-    return invented.logits_t.argmax(dim=1) if invented.y is None else invented.y
+    return batch.logits_t.argmax(dim=1) if batch.y is None else batch.y
 
 
 def same_class_distance(features: Tensor, y: Tensor, at_most: float = 2.0) -> Tensor:

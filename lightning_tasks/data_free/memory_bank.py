@@ -1,4 +1,4 @@
-"""A store of invented images and of what the teacher says of them."""
+"""A store of synthetic images and of what the teacher says of them."""
 
 import math
 from collections.abc import Callable
@@ -14,22 +14,22 @@ from lightning_tasks.data_free.noise import Noise
 LARGEST = 4.0  # normalised images are kept in 255 steps from -LARGEST to LARGEST
 
 
-class ImageBank:
-    """Invented images as bytes, with the teacher's answers: a student learns from them without the teacher.
+class MemoryBank:
+    """Synthetic images as bytes, with the teacher's answers: a student learns from them without the teacher.
 
     A memory bank as of Fang et al. 2021, "Contrastive model inversion", https://arxiv.org/abs/2105.08584, section 3.2.
     An image is rounded to bytes first and then answered, so both belong together. It stays on the device of the images.
 
     Args:
         size: Number of images; in a full bank the newest replace others.
-        mirrored: Whether each image is kept mirrored too, with an answer of its own.
-        shifted: Keep each image once more, shifted by up to so many pixels each way (one shift a batch; zeros at the
-            free edge, the mean of normalised images), and mirrored if `mirrored`, with an answer of its own.
-        mixed: Images that are added besides, as a share of the new ones: x = lambda x_i + (1 - lambda) x_j of new and
-            kept ones with lambda uniform in [0, 1], which the teacher answers as any other (virtual interpolation, Qu
-            et al. 2021, "Enhancing data-free adversarial distillation with activation regularization and virtual
+        flip: Whether each image is kept flipped too, with an answer of its own.
+        max_shift: Keep each image once more, shifted by up to so many pixels each way (one shift a batch; zeros at the
+            free edge, the mean of normalised images), and flipped if `flip`, with an answer of its own.
+        mix_ratio: Images that are added besides, as a share of the new ones: x = lambda x_i + (1 - lambda) x_j of new
+            and kept ones with lambda uniform in [0, 1], which the teacher answers as any other (virtual interpolation,
+            Qu et al. 2021, "Enhancing data-free adversarial distillation with activation regularization and virtual
             interpolation", https://arxiv.org/abs/2102.11638, section 2.3).
-        replaced: Which images make room: the oldest, or those that were easiest for the student when it last saw them.
+        eviction: Which images make room: the oldest, or those that were easiest for the student when it last saw them.
 
     Raises:
         ValueError: If an option is out of range.
@@ -38,22 +38,22 @@ class ImageBank:
     def __init__(
         self,
         size: int = 8192,
-        mirrored: bool = False,
-        shifted: int = 0,
-        mixed: float = 0.0,
-        replaced: Literal["oldest", "easiest"] = "oldest",
+        flip: bool = False,
+        max_shift: int = 0,
+        mix_ratio: float = 0.0,
+        eviction: Literal["oldest", "easiest"] = "oldest",
     ) -> None:
         if size < 2:
-            raise ValueError(f"bank: size must be at least 2, got {size}")
-        if shifted < 0:
-            raise ValueError(f"bank: shifted must not be negative, got {shifted}")
-        if not 0 <= mixed <= 1:
-            raise ValueError(f"bank: mixed must be in [0, 1], got {mixed}")
+            raise ValueError(f"memory_bank.size must be at least 2, got {size}")
+        if max_shift < 0:
+            raise ValueError(f"memory_bank.max_shift must not be negative, got {max_shift}")
+        if not 0 <= mix_ratio <= 1:
+            raise ValueError(f"memory_bank.mix_ratio must be in [0, 1], got {mix_ratio}")
         self.size = size
-        self.mirrored = mirrored
-        self.shifted = shifted
-        self.mixed = mixed
-        self.replaced = replaced
+        self.flip = flip
+        self.max_shift = max_shift
+        self.mix_ratio = mix_ratio
+        self.eviction = eviction
         self.clear()
 
     def clear(self) -> None:
@@ -82,8 +82,8 @@ class ImageBank:
         there, of = memory(device)
         if needed > there:
             raise ValueError(
-                f"bank: {self.size:,} images of shape {tuple(image_shape)} need {needed / 2**30:,.1f} GiB, and {of}"
-                f" {there / 2**30:,.1f}; make it smaller"
+                f"memory_bank: {self.size:,} images of shape {tuple(image_shape)} need {needed / 2**30:,.1f} GiB, and"
+                f" {of} {there / 2**30:,.1f}; make it smaller"
             )
 
     def add(self, x: Tensor, answer: Callable[[Tensor], Tensor], noise: Noise) -> Tensor:
@@ -98,9 +98,9 @@ class ImageBank:
             The answers to all that has been added, logits (N, num_classes) in float32.
         """
         added = [x]
-        if self.mirrored or self.shifted:
-            added.append(shifted(x.flip(3) if self.mirrored else x, self.shifted, noise.decisions))
-        if count := round(self.mixed * len(x)):
+        if self.flip or self.max_shift:
+            added.append(shifted(x.flip(3) if self.flip else x, self.max_shift, noise.decisions))
+        if count := round(self.mix_ratio * len(x)):
             kept = self.draw(count, noise)[0].to(x.dtype) if len(self) else x[:count]
             share = torch.rand((count, 1, 1, 1), generator=noise.tensors, device=x.device).to(x.dtype)
             added.append(torch.lerp(kept, x[:count], share))
@@ -118,7 +118,7 @@ class ImageBank:
 
     def _places(self, count: int) -> Tensor:
         """Say where new images go: behind the newest, over the oldest, or in a full bank over the easiest."""
-        if self.replaced == "easiest" and len(self) == self.size:
+        if self.eviction == "easiest" and len(self) == self.size:
             return self._difficulty.topk(count, largest=False).indices
         places = (self._next + torch.arange(count, device=self._images.device)) % self.size
         self._next = (self._next + count) % self.size
@@ -156,7 +156,9 @@ class ImageBank:
         images, answers, difficulty = (state[name] for name in ("images", "answers", "difficulty"))
         self._filled, self._next = len(images), state["next"]
         if self._filled > self.size:
-            raise ValueError(f"bank: the checkpoint's has {self._filled:,} images, and there is room for {self.size:,}")
+            raise ValueError(
+                f"memory_bank: the checkpoint's has {self._filled:,} images, and there is room for {self.size:,}"
+            )
         self._images = images.new_empty((self.size, *images.shape[1:]), device=device)
         self._answers = answers.new_empty((self.size, *answers.shape[1:]), device=device)
         self._difficulty = difficulty.new_empty(self.size, device=device)

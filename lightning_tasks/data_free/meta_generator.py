@@ -30,7 +30,7 @@ class MetaGenerator:
         self.lr = lr
         self.lr_noise = lr_noise
 
-    def invent(
+    def synthesise(
         self,
         generator: nn.Module,
         z: Tensor,

@@ -1,6 +1,5 @@
 """What a generator is trained towards in distillation without data."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,13 +7,13 @@ from torch import Tensor, nn
 
 from lightning_tasks.data_free.adversarial_loss import AdversarialL1Loss
 from lightning_tasks.data_free.augmentation import shifted
-from lightning_tasks.data_free.generator_losses import GeneratorLoss, Invented
+from lightning_tasks.data_free.generator_losses import GeneratorLoss, SyntheticBatch
 from lightning_tasks.data_free.noise import Noise
 from lightning_tasks.frozen_teacher import FrozenTeacher, Observed
 
 
 class Judged(NamedTuple):
-    """What came of a batch of inventions.
+    """What came of a batch of synthetic images.
 
     Attributes:
         loss: What the generator minimises, a scalar.
@@ -27,36 +26,38 @@ class Judged(NamedTuple):
     logits_t: Tensor
 
 
-class GeneratorObjective(nn.Module):
+class GeneratorObjective:
     """The negative disagreement of student and teacher, and further losses, by their weights.
 
     Args:
-        losses: Beside the disagreement.
-        adversarial_weight: Of the disagreement.
+        losses: Further losses beside the disagreement. The paper's method has none.
+        adversarial_weight: Weight of the disagreement; 1 in the paper.
         where_agreed: Count the disagreement only of images on which both networks name the same class.
-        shift: Mirror half of the batches, and shift them by up to so many pixels each way, before they are judged.
+        max_shift: Flip half of the batches, and shift them by up to so many pixels each way, before they are judged, as
+            Fang et al. 2022, "Up to 100x faster data-free knowledge distillation", https://arxiv.org/abs/2112.06253.
+            0, the paper's, judges them as they are.
 
     Raises:
-        ValueError: If a weight is negative, or nothing is left to be minimised.
+        ValueError: If an option is negative, or nothing is left to be minimised.
     """
 
     def __init__(
         self,
-        losses: Sequence[GeneratorLoss] = (),
+        losses: list[GeneratorLoss] | None = None,
         adversarial_weight: float = 1.0,
         where_agreed: bool = False,
-        shift: int = 0,
+        max_shift: int = 0,
     ) -> None:
-        super().__init__()
-        if adversarial_weight < 0:
-            raise ValueError(f"adversarial_weight must not be negative, got {adversarial_weight}")
+        for option, value in (("adversarial_weight", adversarial_weight), ("max_shift", max_shift)):
+            if value < 0:
+                raise ValueError(f"objective.{option} must not be negative, got {value}")
         if not adversarial_weight and not losses:
-            raise ValueError("adversarial_weight: with 0 and no generator_losses the generator learns nothing")
-        self.losses = nn.ModuleList(losses)
+            raise ValueError("objective.adversarial_weight: with 0 and no losses the generator learns nothing")
+        self.losses = losses or []
         self.adversarial_weight = adversarial_weight
         self.where_agreed = where_agreed
-        self.shift = shift
-        self._observes = any(each.needs_statistics or each.needs_features for each in losses)
+        self.max_shift = max_shift
+        self._observes = any(each.needs_statistics or each.needs_features for each in self.losses)
         self._difference = AdversarialL1Loss()
 
     def require_layers(self, teacher: FrozenTeacher) -> None:
@@ -68,12 +69,12 @@ class GeneratorObjective(nn.Module):
         for each in self.losses:
             if each.needs_statistics and not teacher.batchnorms:
                 raise ValueError(
-                    f"generator_losses: the teacher has no BatchNorm layer; leave {type(each).__name__} out"
+                    f"objective.losses: the teacher has no BatchNorm layer; leave {type(each).__name__} out"
                 )
             if each.needs_features and teacher.last_linear is None:
-                raise ValueError(f"generator_losses: the teacher has no linear layer; leave {type(each).__name__} out")
+                raise ValueError(f"objective.losses: the teacher has no linear layer; leave {type(each).__name__} out")
 
-    def forward(
+    def __call__(
         self, x: Tensor, y: Tensor | None, teacher: FrozenTeacher, student: nn.Module | None, noise: Noise
     ) -> Judged:
         """Judge a batch.
@@ -85,18 +86,18 @@ class GeneratorObjective(nn.Module):
             student: Answers too; None leaves the disagreement out.
             noise: Of random numbers, on the device of the images.
         """
-        if self.shift:
-            mirrored = bool(torch.rand((), generator=noise.decisions) < 0.5)
-            x = shifted(x.flip(3) if mirrored else x, self.shift, noise.decisions)
+        if self.max_shift:
+            flips = bool(torch.rand((), generator=noise.decisions) < 0.5)
+            x = shifted(x.flip(3) if flips else x, self.max_shift, noise.decisions)
         seen = teacher.observe(x) if self._observes else Observed(teacher(x), None, None)
         logits_s = student(x) if student is not None and self.adversarial_weight > 0 else None
         loss = x.new_zeros(())
         if logits_s is not None:
             loss = -self.adversarial_weight * self.disagreement(logits_s, seen.logits)
-        invented = Invented(x, logits_s, seen.logits, seen.statistics, y, seen.features)
+        batch = SyntheticBatch(x, logits_s, seen.logits, seen.statistics, y, seen.features)
         parts: list[tuple[str, Tensor]] = []
         for each in self.losses:
-            value = each(invented)
+            value = each(batch)
             parts.append((str(each.name), value))
             loss = loss + each.weight * value
         return Judged(loss, parts, seen.logits)

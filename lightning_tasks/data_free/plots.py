@@ -10,7 +10,7 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 from torchvision.utils import save_image
 
-from lightning_tasks.callbacks.plots import SeriesPicture, add_axes, class_names, save_figure, subject
+from lightning_tasks.callbacks.plots import SeriesPlot, add_axes, class_names, save_figure, subject
 from lightning_tasks.runs.atomic_writes import whole_file
 from lightning_tasks.runs.folders import run_folder
 from lightning_tasks.runs.plot_style import styled
@@ -22,7 +22,7 @@ ROWS = 25  # of one block, at most
 COLUMNS = 8  # of images alone
 
 
-class GeneratedPicture(SeriesPicture):
+class GeneratedPlot(SeriesPlot):
     """Draws synthetic images, a row for each class that the teacher sees, and how often it saw each in the epoch.
 
     The noise is the same each time, so the pictures can be laid side by side. One PNG a time, as

@@ -2,6 +2,6 @@
 
 from lightning_tasks.distillation.base import DistillationTask
 from lightning_tasks.distillation.kd import KDTask
-from lightning_tasks.distillation.plots import AgreementPicture, ChangesPicture
+from lightning_tasks.distillation.plots import AgreementPlot, ChangesPlot
 
-__all__ = ["AgreementPicture", "ChangesPicture", "DistillationTask", "KDTask"]
+__all__ = ["AgreementPlot", "ChangesPlot", "DistillationTask", "KDTask"]

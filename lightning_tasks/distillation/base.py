@@ -18,7 +18,7 @@ from lightning_tasks.networks import (
     count_parameters,
     select_weights,
 )
-from lightning_tasks.runs.data_spec import ImageFacts
+from lightning_tasks.runs.data_spec import ImageDataSpec
 
 SHARE_TOLERANCE = 0.01
 ACCURACY_TOLERANCE = 0.03  # and two standard errors, of the images that are looked at
@@ -33,7 +33,7 @@ class DistillationTask(ImageTask):
     and `test/acc_teacher`, on top of ImageTask's metrics.
 
     Args:
-        facts: See ImageFacts; they must be the teacher's.
+        data_spec: See ImageDataSpec; they must be the teacher's.
         teacher: The network that `teacher_ckpt` holds.
         student: The network that learns.
         teacher_ckpt: A checkpoint, the folder of a run or an experiment, or weights alone, see FrozenTeacher.load; None
@@ -67,7 +67,7 @@ class DistillationTask(ImageTask):
 
     def __init__(
         self,
-        facts: ImageFacts,
+        data_spec: ImageDataSpec,
         teacher: NetworkCallable,
         student: NetworkCallable,
         teacher_ckpt: str | None,
@@ -80,7 +80,7 @@ class DistillationTask(ImageTask):
         student_from_teacher: bool = False,
         teacher_outputs: Outputs = "logits",
     ) -> None:
-        super().__init__(facts, compile, channels_last)
+        super().__init__(data_spec, compile, channels_last)
         if teacher_acc is not None and not 0 <= teacher_acc <= 1:
             raise ValueError(f"teacher_acc must be in [0, 1], got {teacher_acc}")
         self.teacher_acc = teacher_acc
@@ -139,13 +139,13 @@ class DistillationTask(ImageTask):
         if stage == "fit" and self.student_from_teacher:  # before a checkpoint brings the weights of a resumed run
             self._start_from_teacher()
         super().setup(stage)
-        self.follow_classes(self.teacher.facts, f"teacher_ckpt: {self.teacher_ckpt} was trained")
+        self.follow_classes(self.teacher.data_spec, f"teacher_ckpt: {self.teacher_ckpt} was trained")
         if self.teacher.fast is not self.teacher.network:
             self.make_fast(self.teacher.fast, stage)
 
     def _load_teacher(self) -> None:
         if not self._teacher_loaded:
-            self.run_facts |= self.teacher.load(self.teacher_ckpt, "teacher_ckpt", self.facts, self.teacher_ema)
+            self.run_facts |= self.teacher.load(self.teacher_ckpt, "teacher_ckpt", self.data_spec, self.teacher_ema)
             # The checkpoint names the file, not the folder, in which another may be the newest by then.
             self.hparams["teacher_ckpt"] = self.run_facts["teacher_ckpt"]
             self._teacher_loaded = True

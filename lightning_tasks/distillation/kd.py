@@ -20,7 +20,7 @@ from lightning_tasks.networks import (
     build_network,
     initialise,
 )
-from lightning_tasks.runs.data_spec import ImageFacts
+from lightning_tasks.runs.data_spec import ImageDataSpec
 from lightning_tasks.schedules import Interval, planned
 
 
@@ -31,7 +31,7 @@ class KDTask(DistillationTask):
     (cross-entropy, nats), `train/loss_soft` (see the soft loss) and `train/acc`, on top of DistillationTask's metrics.
 
     Args:
-        facts: See ImageFacts; they must be the teacher's.
+        data_spec: See ImageDataSpec; they must be the teacher's.
         teacher: See DistillationTask.
         student: See DistillationTask.
         teacher_ckpt: See DistillationTask.
@@ -39,10 +39,10 @@ class KDTask(DistillationTask):
             agreement with the teacher is measured all the same.
         soft_loss: Distance of the student's answers from the teacher's. Default: HintonLoss.
         alpha: Weight of the soft loss, in [0, 1]; that of the labels is 1 - alpha.
-        views: After this many epochs, repeat their batches, augmentation and all, with the teacher's answers that were
-            kept, in float16: the teacher then costs no more time (Shen and Xing 2022, "A fast knowledge distillation
-            framework for visual recognition", https://arxiv.org/abs/2112.01528). 1 where images are not augmented. Each
-            epoch has its own batches, and asks the teacher, if not given.
+        cached_epochs: After this many epochs, repeat their batches, augmentation and all, with the teacher's answers
+            that were kept, in float16: the teacher then costs no more time (Shen and Xing 2022, "A fast knowledge
+            distillation framework for visual recognition", https://arxiv.org/abs/2112.01528). 1 where images are not
+            augmented. Each epoch has its own batches, and asks the teacher, if not given.
         initialisation: Draw the student's weights anew, by this rule; else they start as its class says.
         optimizer: Optimizer of the student. DistillationOrientedSGD has a momentum for each of the two losses.
         scheduler: See ClassificationTask.
@@ -70,14 +70,14 @@ class KDTask(DistillationTask):
 
     def __init__(
         self,
-        facts: ImageFacts,
+        data_spec: ImageDataSpec,
         teacher: NetworkCallable,
         student: NetworkCallable,
         teacher_ckpt: str | None,
         distil: bool = True,
         soft_loss: SoftTargetLoss | None = None,
         alpha: float = 0.9,
-        views: int | None = None,
+        cached_epochs: int | None = None,
         initialisation: Initialisation | None = None,
         optimizer: OptimizerCallable = lambda params: torch.optim.SGD(
             params, lr=0.05, momentum=0.9, weight_decay=5e-4, nesterov=True
@@ -88,18 +88,18 @@ class KDTask(DistillationTask):
         **options: Any,
     ) -> None:
         drawn = student if initialisation is None else initialised(student, initialisation)
-        super().__init__(facts, teacher, drawn, teacher_ckpt, **options)
+        super().__init__(data_spec, teacher, drawn, teacher_ckpt, **options)
         self.save_hyperparameters()
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha must be in [0, 1], got {alpha}")
-        if views is not None and views < 1:
-            raise ValueError(f"views must be at least 1, got {views}")
+        if cached_epochs is not None and cached_epochs < 1:
+            raise ValueError(f"cached_epochs must be at least 1, got {cached_epochs}")
         if initialisation is not None and self.student_from_teacher:
             raise ValueError("initialisation: the student starts with weights of its teacher; leave one of both out")
         self.distil = distil
         self.soft_loss = soft_loss or HintonLoss()
         self.alpha = alpha
-        self.views = views
+        self.cached_epochs = cached_epochs
         self.hard_loss = CrossEntropyLoss(label_smoothing)
         self.optimizer = optimizer
         self.scheduler = scheduler
@@ -109,7 +109,7 @@ class KDTask(DistillationTask):
     @property
     def data_epoch(self) -> int:
         """Begin with the first view again after the last."""
-        return self.current_epoch if self.views is None else self.current_epoch % self.views
+        return self.current_epoch if self.cached_epochs is None else self.current_epoch % self.cached_epochs
 
     def on_train_epoch_start(self) -> None:
         """Draw the samples, and augment them, as in the epoch that is repeated."""
@@ -133,7 +133,7 @@ class KDTask(DistillationTask):
 
     def _taught(self, x: Tensor, batch_idx: int) -> Tensor:
         """Give the teacher's logits (B, num_classes), kept ones if the batch has been there before."""
-        if self.views is None:
+        if self.cached_epochs is None:
             with torch.no_grad():
                 return self.teacher(x)
         key = self.data_epoch, batch_idx

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_tasks.callbacks.answers import AnswersPicture, draw_bands
+from lightning_tasks.callbacks.answers import AnswersPlot, draw_bands
 from lightning_tasks.callbacks.bars import draw_stacked_bars
 from lightning_tasks.callbacks.plots import class_names, save_figure, subject
 from lightning_tasks.frozen_teacher import FrozenTeacher
@@ -24,7 +24,7 @@ KINDS = {  # of the student's answers, and their colours
 }
 
 
-class ComparisonPicture(AnswersPicture):
+class ComparisonPlot(AnswersPlot):
     """Collects the answers of another network to the same images too.
 
     Attributes:
@@ -60,7 +60,7 @@ class ComparisonPicture(AnswersPicture):
         super().on_test_end(trainer, pl_module)
 
 
-class AgreementPicture(ComparisonPicture):
+class AgreementPlot(ComparisonPlot):
     """Draws how a student answers where its teacher is right and where it is wrong, as `figures/agreement.png`."""
 
     needs = ("teacher",)
@@ -75,11 +75,11 @@ class AgreementPicture(ComparisonPicture):
         save_figure(trainer, draw_agreement(counts, subject(trainer)), "test/agreement")
 
 
-class ChangesPicture(ComparisonPicture):
+class ChangesPlot(ComparisonPlot):
     """Draws test images that another run had wrong and this one has right, and back, as `figures/changes.png`.
 
     For example the same student without distillation:
-    `python cli.py test --config CONFIG --ckpt_path best --trainer.callbacks=ChangesPicture
+    `python cli.py test --config CONFIG --ckpt_path best --trainer.callbacks=ChangesPlot
     --trainer.callbacks.control=logs/tinyimagenet_control`. Each image has its true class above, and the wrong answer,
     of whichever network gave it, with its probability below; those of which the right one is surest come first.
 
@@ -105,12 +105,12 @@ class ChangesPicture(ComparisonPicture):
         super().setup(trainer, pl_module, stage)
         network = next(iter(pl_module.networks.values()))  # type: ignore[operator]
         self._control = FrozenTeacher(copy.deepcopy(network))
-        self._control.load(self.control, "control", pl_module.facts)  # type: ignore[arg-type]
+        self._control.load(self.control, "control", pl_module.data_spec)  # type: ignore[arg-type]
 
     def other(self, pl_module: LightningModule) -> Callable[[Tensor], Tensor]:
         """Give the other run's network, with the classes in the task's order."""
         network = self._control.to(pl_module.device, pl_module.dtype)  # type: ignore[arg-type]
-        order = positions(names_in(pl_module.facts), names_in(self._control.facts or {}))  # type: ignore[arg-type]
+        order = positions(names_in(pl_module.data_spec), names_in(self._control.data_spec or {}))  # type: ignore[arg-type]
         return network if order is None else lambda x: network(x)[:, order]
 
     def draw(self, trainer: Trainer) -> None:

@@ -67,13 +67,13 @@ def export(source: str, folder: Path | None, averaged: bool, licence: str, comma
         if run is None or config is None:
             raise ValueError(f"--out: {path} is not in a run's folder; say where to write")
         folder = run / "export"
-    data = _data(config, task.facts)
+    data = _data(config, task.data_spec)
     folder.mkdir(parents=True, exist_ok=True)
     graph = Graph(network, task.num_classes, task.mean, task.std)
     facts = {
         "network": type(network).__name__,
-        "dataset": task.facts["dataset"],
-        "classes": list(names_in(task.facts) or (data.class_names if data else map(str, range(task.num_classes)))),
+        "dataset": task.data_spec["dataset"],
+        "classes": list(names_in(task.data_spec) or (data.class_names if data else map(str, range(task.num_classes)))),
         "image_shape": list(task.image_shape),
         "mean": list(task.mean),
         "std": list(task.std),
@@ -158,7 +158,7 @@ def _data(config: Namespace | None, facts: Mapping[str, Any]) -> ImageDataModule
         data.prepare_data()
         data.setup("test")
         data.order_classes(names_in(facts))
-        require_equal(facts, data.facts, "the network was trained")
+        require_equal(facts, data.data_spec, "the network was trained")
     except (OSError, ValueError) as error:
         print(f"without test images: {describe(error)}")
         return None

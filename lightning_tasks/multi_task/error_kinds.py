@@ -6,14 +6,14 @@ from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 
 from lightning_tasks.callbacks.bars import draw_stacked_bars
-from lightning_tasks.callbacks.plots import Picture, save_figure, subject
+from lightning_tasks.callbacks.plots import Plot, save_figure, subject
 
 DECISIONS = {"": "argmax", "_tree": "respecting the tree", "_crm": "least expected severity"}
 KINDS = {"same_super": "same superclass", "same_group": "same group", "across": "across groups"}
 COLOURS = (("#fddc8b", "black"), ("#f28e3d", "black"), ("#a81c24", "white"))  # of each kind and of the number on it
 
 
-class ErrorKindsPicture(Picture):
+class ErrorKindsPlot(Plot):
     """Draws what share of the test images is wrong and how severely, as `figures/errors.png`, a bar for each decision.
 
     Works with tasks that log `test/acc_fine`, `test/same_super`, `test/same_group` and `test/across` for the decisions

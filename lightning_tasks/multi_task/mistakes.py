@@ -7,11 +7,11 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_tasks.callbacks.answers import AnswersPicture, draw_bands
+from lightning_tasks.callbacks.answers import AnswersPlot, draw_bands
 from lightning_tasks.callbacks.plots import save_figure, subject
 
 
-class MistakesBySeverityPicture(AnswersPicture):
+class MistakesBySeverityPlot(AnswersPlot):
     """Draws the surest mistakes of each kind, mild ones first, as `figures/mistakes_by_severity.png`.
 
     The kind of a mistake is the nearest level of the data's tree of classes on which the true and the predicted class
@@ -31,7 +31,7 @@ class MistakesBySeverityPicture(AnswersPicture):
         data = trainer.datamodule  # type: ignore[attr-defined]
         if not data.class_levels:
             raise ValueError(
-                f"MistakesBySeverityPicture needs classes with levels above them; {data.dataset_name} has none"
+                f"MistakesBySeverityPlot needs classes with levels above them; {data.dataset_name} has none"
             )
 
     def draw(self, trainer: Trainer) -> None:

@@ -19,7 +19,7 @@ from lightning_tasks.multi_task.severity import (
 )
 from lightning_tasks.multi_task.uncertainty import UncertaintyWeighting
 from lightning_tasks.networks import NetworkCallable
-from lightning_tasks.runs.data_spec import ImageFacts
+from lightning_tasks.runs.data_spec import ImageDataSpec
 
 LEVELS = ("fine", "super", "group")
 
@@ -38,7 +38,7 @@ class MultiTask(ClassificationTask):
     `_crm`, if they are those of least expected severity (tree_scores.least_severity).
 
     Args:
-        facts: See ImageFacts; with groups.
+        data_spec: See ImageDataSpec; with groups.
         network: The network; it is given the number of all classes, superclasses and groups together, and the image
             shape.
         loss_weights: Of the cross-entropy of classes, superclasses and groups; or "uncertainty": learned, see
@@ -89,7 +89,7 @@ class MultiTask(ClassificationTask):
 
     def __init__(
         self,
-        facts: ImageFacts,
+        data_spec: ImageDataSpec,
         network: NetworkCallable,
         loss_weights: tuple[float, ...] | Literal["uncertainty"] = (1.0, 1.0, 1.0),
         costs: tuple[float, ...] = (1.0, 2.0, 3.0),
@@ -100,8 +100,8 @@ class MultiTask(ClassificationTask):
     ) -> None:
         if loss_weights == "uncertainty" and options.get("layer_decay", 1.0) < 1:
             raise ValueError("loss_weights: uncertainty is learned at one rate, so layer_decay must be 1")
-        super().__init__(facts, network, **options)
-        self.tree = ClassTree(facts["groups"], self.num_classes)
+        super().__init__(data_spec, network, **options)
+        self.tree = ClassTree(data_spec["groups"], self.num_classes)
         require_costs(costs, len(LEVELS))
         self.costs = costs
         if decision not in get_args(Decision):
@@ -130,18 +130,18 @@ class MultiTask(ClassificationTask):
         Raises:
             ValueError: If the data have no tree.
         """
-        groups = self.facts.get("groups")
+        groups = self.data_spec.get("groups")
         if not groups:
             raise ValueError(
-                f"MultiTask needs classes with superclasses and groups, and {self.facts['dataset']} has none here; with"
-                " CIFAR100DataModule give data.groups, as configs/groups/cifar100.yaml"
+                f"MultiTask needs classes with superclasses and groups, and {self.data_spec['dataset']} has none here;"
+                " with CIFAR100DataModule give data.groups, as configs/groups/cifar100.yaml"
             )
         return self.num_classes + sum(map(len, groups.values())) + len(groups)
 
     def follow_classes(self, theirs: Mapping[str, Any] | None, of: str) -> None:
         """Do what every task does, and learn the superclass of each class."""
         super().follow_classes(theirs, of)
-        if levels := self.facts.get("class_levels"):
+        if levels := self.data_spec.get("class_levels"):
             self.tree.grow(levels["superclass"])
             self.severity = severity_matrix(self.tree.ancestors, self.costs).to(self.device)
 

@@ -11,8 +11,8 @@ from lightning_tasks.networks.base import (
     cut_into_layers,
 )
 from lightning_tasks.networks.cnn import CNN
-from lightning_tasks.networks.eval_mode import undisturbed
-from lightning_tasks.networks.external import FACTS, Outputs, OwnNetwork, build_network, build_teacher
+from lightning_tasks.networks.eval_mode import eval_mode
+from lightning_tasks.networks.external import FACTORY_ARGS, ExternalNetwork, Outputs, build_network, build_teacher
 from lightning_tasks.networks.features import WithFeatures, are_parts, recorded, require_layers
 from lightning_tasks.networks.file import NetworkFile
 from lightning_tasks.networks.folding import fold_batchnorm
@@ -26,8 +26,9 @@ from lightning_tasks.networks.wide_resnet import WideResNet
 
 __all__ = [
     "CNN",
-    "FACTS",
+    "FACTORY_ARGS",
     "MLP",
+    "ExternalNetwork",
     "Generator",
     "GeneratorCallable",
     "ImageNetwork",
@@ -37,7 +38,6 @@ __all__ = [
     "NetworkCallable",
     "NetworkFile",
     "Outputs",
-    "OwnNetwork",
     "ResNet",
     "StridedCNN",
     "WideResNet",
@@ -48,11 +48,11 @@ __all__ = [
     "count_multiply_adds",
     "count_parameters",
     "cut_into_layers",
+    "eval_mode",
     "evenly",
     "fold_batchnorm",
     "initialise",
     "recorded",
     "require_layers",
     "select_weights",
-    "undisturbed",
 ]

@@ -8,7 +8,7 @@ from torch import nn
 
 
 @contextmanager
-def undisturbed(module: nn.Module, training: bool = False) -> Iterator[None]:
+def eval_mode(module: nn.Module, training: bool = False) -> Iterator[None]:
     """Look at a network and leave no trace: in evaluation mode, without gradients; then each part has its mode again.
 
     Without compilation, too: a compiled network calls no hooks that were added later, and would be compiled once more

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from lightning_tasks.networks.base import ImageNetwork, ImageShape
-from lightning_tasks.networks.eval_mode import undisturbed
+from lightning_tasks.networks.eval_mode import eval_mode
 
 # Names by which networks are told what the data are; what is not among them is for the config to set.
-FACTS: dict[str, Callable[[int, ImageShape], Any]] = {
+FACTORY_ARGS: dict[str, Callable[[int, ImageShape], Any]] = {
     **dict.fromkeys(("num_classes", "n_classes"), lambda classes, shape: classes),
     **dict.fromkeys(("image_shape", "input_shape"), lambda classes, shape: shape),
     **dict.fromkeys(("in_channels", "in_chans"), lambda classes, shape: shape[0]),
@@ -24,7 +24,7 @@ SMALLEST = torch.finfo(torch.float32).tiny  # of probabilities, whose logarithm 
 Outputs = Literal["logits", "probabilities"]
 
 
-class OwnNetwork(ImageNetwork):
+class ExternalNetwork(ImageNetwork):
     """Any module that maps images (B, C, H, W) to logits (B, num_classes), as an ImageNetwork.
 
     It may give them as `logits` of a named tuple or a mapping, as torchvision's GoogLeNet and transformers do.
@@ -89,7 +89,7 @@ class OwnNetwork(ImageNetwork):
         """Give what it makes of images, in the shape that is asked for."""
         mode, shape, wanted = " in training mode" if training else "", tuple(x.shape), (len(x), self.num_classes)
         try:
-            with torch.random.fork_rng([]), undisturbed(self, training):
+            with torch.random.fork_rng([]), eval_mode(self, training):
                 outputs = self(x)
         except Exception as error:  # whatever a module raises
             reason = " ".join(str(error).split())[:200]
@@ -122,7 +122,7 @@ def build_network(
         ValueError: See make_network; or it gives no logits in training mode.
     """
     network = make_network(factory, num_classes, image_shape)
-    if isinstance(network, OwnNetwork):
+    if isinstance(network, ExternalNetwork):
         network.require_training()
         if network.gives_probabilities():
             warnings.warn(f"{_ends_in_softmax(network)}: take the softmax off, for a loss has its own", stacklevel=2)
@@ -145,18 +145,18 @@ def build_teacher(
     """
     network = make_network(factory, num_classes, image_shape)
     if outputs == "probabilities":
-        if not isinstance(network, OwnNetwork):
+        if not isinstance(network, ExternalNetwork):
             raise ValueError(f"teacher_outputs: {type(network).__name__} gives logits")
         try:
             network.take_log()
         except ValueError as error:
             raise ValueError(f"teacher_outputs: {error}") from None
-    elif isinstance(network, OwnNetwork) and network.gives_probabilities():
+    elif isinstance(network, ExternalNetwork) and network.gives_probabilities():
         warnings.warn(f"{_ends_in_softmax(network)}: give teacher_outputs: probabilities", stacklevel=2)
     return network
 
 
-def _ends_in_softmax(network: OwnNetwork) -> str:
+def _ends_in_softmax(network: ExternalNetwork) -> str:
     return f"{type(network.module).__name__} ends in softmax, and its probabilities are taken for logits"
 
 
@@ -167,10 +167,10 @@ def make_network(
 
     Args:
         factory: An ImageNetwork's class with its options; a module, which is copied; or anything else that gives a
-            module when it is called. The latter is told what its parameters ask for by a name in FACTS; if they ask for
-            nothing by these names, two that must be given are `num_classes` and `image_shape`, in this order. Whoever
-            takes any keyword besides others, as `timm.create_model` does, is told `num_classes`; who takes nothing but
-            keywords, as `lambda **facts: ...`, also `image_shape`.
+            module when it is called. The latter is told what its parameters ask for by a name in FACTORY_ARGS; if they
+            ask for nothing by these names, two that must be given are `num_classes` and `image_shape`, in this order.
+            Whoever takes any keyword besides others, as `timm.create_model` does, is told `num_classes`; who takes
+            nothing but keywords, as `lambda **facts: ...`, also `image_shape`.
         num_classes: Number of classes.
         image_shape: Channels, height and width of an image.
 
@@ -179,17 +179,17 @@ def make_network(
     """
     if isinstance(factory, nn.Module):
         made = copy.deepcopy(factory)
-        return made if isinstance(made, ImageNetwork) else OwnNetwork(made, num_classes, image_shape)
+        return made if isinstance(made, ImageNetwork) else ExternalNetwork(made, num_classes, image_shape)
     target = _called(factory)
     if inspect.isclass(target) and issubclass(target, ImageNetwork):
         return cast("ImageNetwork", factory(num_classes, image_shape))
     name = getattr(target, "__name__", str(target))
     parameters = inspect.signature(target).parameters.values()
     options = factory.keywords if isinstance(factory, functools.partial) else {}
-    asked = [each.name for each in parameters if each.name in FACTS]
+    asked = [each.name for each in parameters if each.name in FACTORY_ARGS]
     if any(each.kind is each.VAR_KEYWORD for each in parameters):
         asked += ["num_classes", "image_shape"] if len(parameters) == 1 else ["num_classes"]
-    told = {each: FACTS[each](num_classes, image_shape) for each in asked if each not in options}
+    told = {each: FACTORY_ARGS[each](num_classes, image_shape) for each in asked if each not in options}
     needed = [
         each.name
         for each in parameters
@@ -215,7 +215,7 @@ def make_network(
         return made
     if not isinstance(made, nn.Module):
         raise ValueError(f"{name} gives no module but a {type(made).__name__}")
-    return OwnNetwork(made, num_classes, image_shape)
+    return ExternalNetwork(made, num_classes, image_shape)
 
 
 def _called(factory: Callable[..., nn.Module]) -> Callable[..., nn.Module]:

@@ -12,14 +12,14 @@ from torch import Tensor, fx, nn
 from torch.export.passes import move_to_device_pass
 
 from lightning_tasks.networks.base import ImageShape
-from lightning_tasks.networks.eval_mode import undisturbed
-from lightning_tasks.networks.external import OwnNetwork
+from lightning_tasks.networks.eval_mode import eval_mode
+from lightning_tasks.networks.external import ExternalNetwork
 from lightning_tasks.networks.safe_loading import require_harmless
 from lightning_tasks.runs.paths import user_path
 from lightning_tasks.runs.weights import objects_in
 
 
-class NetworkFile(OwnNetwork):
+class NetworkFile(ExternalNetwork):
     """A network from a file that says how to compute it: TorchScript, torch.export (.pt2) or ONNX.
 
     It comes with its weights, so `teacher_ckpt` is null for it. Gradients pass through all three. A graph of
@@ -63,7 +63,7 @@ class NetworkFile(OwnNetwork):
         elif isinstance(self.module, torch.jit.ScriptModule) and not any(True for _ in self.parameters()):  # frozen
             self.module = _load(Path(self.path), device)
         try:
-            with undisturbed(self):
+            with eval_mode(self):
                 self(torch.zeros(2, *self.image_shape, device=device, dtype=dtype))
         except Exception as error:  # whatever a graph raises
             reason = " ".join(str(error).split())[-200:]

@@ -71,7 +71,7 @@ def whole_file(path: Path) -> Iterator[_Counted]:
         partial.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_atomic(path: Path, text: str) -> None:
     """Write a text, see `whole_file`; bytes of a file's name that are no UTF-8 stay as they are."""
     with whole_file(path) as file:
         file.write(text.encode(errors="surrogateescape"))
@@ -81,7 +81,7 @@ def write_table(path: Path, rows: Iterable[Iterable[Any]], line_end: str = "\n")
     """Write rows as CSV, see `whole_file`."""
     text = io.StringIO()
     csv.writer(text, lineterminator=line_end).writerows(rows)
-    write_whole(path, text.getvalue())
+    write_atomic(path, text.getvalue())
 
 
 def reason(error: OSError, size: int | None, folder: Path) -> str:

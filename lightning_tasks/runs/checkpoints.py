@@ -21,10 +21,17 @@ from lightning_tasks.runs.names import DOTTED, texts, would_be_imported
 from lightning_tasks.runs.paths import user_path
 from lightning_tasks.runs.ranking import Rank, Ranking
 from lightning_tasks.runs.remedies import how_to_make
+from lightning_tasks.runs.renames import renamed_checkpoint
 from lightning_tasks.runs.weights import read_checkpoint
 
 BUILDER = ("_instantiator", "pytorch_lightning.cli.instantiate_module")  # as Lightning writes it into each checkpoint
-NAMES = ("facts.dataset", "facts.classes", "facts.words", "facts.class_levels.superclass", "facts.class_levels.group")
+NAMES = (
+    "data_spec.dataset",
+    "data_spec.classes",
+    "data_spec.words",
+    "data_spec.class_levels.superclass",
+    "data_spec.class_levels.group",
+)
 # Where a class or function is from that may be called as a checkpoint says: it computes.
 HARMLESS = (
     "lightning_tasks.",
@@ -50,6 +57,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         with whole_file(Path(path)) as file:
             torch.save(checkpoint, file)  # type: ignore[arg-type]
+
+    def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
+        """Read a checkpoint, which may have names of an older version."""
+        return renamed_checkpoint(super().load_checkpoint(path, *args, **options))
 
 
 class RunCheckpoint(ModelCheckpoint):

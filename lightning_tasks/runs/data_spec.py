@@ -1,16 +1,16 @@
-"""What a task must know of its data: the contract between datamodules, which give it as `facts`, and tasks."""
+"""What a task must know of its data: the contract between datamodules, which give it as `data_spec`, and tasks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
 NO_IMAGES = "no images"  # the name of the set where there is none
-OF_A_NETWORK = ("num_classes", "image_shape", "mean", "std", "classes")  # facts that hold without a set
-NAMES = ("classes", "words")  # facts that name the classes, in order
-OF_CLASSES = ("classes", "class_levels")  # facts that are known once the data are read; older checkpoints lack them
+OF_A_NETWORK = ("num_classes", "image_shape", "mean", "std", "classes")  # data_spec that hold without a set
+NAMES = ("classes", "words")  # data_spec that name the classes, in order
+OF_CLASSES = ("classes", "class_levels")  # data_spec that are known once the data are read; older checkpoints lack them
 SHOWN = 10  # names of classes at most
 
 
-class ImageFacts(TypedDict):
+class ImageDataSpec(TypedDict):
     """Facts of a set of labelled images.
 
     Attributes:
@@ -23,7 +23,7 @@ class ImageFacts(TypedDict):
         class_levels: Of classes that form a tree, once the data are read: by the name of each level above the classes
             the name of what each class belongs to there.
         words: Of pictures of drawings: what is drawn, in the order of the classes.
-        parts: Of pictures of drawings: how they are divided, see SketchFacts.
+        parts: Of pictures of drawings: how they are divided, see SketchDataSpec.
         groups: Of classes that form a tree: the superclasses of each group.
     """
 
@@ -39,7 +39,7 @@ class ImageFacts(TypedDict):
     groups: NotRequired[dict[str, list[str]]]
 
 
-class SketchFacts(TypedDict):
+class SketchDataSpec(TypedDict):
     """Facts of a set of drawings.
 
     Attributes:
@@ -60,9 +60,9 @@ def are_numbers(names: Sequence[str]) -> bool:
     return list(names) == [str(number) for number in range(len(names))]
 
 
-def names_in(facts: Mapping[str, Any]) -> tuple[str, ...]:
+def names_in(data_spec: Mapping[str, Any]) -> tuple[str, ...]:
     """Give the names of the classes, in order; none if they are not known."""
-    return tuple(facts.get("words") or facts.get("classes", ()))
+    return tuple(data_spec.get("words") or data_spec.get("classes", ()))
 
 
 def positions(names: Sequence[str], among: Sequence[str]) -> list[int] | None:
@@ -80,10 +80,10 @@ def in_order_of(theirs: Mapping[str, Any] | None, ours: Mapping[str, Any]) -> di
         ours: Facts of the present data.
 
     Returns:
-        Our facts; with the classes in their order if the names are the same, each once, and with their names if ours
-        are numbers or not known.
+        Our specification; with the classes in their order if the names are the same, each once, and with their names if
+        ours are numbers or not known.
     """
-    facts = dict(ours)
+    data_spec = dict(ours)
     for name in NAMES:
         there, here = tuple((theirs or {}).get(name, ())), tuple(ours.get(name, ()))
         if theirs is None or not there:
@@ -95,13 +95,13 @@ def in_order_of(theirs: Mapping[str, Any] | None, ours: Mapping[str, Any]) -> di
         else:
             continue
         if levels := levels or theirs.get("class_levels", {}):
-            facts["class_levels"] = levels
-        facts[name] = there
-    return facts
+            data_spec["class_levels"] = levels
+        data_spec[name] = there
+    return data_spec
 
 
 def require_equal(theirs: Mapping[str, Any] | None, ours: Mapping[str, Any], of: str) -> None:
-    """Refuse facts that differ, as a whole; where one side has no images, those that a network has without them.
+    """Refuse data_spec that differ, as a whole; where one side has no images, those that a network has without them.
 
     Names of classes that one side does not know pass.
 
@@ -148,6 +148,6 @@ def _listed(names: list[str], others: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(data_spec: Mapping[str, Any]) -> dict[str, Any]:
     """A tuple that was read back from a config is a list."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in facts.items()}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in data_spec.items()}

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, NoReturn
 
+from jsonargparse import Namespace
 from pytorch_lightning.cli import LightningArgumentParser
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from torch import OutOfMemoryError, distributed
@@ -16,6 +17,7 @@ from lightning_tasks.runs import signals
 from lightning_tasks.runs.atomic_writes import NO_ROOM, reason
 from lightning_tasks.runs.paths import config_path
 from lightning_tasks.runs.program import PROGRAM
+from lightning_tasks.runs.renames import present_name, renamed_args, renamed_config
 
 # Modules that only some runs need, by the extra of this project that brings them.
 EXTRAS = {"timm": "own", "onnx2torch": "own", "wandb": "loggers", "mlflow": "loggers"}
@@ -32,15 +34,22 @@ class OneLineErrorParser(LightningArgumentParser):
     classes: ClassVar[dict[str, tuple[ModuleType, type]]] = {}
 
     def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:  # type: ignore[override]
-        """Parse a command line, whose configs may be installed ones."""
-        return super().parse_args(with_installed_configs(sys.argv[1:] if args is None else args), *rest, **options)
+        """Parse a command line; its configs may be installed ones, its names those of an older version."""
+        given = renamed_args(sys.argv[1:] if args is None else args)
+        return super().parse_args(with_installed_configs(given), *rest, **options)
+
+    def parse_object(self, config: Any, *rest: Any, **options: Any) -> Any:
+        """Parse plain data, whose names may be those of an older version."""
+        given = config.as_dict() if isinstance(config, Namespace) else config
+        return super().parse_object(renamed_config(given), *rest, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message, with the place of a key that is not accepted, and exit with status 2."""
         if unknown := re.match(r"unrecognized arguments: --(\w+)", message):
             message = f"Option '{unknown[1]}' is not accepted"
         if key := re.search(r"Option '(\w+)' is not accepted", message):
-            message += f"{find_key(key[1])}; --model.help CLASS and --data.help CLASS list what is"
+            now = f", and may be model.{new} now" if (new := present_name(key[1])) else ""
+            message += f"{find_key(key[1])}{now}; --model.help CLASS and --data.help CLASS list what is"
         unknown_class = rf'Parser key "({"|".join(self.classes)})":.*Expected a dot import path string: (\S+)'
         if name := re.search(unknown_class, message, re.DOTALL):
             package, base = self.classes[name[1]]
@@ -153,11 +162,11 @@ def _unless_raised_again(raised: threading.ExceptHookArgs) -> None:
 
 
 def _stopped(by: str, status: int) -> NoReturn:
-    print(f"stopped by {by}{how_to_go_on()}", file=sys.stderr)
+    print(f"stopped by {by}{how_to_resume()}", file=sys.stderr)
     sys.exit(status)
 
 
-def how_to_go_on() -> str:
+def how_to_resume() -> str:
     """Say how to go on with a run that was stopped, if this process trains one."""
     return "; the same command with --ckpt_path last goes on from the last epoch" if "fit" in sys.argv[1:] else ""
 
@@ -214,7 +223,7 @@ def describe(error: BaseException) -> str:
         return f"not enough memory; make batches, images or networks smaller ({text[:200]})"
     if lost := LOST.search(text):
         has = "does not answer" if no_answer(error) else "has ended"
-        return f"another process of this run {has} ({lost[1] or lost[2]}){how_to_go_on()}"
+        return f"another process of this run {has} ({lost[1] or lost[2]}){how_to_resume()}"
     if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is not None:
         return f"{error.filename}: {reason(error, None, Path(error.filename))}"
     if isinstance(error, (ValueError, OSError, FloatingPointError, ImportError, MisconfigurationException)):

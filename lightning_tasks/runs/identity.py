@@ -64,7 +64,7 @@ def _only_watches(class_path: str) -> bool:
     return name in WATCHING_CALLBACKS or getattr(getattr(importlib.import_module(module), name), "only_watches", False)
 
 
-def option_words(words: Sequence[str]) -> list[str]:
+def option_args(words: Sequence[str]) -> list[str]:
     """Write each option of a command line as one word, `--name=value`."""
     joined: list[str] = []
     for word in words:
@@ -81,7 +81,7 @@ def task_options(words: Sequence[str]) -> list[str]:
     But not a file, which may be the newest of a folder: that is the checkpoint's.
     """
     files = tuple(f"--model.{option}=" for option in FILES)
-    return [word for word in option_words(words) if word.startswith("--model.") and not word.startswith(files)]
+    return [word for word in option_args(words) if word.startswith("--model.") and not word.startswith(files)]
 
 
 def as_saved(parser: ArgumentParser, config: Namespace) -> Configuration:

@@ -74,7 +74,7 @@ def drawable(text: str) -> str:
 
 
 @styled
-def save_picture(figure: Figure, path: Path, dpi: int) -> None:
+def save_plot(figure: Figure, path: Path, dpi: int) -> None:
     """Write a figure as PNG, see `whole_file`."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=dpi, bbox_inches="tight")

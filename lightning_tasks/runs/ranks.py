@@ -38,7 +38,7 @@ OWN = (
     "data.folder.",
     "data.num_workers.",
 )
-LINKED = "model.facts."  # to the data, which are compared themselves
+LINKED = "model.data_spec."  # to the data, which are compared themselves
 SAMPLES = 64  # of each part of the data
 TOLERANCE = 1e-3  # of their means, since processors round differently
 SHOWN = 3  # differences of a kind, processes of a difference, and samples
@@ -219,8 +219,8 @@ def _of_code(options: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _of_data(data: Any) -> Iterator[tuple[str, Any]]:
-    """Go through the facts of the data, and a digest of each part: labels, and the means of some samples."""
-    yield from flat({"data": json.loads(json.dumps(getattr(data, "facts", {}), default=str))})
+    """Go through the data_spec of the data, and a digest of each part: labels, and the means of some samples."""
+    yield from flat({"data": json.loads(json.dumps(getattr(data, "data_spec", {}), default=str))})
     for part in ("train_set", "val_set", "test_set"):
         samples = getattr(data, part, None)
         labels = getattr(samples, "labels", None)

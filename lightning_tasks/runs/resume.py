@@ -48,7 +48,7 @@ def checkpoint_of(word: str, experiment: Path, seed: Any, parser: ArgumentParser
     return path
 
 
-def run_to_go_on_with(experiment: Path, seed: Any, ours: Configuration, parser: ArgumentParser) -> Path | None:
+def run_to_resume(experiment: Path, seed: Any, ours: Configuration, parser: ArgumentParser) -> Path | None:
     """Find the newest run of a seed and a configuration that has left a last checkpoint.
 
     One that was shorter but else the same (`max_epochs`) may be gone on with too. One that is finished ends the

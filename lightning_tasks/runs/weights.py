@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
+from lightning_tasks.runs.renames import renamed_checkpoint
+
 HOLDERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")  # of weights, in files of others
 OURS = ("network.", "student.")  # where a checkpoint of this project has the network that its task is about
 NOT_NEEDED = ".num_batches_tracked"  # counts of BatchNorm layers, which no answer depends on
@@ -47,7 +49,7 @@ def read_checkpoint(path: Path, option: str) -> dict[str, Any]:
             raise ValueError(f"{option}: {path} holds the state of an optimizer, not the weights of a network")
         for name in HOLDERS:
             if _are_weights(content.get(name)):
-                return {**content, "state_dict": dict(content[name])}
+                return renamed_checkpoint({**content, "state_dict": dict(content[name])})
     kind = f"the keys {', '.join(map(str, list(content)[:5]))}" if isinstance(content, Mapping) else type(content)
     raise ValueError(
         f"{option}: {path} is no checkpoint: it has no weights by name, bare or under one of {', '.join(HOLDERS)}; it"

@@ -2,7 +2,7 @@
 
 from lightning_tasks.sketch.heads import MixtureHead, RegressionHead
 from lightning_tasks.sketch.network import SketchNetwork
-from lightning_tasks.sketch.plots import SketchPicture
+from lightning_tasks.sketch.plots import SketchPlot
 from lightning_tasks.sketch.task import SketchTask
 
-__all__ = ["MixtureHead", "RegressionHead", "SketchNetwork", "SketchPicture", "SketchTask"]
+__all__ = ["MixtureHead", "RegressionHead", "SketchNetwork", "SketchPlot", "SketchTask"]

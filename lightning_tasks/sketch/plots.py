@@ -9,7 +9,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 
-from lightning_tasks.callbacks.plots import SeriesPicture, save_figure, subject
+from lightning_tasks.callbacks.plots import SeriesPlot, save_figure, subject
 from lightning_tasks.drawings.steps import Drawing, to_drawing
 from lightning_tasks.runs.plot_style import BLUE, drawable, styled
 
@@ -20,7 +20,7 @@ PAIRS = 3  # of a drawing and what the network makes of it
 CELL = 0.85  # inches
 
 
-class SketchPicture(SeriesPicture):
+class SketchPlot(SeriesPlot):
     """Draws a row for each word: sketches from the word alone, then test drawings and how they are redrawn.
 
     Latent vectors and drawings are the same each time, so the pictures can be laid side by side. One PNG a time, as

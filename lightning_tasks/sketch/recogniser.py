@@ -12,7 +12,7 @@ from lightning_tasks.drawings.steps import to_drawing
 from lightning_tasks.frozen_teacher import FrozenTeacher
 from lightning_tasks.networks import NetworkCallable, build_teacher, cut_into_layers
 from lightning_tasks.runs.checkpoints import find_checkpoint
-from lightning_tasks.runs.data_spec import SketchFacts, require_equal
+from lightning_tasks.runs.data_spec import SketchDataSpec, require_equal
 from lightning_tasks.runs.weights import read_checkpoint
 
 
@@ -24,21 +24,21 @@ class Recogniser:
     Args:
         network: Its architecture.
         source: See FrozenTeacher.load.
-        facts: Of the drawings that are to be judged: words and parts must be those it was trained with.
+        data_spec: Of the drawings that are to be judged: words and parts must be those it was trained with.
 
     Attributes:
-        facts: Which recogniser it is, for the run card.
+        run_facts: Which recogniser it is, for the run card.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
         ValueError: If it is of other words or other parts, or does not fit the network.
     """
 
-    def __init__(self, network: NetworkCallable, source: str, facts: SketchFacts) -> None:
+    def __init__(self, network: NetworkCallable, source: str, data_spec: SketchDataSpec) -> None:
         path = find_checkpoint(source, "recogniser_ckpt")
-        theirs = read_checkpoint(path, "recogniser_ckpt").get("facts", {})
+        theirs = read_checkpoint(path, "recogniser_ckpt").get("data_spec", {})
         self._path, self._theirs = path, {name: theirs.get(name) for name in ("words", "parts")}
-        self.require_apart(facts)
+        self.require_apart(data_spec)
         self.size = theirs["image_shape"][1]
         self.mean, self.std = theirs["mean"][0], theirs["std"][0]
         shape = tuple(theirs["image_shape"])
@@ -46,16 +46,18 @@ class Recogniser:
         loaded = teacher.load(str(path), "recogniser_ckpt", theirs)
         layers = cut_into_layers(teacher.network)
         self.start, self.end = nn.Sequential(*layers[:-1]), layers[-1]
-        self.facts: dict[str, Any] = {name.replace("teacher", "recogniser"): value for name, value in loaded.items()}
+        self.run_facts: dict[str, Any] = {
+            name.replace("teacher", "recogniser"): value for name, value in loaded.items()
+        }
         self.device = torch.device("cpu")
 
-    def require_apart(self, facts: Mapping[str, Any]) -> None:
+    def require_apart(self, data_spec: Mapping[str, Any]) -> None:
         """Refuse drawings of other words or other parts; of words in another order too, by which drawings are divided.
 
         Raises:
             ValueError: If they are.
         """
-        ours = {name: facts[name] for name in self._theirs}
+        ours = {name: data_spec[name] for name in self._theirs}
         require_equal(self._theirs, ours, f"recogniser_ckpt: {self._path} was trained")
 
     def to(self, device: torch.device) -> Self:

@@ -15,8 +15,8 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from lightning_tasks.base import BaseTask
 from lightning_tasks.drawings.batch import SketchBatch
 from lightning_tasks.drawings.steps import Pen
-from lightning_tasks.networks import NetworkCallable, undisturbed
-from lightning_tasks.runs.data_spec import SketchFacts
+from lightning_tasks.networks import NetworkCallable, eval_mode
+from lightning_tasks.runs.data_spec import SketchDataSpec
 from lightning_tasks.sketch.losses import LatentLoss, divergence
 from lightning_tasks.sketch.metrics import Scores, lengths_and_ends, novelty, precision_recall
 from lightning_tasks.sketch.network import Memory, SketchNetwork, SketchNetworkCallable
@@ -80,7 +80,7 @@ class SketchTask(BaseTask):
     at max_length), `test/recognised_reconstructed`, and `test/precision`, `test/recall` of its features.
 
     Args:
-        facts: See SketchFacts.
+        data_spec: See SketchDataSpec.
         network: The network; the number of words is given to it by the task.
         optimizer: Of all parameters. Default: AdamW.
         scheduler: Learning rate schedule, stepped at each step of the optimizer, with its number as `total_steps`.
@@ -123,7 +123,7 @@ class SketchTask(BaseTask):
 
     def __init__(
         self,
-        facts: SketchFacts,
+        data_spec: SketchDataSpec,
         network: SketchNetworkCallable = SketchNetwork,
         optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=1e-3),
         scheduler: LRSchedulerCallable | None = None,
@@ -137,7 +137,7 @@ class SketchTask(BaseTask):
         recogniser: NetworkCallable | None = None,
         recogniser_ckpt: str | None = None,
     ) -> None:
-        super().__init__(facts)
+        super().__init__(data_spec)
         self.save_hyperparameters()
         if not (0 <= kl_start <= 1 and 0 <= kl_decay <= 1 and kl_weight >= 0):
             raise ValueError(
@@ -151,7 +151,7 @@ class SketchTask(BaseTask):
                 raise ValueError(f"{option} must be at least 1, got {value}")
         if (recogniser is None) != (recogniser_ckpt is None):
             raise ValueError("recogniser and recogniser_ckpt must be given together")
-        self.max_length = facts["max_length"]
+        self.max_length = data_spec["max_length"]
         self.network = network(len(self.words))
         self.optimizer = optimizer
         self.scheduler = scheduler
@@ -160,7 +160,7 @@ class SketchTask(BaseTask):
         self.latent_loss = LatentLoss(kl_floor)
         self.temperature = temperature
         self.sketches_per_word = sketches_per_word
-        self.recogniser = Recogniser(recogniser, recogniser_ckpt, facts) if recogniser and recogniser_ckpt else None
+        self.recogniser = Recogniser(recogniser, recogniser_ckpt, data_spec) if recogniser and recogniser_ckpt else None
         self.units = {f"loss_offset{suffix}": self.network.offset.unit for suffix in MODES.values()}
         self.evaluations = nn.ModuleDict()
         self.divergence = MeanMetric(sync_on_compute=False)
@@ -178,7 +178,7 @@ class SketchTask(BaseTask):
         if stage == "fit":
             self.offset_std.fill_(self.trainer.datamodule.offset_std)  # type: ignore[attr-defined]
         if self.recogniser:
-            self.run_facts |= self.recogniser.facts
+            self.run_facts |= self.recogniser.run_facts
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimizer, and the schedule under the name `lr`."""
@@ -310,14 +310,14 @@ class SketchTask(BaseTask):
         """Do what every task does, and refuse an order of the words that is not the recogniser's."""
         super().follow_classes(theirs, of)
         if self.recogniser is not None:
-            self.recogniser.require_apart(self.facts)
+            self.recogniser.require_apart(self.data_spec)
 
     # Drawing
 
     @property
     def words(self) -> tuple[str, ...]:
         """What it draws, in the order of the classes."""
-        return tuple(self.facts["words"])
+        return tuple(self.data_spec["words"])
 
     def generate(self, words: Tensor, temperature: float | None = None, seed: int = 0) -> list[np.ndarray]:
         """Draw a sketch for each word, from the word alone; the same at each call with the same weights.
@@ -330,7 +330,7 @@ class SketchTask(BaseTask):
         Returns:
             Steps (N, 3) of each sketch in the units of the drawings, with END where it ended before max_length.
         """
-        with undisturbed(self):
+        with eval_mode(self):
             generator = torch.Generator(self.device).manual_seed(seed)
             words = words.to(self.device)
             z = torch.randn(len(words), self.network.latent_dim, generator=generator, device=self.device)
@@ -340,7 +340,7 @@ class SketchTask(BaseTask):
 
     def reconstruct(self, batch: SketchBatch, temperature: float | None = None, seed: int = 0) -> list[np.ndarray]:
         """Redraw drawings, from their mean latent vectors and with attention to them; see `generate`."""
-        with undisturbed(self):
+        with eval_mode(self):
             generator = torch.Generator(self.device).manual_seed(seed)
             batch = batch.to(self.device)
             memory, latent = self.network.encode(batch)

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_tasks.runs.atomic_writes import write_table, write_whole
+from lightning_tasks.runs.atomic_writes import write_atomic, write_table
 from lightning_tasks.runs.formatting import is_share, shown, with_unit
-from lightning_tasks.runs.plot_style import save_picture
+from lightning_tasks.runs.plot_style import save_plot
 from lightning_tasks.sweeps.plan import Sweep
 from lightning_tasks.sweeps.plots import Row, draw, draw_over_time
 
@@ -72,10 +72,10 @@ def write(sweep: Sweep, table: list[Row], folder: Path) -> None:
     values = ([row.get(name, "") for name in names] for row in table)
     rows = [[f"{value:.4g}" if isinstance(value, float) else value for value in row] for row in values]
     write_table(folder / f"{sweep.name}.csv", [names, *rows])
-    write_whole(folder / f"{sweep.name}.md", markdown(sweep, table) + "\n")
-    save_picture(draw(sweep, table), folder / f"{sweep.name}.png", dpi=110)
+    write_atomic(folder / f"{sweep.name}.md", markdown(sweep, table) + "\n")
+    save_plot(draw(sweep, table), folder / f"{sweep.name}.png", dpi=110)
     if sweep.over_time:
-        save_picture(draw_over_time(sweep, table), folder / f"{sweep.name}_over_time.png", dpi=110)
+        save_plot(draw_over_time(sweep, table), folder / f"{sweep.name}_over_time.png", dpi=110)
 
 
 def markdown(sweep: Sweep, table: list[Row]) -> str:

@@ -49,7 +49,7 @@ class Runner:
         self.folder = Path.cwd()  # on another machine the process may be elsewhere
         self.id = uuid.uuid4().hex
         self.extra = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
-        self.extra += ["--pictures=false", f"--trainer.default_root_dir={logs}", *extra]
+        self.extra += ["--plots=false", f"--trainer.default_root_dir={logs}", *extra]
         commands = {cell.folder: [*sweep.command(cell), *self.extra] for cell in sweep.cells()}
         configurations = {folder: read_command(task_parser(), words) for folder, words in commands.items()}
         self.hashes = {folder: config_hash(each) for folder, each in configurations.items()}

@@ -14,7 +14,7 @@ from conftest import TINY_TRAINER, image_folder
 from quickdraw_files import write as write_drawings
 
 SYSTEMS = yaml.safe_load(Path(__file__).with_name("systems.yaml").read_text())
-LIMITS = [*TINY_TRAINER, "--trainer.max_epochs=4", "--trainer.callbacks=CurvesPicture", "--experiment=x"]
+LIMITS = [*TINY_TRAINER, "--trainer.max_epochs=4", "--trainer.callbacks=CurvesPlot", "--experiment=x"]
 # Times, the commit, places of the folder; a score that is not taken up again, and Lightning's count of a schedule,
 # which grows after the checkpoint where the schedule watches a metric: nothing reads them.
 CHANGING = re.compile(
@@ -41,7 +41,7 @@ class Systems:
         shutil.copytree(self._data, folder)
         return folder
 
-    def undisturbed(self, name):
+    def eval_mode(self, name):
         """Give the folder of the run of a kind, and its seconds."""
         if name not in self._done:
             folder = self.lay_out(self._folder / str(len(self._done)))

@@ -14,7 +14,7 @@ from children import Children
 from conftest import SWEEP, TINY_BY_HAND, TINY_DATA, TINY_TEACHER, TINY_TRAINER
 from quickdraw_files import write
 
-from lightning_tasks.runs.atomic_writes import write_whole
+from lightning_tasks.runs.atomic_writes import write_atomic
 
 FIT = ["fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2"]
 RUN = Path("logs/teacher/version_0")
@@ -118,10 +118,10 @@ class TestDiskThatIsFull:
 
     def test_what_was_there_stays(self, small_disk):
         path = small_disk / "run.json"
-        write_whole(path, "former")
+        write_atomic(path, "former")
         fill(small_disk, 60_000)
         with pytest.raises(OSError, match=r"run.json: no room for 0.1 MB, 57.3 kB are free"):
-            write_whole(path, "x" * 100_000)
+            write_atomic(path, "x" * 100_000)
         assert path.read_text() == "former"
         assert sorted(each.name for each in small_disk.iterdir()) == ["filling", "run.json"]
 
@@ -145,7 +145,7 @@ class TestFileThatIsTooLong:
 
     def test_picture(self, children, tmp_path):
         words = ["fit", *TINY_DATA, *TINY_BY_HAND, *TINY_TRAINER, "--trainer.max_epochs=1", "--trainer.logger=false"]
-        words += ["--trainer.callbacks=PredictionsPicture"]
+        words += ["--trainer.callbacks=PredictionsPlot"]
         line = refusal(children.run(words, tmp_path, file_size=30_000), tmp_path)
         assert "logs/unnamed/version_0/figures/predictions.png: no room for " in line
 

@@ -47,7 +47,7 @@ TASKS = {
     "by hand": [*TINY_DATA, *TINY_BY_HAND, "--trainer.strategy=ddp", "--experiment=run"],
     "distillation": [*TINY_DFAD, *TINY_DATA, "--trainer.strategy=ddp", "--experiment=run"],
 }
-COMMON = [*TINY_TRAINER, "--trainer.max_epochs=3", "--pictures=false"]
+COMMON = [*TINY_TRAINER, "--trainer.max_epochs=3", "--plots=false"]
 LAST = Path("logs/run/version_0/checkpoints/last.ckpt")
 
 

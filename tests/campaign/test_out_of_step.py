@@ -15,7 +15,7 @@ from conftest import ROOT, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, ima
 
 pytestmark = pytest.mark.ddp
 
-COMMON = [*TINY_TRAINER, "--trainer.num_nodes=2", "--trainer.strategy=ddp", "--pictures=false"]
+COMMON = [*TINY_TRAINER, "--trainer.num_nodes=2", "--trainer.strategy=ddp", "--plots=false"]
 TEACHER = ["fit", *TINY_TEACHER, *TINY_DATA, *COMMON]
 SHORT = [*TEACHER, "--trainer.max_epochs=2"]
 LONG = [*TEACHER, "--trainer.max_epochs=100000"]
@@ -120,7 +120,7 @@ OTHERS = {
         ["--seed_everything=7"],
         f"seed_everything is 42 on RANK0, 7 on RANK1; PL_GLOBAL_SEED is 42 on RANK0, 7 on RANK1: {SAME_COMMAND}",
     ),
-    "pictures": (["--pictures=true"], f"pictures is False on RANK0, True on RANK1: {SAME_COMMAND}"),
+    "pictures": (["--plots=true"], f"pictures is False on RANK0, True on RANK1: {SAME_COMMAND}"),
 }
 
 
@@ -202,7 +202,7 @@ def test_refusals_of_one_machine_end_both(machines):
 @pytest.mark.slow
 def test_nothing_is_read_from_the_first_machine(machines):
     """The second one cannot see its checkpoints; pictures ask for the best epoch."""
-    words = [*SHORT, "--pictures=true", "--trainer.callbacks=CurvesPicture"]
+    words = [*SHORT, "--plots=true", "--trainer.callbacks=CurvesPlot"]
     assert machines.run(words, of_second={"hidden": machines.folders[0]}) == [(0, []), (0, [])]
     assert (machines.folders[0] / "logs/teacher/version_0/run.json").is_file()
     assert list(machines.folders[1].iterdir()) == []

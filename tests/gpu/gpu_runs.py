@@ -11,7 +11,7 @@ from systems import SYSTEMS, finished_run
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 each_system = pytest.mark.parametrize("name", SYSTEMS)
 
-ON_GPU = [*TINY_TRAINER, "--trainer.accelerator=gpu", "--experiment=x", "--pictures=false"]
+ON_GPU = [*TINY_TRAINER, "--trainer.accelerator=gpu", "--experiment=x", "--plots=false"]
 
 
 def words(name, *options):

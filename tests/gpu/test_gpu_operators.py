@@ -9,16 +9,16 @@ from torch.utils._pytree import tree_leaves
 
 from datamodules import DigitsDataModule
 from lightning_tasks import (
+    Augmentation,
     BatchNormStatisticsLoss,
     DFADTask,
     DiversityLoss,
     FeatureLoss,
     HintonLoss,
-    ImageBank,
     ImageGenerator,
+    MemoryBank,
     OneHotLoss,
     ResNet,
-    Views,
 )
 
 pytestmark = needs_gpu
@@ -55,7 +55,7 @@ def test_a_round_with_a_resnet_34(tmp_path):
     data = DigitsDataModule(steps_per_epoch=5)
     torch.save(ResNet(10, data.image_shape, depth=34, width=8).state_dict(), tmp_path / "teacher.pt")
     task = DFADTask(
-        data.facts,
+        data.data_spec,
         teacher=lambda classes, shape: ResNet(classes, shape, depth=34, width=8),
         student=lambda classes, shape: ResNet(classes, shape, depth=34, width=4),
         teacher_ckpt=str(tmp_path / "teacher.pt"),
@@ -66,8 +66,8 @@ def test_a_round_with_a_resnet_34(tmp_path):
         generator_losses=[BatchNormStatisticsLoss(1.0), OneHotLoss(0.5), DiversityLoss(5.0)],
         adversarial_where_agreed=True,
         feature_loss=FeatureLoss(BLOCKS),
-        bank=ImageBank(64),
-        views=Views(),
+        bank=MemoryBank(64),
+        views=Augmentation(),
         soft_loss=HintonLoss(4.0),
         gradient_clip_norm=1.0,
         ema_decay=0.99,

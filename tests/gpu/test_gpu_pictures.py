@@ -9,32 +9,32 @@ from PIL import Image
 from systems import finished_run
 
 from lightning_tasks import callbacks
-from lightning_tasks.callbacks import CustomScalars, NetworkGraph, Picture, SeriesPicture
+from lightning_tasks.callbacks import CustomScalars, NetworkGraph, Plot, SeriesPlot
 
 # By system: callbacks with their options, and the figures that they leave.
 PICTURES = {
     "classification": (
         {
-            "ActivationPicture": {"layers": ["network.layer1"]},
-            "ChangesPicture": {"control": "teacher.ckpt"},
-            "ConfusionPicture": {},
-            "CurvesPicture": {},
-            "FiltersPicture": {},
-            "PredictionsPicture": {},
-            "ReliabilityPicture": {},
-            "TSNEPicture": {"layer": "network.layer1"},
+            "ActivationPlot": {"layers": ["network.layer1"]},
+            "ChangesPlot": {"control": "teacher.ckpt"},
+            "ConfusionPlot": {},
+            "CurvesPlot": {},
+            "FiltersPlot": {},
+            "PredictionsPlot": {},
+            "ReliabilityPlot": {},
+            "TSNEPlot": {"layer": "network.layer1"},
             "TestCurve": {},
         },
         "activations_0001 changes confusion curves filters_network mistakes predictions reliability"
         " tsne_network.layer1_0001",
     ),
     "data-free": (
-        {"AgreementPicture": {}, "GeneratedPicture": {"every_n_epochs": 1, "num_images": 16}, "SelectionPicture": {}},
+        {"AgreementPlot": {}, "GeneratedPlot": {"every_n_epochs": 1, "num_images": 16}, "SelectionPlot": {}},
         "agreement generated_0001 selection",
     ),
     "image folder": ({"LearningRateRange": {"num_training_steps": 5}}, "learning_rates"),
-    "multi-task": ({"ErrorKindsPicture": {}, "MistakesBySeverityPicture": {}}, "errors mistakes_by_severity"),
-    "sketches": ({"SketchPicture": {}}, "sketches_0001"),
+    "multi-task": ({"ErrorKindsPlot": {}, "MistakesBySeverityPlot": {}}, "errors mistakes_by_severity"),
+    "sketches": ({"SketchPlot": {}}, "sketches_0001"),
 }
 
 
@@ -48,7 +48,7 @@ def test_pictures_are_drawn(name, system_folder):
         name,
         f"--trainer.callbacks={given}",
         "--trainer.precision=bf16-true",
-        "--pictures=true",
+        "--plots=true",
         "--trainer.max_epochs=1",
     )
     for each in figures.split():
@@ -57,6 +57,6 @@ def test_pictures_are_drawn(name, system_folder):
 
 
 def test_no_picture_is_left_out():
-    exported = {name for name, each in inspect.getmembers(callbacks, inspect.isclass) if issubclass(each, Picture)}
-    standing = {each.__name__ for each in (Picture, SeriesPicture, NetworkGraph, CustomScalars)}
+    exported = {name for name, each in inspect.getmembers(callbacks, inspect.isclass) if issubclass(each, Plot)}
+    standing = {each.__name__ for each in (Plot, SeriesPlot, NetworkGraph, CustomScalars)}
     assert exported - standing <= {each for drawing, _ in PICTURES.values() for each in drawing}

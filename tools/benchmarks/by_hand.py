@@ -59,7 +59,7 @@ def epoch_seconds(task: pl.LightningModule, data: ImageDataModule) -> float:
 def by_hand(config: str, root: str, *words: str) -> tuple[ByHandTask, ImageDataModule]:
     """Build task and data of a config."""
     command = [f"--config={CONFIGS / config}.yaml", f"--data.root={root}", "--trainer.accelerator=cpu", *words]
-    cli = main([*command, "--pictures=false"], run=False)
+    cli = main([*command, "--plots=false"], run=False)
     return cli.model, cli.datamodule
 
 

@@ -24,7 +24,7 @@ from datamodules import (
     MNISTDataModule,
     ProgressiveResize,
 )
-from lightning_tasks.callbacks import Picture
+from lightning_tasks.callbacks import Plot
 from lightning_tasks.cli.main import main
 from tools.benchmarks.measure import Comparison, EpochClock, compare, seconds, train_epoch
 
@@ -120,7 +120,7 @@ def _pictures(root: str) -> Comparison:
     """All pictures of mnist_cnn.yaml against the whole run of five epochs that they belong to."""
     spent = [0.0]
     hooks = ("on_fit_start", "on_train_epoch_end", "on_fit_end", "on_test_batch_end", "on_test_end")
-    kinds = {Picture, *_below(Picture)}
+    kinds = {Plot, *_below(Plot)}
     kept = {(kind, hook): kind.__dict__[hook] for kind in kinds for hook in hooks if hook in kind.__dict__}
 
     def timed(method: Callable) -> Callable:

@@ -45,7 +45,7 @@ def _duel(
         path = Path(folder, "teacher.ckpt")
         torch.save({"state_dict": {f"network.{k}": v for k, v in plain_teacher.state_dict().items()}}, path)
         task = DFADTask(
-            data.facts,
+            data.data_spec,
             teacher=teacher,
             student=student,
             teacher_ckpt=str(path),
@@ -53,8 +53,8 @@ def _duel(
         )
         networks = plain_teacher, copy.deepcopy(task.student).train(), copy.deepcopy(task.generator).train()
         optimizers = (
-            task.optimizer_student(networks[1].parameters()),
-            task.optimizer_generator(networks[2].parameters()),
+            task.student_training.optimizer(networks[1].parameters()),
+            task.generator_training.optimizer(networks[2].parameters()),
         )
 
         def plain() -> object:

@@ -49,7 +49,7 @@ def _decoding(files: Sequence[Path]) -> Comparison:
 def _predicting(folder: Path, files: Sequence[Path]) -> Comparison:
     data = ImageFolderDataModule(str(folder), predict=[str(folder)])
     data.prepare_data()
-    task = ClassificationTask(data.facts, lambda classes, shape: ResNet(classes, shape, depth=20, width=16))
+    task = ClassificationTask(data.data_spec, lambda classes, shape: ResNet(classes, shape, depth=20, width=16))
     x = torch.zeros(data.eval_batch_size, *data.image_shape)
     ours, theirs = [], []
     for _ in range(REPEATS + 1):

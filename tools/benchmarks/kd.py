@@ -72,7 +72,7 @@ def _average(words: list[str]) -> Comparison:
 
 def _kept(words: list[str]) -> Comparison:
     """Epochs that find the teacher's answers kept, against such that ask it."""
-    kept, asked = main([*words, "--model.views=1"], run=False), main(words, run=False)
+    kept, asked = main([*words, "--model.cached_epochs=1"], run=False), main(words, run=False)
     ours, theirs = [], []
     for _ in range(REPEATS + 2):
         ours.append(_epoch(kept))

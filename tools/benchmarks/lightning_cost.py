@@ -111,7 +111,7 @@ def _train(config: str, bare: BareLoop, *options: str) -> None:
                     f"--trainer.max_epochs={REPEATS + 2}",
                     f"--trainer.default_root_dir={folder}",
                     "--trainer.accelerator=cpu",
-                    "--pictures=false",
+                    "--plots=false",
                     "--test_after_fit=false",
                     *options,
                 ]

@@ -28,7 +28,7 @@ def run(root: str) -> list[Comparison]:
 def _one_head(task: Any, options: dict[str, Any]) -> ClassificationTask:
     """The same task as plain classification."""
     return ClassificationTask(
-        task.facts,
+        task.data_spec,
         network=lambda classes, shape: CNN(classes, shape, **options),
         optimizer=task.optimizer,
         scheduler=task.scheduler,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from lightning_tasks import FeatureLoss, ImageBank, ImageGenerator, ResNet
+from lightning_tasks import FeatureLoss, ImageGenerator, MemoryBank, ResNet
 from lightning_tasks.data_free.adversarial_loss import AdversarialL1Loss
 from lightning_tasks.data_free.noise import Noise
 from lightning_tasks.networks import recorded
@@ -32,7 +32,7 @@ def _duel(width: int, features: bool) -> tuple[list[float], list[float]]:
     teacher = ResNet(NUM_CLASSES, SHAPE, depth=20, width=16).eval().requires_grad_(False).to(memory_format=last)
     generator = ImageGenerator(SHAPE, width=32).to(memory_format=last)
     random = Noise.on(torch.device("cpu"))
-    bank = ImageBank(4096, mirrored=True)
+    bank = MemoryBank(4096, flip=True)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         for _ in range(4):
             bank.add(generator(torch.randn(BATCH, generator.latent_dim)), teacher, random)

@@ -2,7 +2,7 @@
 
 Copies each `logs/**/run.json` whose run is whole and the work of one commit to `results/runs/`, which is kept in git,
 writes `results/results.csv` with one row a run, the tables and pictures of the sweeps to `results/sweeps/`, a picture
-of the errors of one of them to `results/pictures/`, and replaces what stands between the markers in README.md and
+of the errors of one of them to `results/plots/`, and replaces what stands between the markers in README.md and
 docs/*.md.
 """
 

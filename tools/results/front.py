@@ -34,7 +34,7 @@ def draw(cards: list[Card], images: Path) -> Figure:
 
     Args:
         cards: Of all runs; those of METHODS are drawn, a faint line a seed.
-        images: Tiles without gaps, a row for each class, see GeneratedPicture.
+        images: Tiles without gaps, a row for each class, see GeneratedPlot.
     """
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))

@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning_tasks.compare.cards import Card, by_group, used
 from lightning_tasks.runs.formatting import shown
-from lightning_tasks.runs.identity import option_words
+from lightning_tasks.runs.identity import option_args
 
 HEADLINE = "A4"  # the document's row of data-free distillation
 QUIET = (
@@ -21,7 +21,7 @@ QUIET = (
     "--data.root",
     "--model.teacher_ckpt",
     "--model.recogniser_ckpt",
-    "--pictures",
+    "--plots",
 )
 
 
@@ -38,7 +38,7 @@ def seconds(group: list[Card]) -> str:
 
 def overrides(card: Card) -> list[str]:
     """Pick out what the command line changed of the config file, without seed and what the terminal shows."""
-    return [word for word in option_words(shlex.split(card["command"])[3:]) if not word.startswith(QUIET)]
+    return [word for word in option_args(shlex.split(card["command"])[3:]) if not word.startswith(QUIET)]
 
 
 def results_table(cards: list[Card]) -> str:
