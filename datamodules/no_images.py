@@ -11,8 +11,7 @@ from lightning_tasks.runs.data_spec import NO_IMAGES
 
 
 class NoImages(ImageDataModule):
-    """Stands for images that nobody has: training, validation and test are step numbers, and a task synthesises the
-    rest.
+    """Stands for images that nobody has: training, validation and test are step numbers for a data-free task.
 
     Args:
         num_classes: Number of classes of the teacher, at least 2.

@@ -52,8 +52,8 @@ def test_a_run_is_chosen_and_judged_by_agreement(teacher_ckpt):
 
 
 def test_agreement_by_hand(teacher_ckpt, monkeypatch):
-    """The last of three validations, of the weights that `last.ckpt` holds, on synthetic images that are caught
-    here.""" from lightning_tasks import DFADTask
+    """The last of three validations, of the weights of `last.ckpt`, on synthetic images that are caught here."""
+    from lightning_tasks import DFADTask
 
     caught = []
     agree = DFADTask._agree
