@@ -61,14 +61,15 @@ torch.distributed.destroy_process_group()
 TWO = ["--trainer.devices=2"]
 
 
-def run_two(task, *words, same_noise=False):
-    script = Path("spy.py")
-    script.write_text(SPY.format(root=str(ROOT), task=task, same_noise=same_noise))
-    done = subprocess.run(
-        [sys.executable, str(script), "fit", *words], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads(Path(f"{rank}.json").read_text()) for rank in (0, 1)]
+@pytest.fixture
+def run_two(children, tmp_path):
+    def run(task, *words, same_noise=False):
+        Path("spy.py").write_text(SPY.format(root=str(ROOT), task=task, same_noise=same_noise))
+        for done in children.run_two(["fit", *words], tmp_path, "spy"):
+            assert done.status == 0, done.err
+        return [json.loads(Path(f"{rank}.json").read_text()) for rank in (0, 1)]
+
+    return run
 
 
 def run_alone(task, monkeypatch, *words):
@@ -80,7 +81,7 @@ def run_alone(task, monkeypatch, *words):
     return sums
 
 
-def test_distillation(teacher_ckpt):
+def test_distillation(teacher_ckpt, run_two):
     ranks = run_two(
         "DFADTask",
         *TINY_DFAD,
@@ -102,7 +103,7 @@ def test_distillation(teacher_ckpt):
     assert card["metrics"]["test/acc_10pct"] == ranks[1]["metrics"]["test/acc_10pct"]
 
 
-def test_steps_from_a_common_start_are_shared(teacher_ckpt):
+def test_steps_from_a_common_start_are_shared(teacher_ckpt, run_two):
     ranks = run_two(
         "DFADTask",
         *TINY_DFAD,
@@ -128,7 +129,7 @@ def test_steps_from_a_common_start_are_shared(teacher_ckpt):
     ],
     ids=["in turns", "from a common start"],
 )
-def test_equal_images_on_two_devices_teach_what_they_teach_on_one(options, teacher_ckpt, monkeypatch):
+def test_equal_images_on_two_devices_teach_what_they_teach_on_one(options, teacher_ckpt, monkeypatch, run_two):
     words = [*TINY_DFAD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}", "--trainer.max_epochs=2"]
     words += ["--model.ema_decay=0.5", "--model.generator_ema_decay=0.5", *options]
     ranks = run_two("DFADTask", *words, *TWO, "--experiment=two", same_noise=True)
@@ -137,7 +138,7 @@ def test_equal_images_on_two_devices_teach_what_they_teach_on_one(options, teach
     assert ranks[0]["weights"] == ranks[1]["weights"] == alone
 
 
-def test_classifier_shares_an_epoch_and_tests_every_sample_alike():
+def test_classifier_shares_an_epoch_and_tests_every_sample_alike(run_two):
     words = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2", "--model.ema_decay=0.5"]
     ranks = run_two("ClassificationTask", *words, *TWO)
     assert ranks[0]["steps"] == 2 * 2  # 100 images, 25 a batch, 2 ranks
@@ -156,7 +157,7 @@ def test_classifier_shares_an_epoch_and_tests_every_sample_alike():
     [("ClassificationTask", TINY_TEACHER), ("DFADTask", TINY_DFAD)],
     ids=["classifier", "data-free"],
 )
-def test_validation_judges_the_weights_and_statistics_that_are_saved(task, options, teacher_ckpt):
+def test_validation_judges_the_weights_and_statistics_that_are_saved(task, options, teacher_ckpt, run_two):
     """Each rank has seen other images, so its BatchNorm layers know other means; the checkpoint has those of rank 0."""
     words = [*options, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2", "--model.ema_decay=0.5"]
     if task == "DFADTask":
@@ -171,7 +172,7 @@ def test_validation_judges_the_weights_and_statistics_that_are_saved(task, optio
 
 
 @pytest.mark.parametrize("update_every", ["mini-batch", "epoch"])
-def test_network_by_hand_averages_its_gradients(update_every, monkeypatch):
+def test_network_by_hand_averages_its_gradients(update_every, monkeypatch, run_two):
     words = [*TINY_DATA, *TINY_BY_HAND, *TINY_TRAINER, "--trainer.max_epochs=2", f"--model.update_every={update_every}"]
     ranks = run_two("ByHandTask", *words, *TWO, "--experiment=two")
     assert ranks[0]["steps"] == ranks[1]["steps"] == 2 * 2  # 100 images, 25 a batch, 2 ranks

@@ -5,9 +5,11 @@ import gc
 import io
 import json
 import os
+import pkgutil
 import resource
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pytorch_lightning.utilities import rank_zero_only
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,8 +73,8 @@ class Children:
             words: Of the command line.
             cwd: The folder.
             program: A module.
-            dies_at: A place, "torch.save" or "os.replace", and the number of the call there at which it kills itself:
-                with half of a checkpoint written, or between a file and its name.
+            dies_at: A function, and the number of its call at which the process kills itself: in "torch.save" with half
+                of a checkpoint written, in "os.replace" between a file and its name.
             file_size: No file may become longer, in bytes.
             is_root: Else the modes of files and folders are followed.
             environment: Variables that it has besides.
@@ -83,6 +86,15 @@ class Children:
         request |= {"file_size": file_size, "is_root": is_root}
         request |= {"hidden": hidden and str(hidden), "stops": stops}
         return self._ask(request | {"environment": environment or {}, "settings": settings or {}})
+
+    def run_two(self, words, cwd, program="cli", timeout=300):
+        """Run the two processes of a run on two devices, as Lightning's launcher starts them; returns both."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0", "WORLD_SIZE": "2"}
+        started = [self.start(words, cwd, program, environment=place | {"LOCAL_RANK": rank}) for rank in "01"]
+        return [self.finish(child, timeout) for child in started]
 
     def finish(self, child, timeout=60, alone=False):
         """Wait for a process that was started, and say what came of it.
@@ -106,7 +118,11 @@ def _serve():
     from parsing import task_parser
     from runs.identity import read_command
 
-    for config in ("mnist_by_hand", "dfad_plus_digits", "quickdraw_sketch"):  # the parser keeps what it finds in classes
+    for config in (
+        "mnist_by_hand",
+        "dfad_plus_digits",
+        "quickdraw_sketch",
+    ):  # the parser keeps what it finds in classes
         read_command(task_parser(), ["fit", f"--config={ROOT}/configs/{config}.yaml"])
     gc.collect()
     gc.freeze()  # else each child's collector would copy the whole memory
@@ -147,6 +163,7 @@ def _run(request):
     _limit(request)
     os.chdir(request["cwd"])
     os.environ |= request["environment"]
+    rank_zero_only.rank = int(os.environ.get("LOCAL_RANK", 0))  # as found when Lightning is imported
     for name, value in request["settings"].items():
         module, _, constant = name.rpartition(".")
         setattr(sys.modules[module], constant, value)
@@ -200,7 +217,8 @@ def _hide(folder):
 
 def _die_at(place, times):
     """Let the process kill itself when it comes by a function for the n-th time."""
-    owner, name = {"torch.save": (torch, "save"), "os.replace": (os, "replace")}[place]
+    owner, _, name = place.rpartition(".")
+    owner = pkgutil.resolve_name(owner)
     function = getattr(owner, name)
     left = times
 
