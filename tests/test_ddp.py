@@ -125,7 +125,10 @@ def test_steps_from_a_common_start_are_shared(teacher_ckpt, run_two):
     "options",
     [
         ["--model.gradient_clip_norm=0.1"],
-        ["--model.meta_generator=MetaGenerator", "--model.generator_steps=2", "--model.bank=ImageBank"],
+        pytest.param(
+            ["--model.meta_generator=MetaGenerator", "--model.generator_steps=2", "--model.bank=ImageBank"],
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["in turns", "from a common start"],
 )
@@ -154,7 +157,7 @@ def test_classifier_shares_an_epoch_and_tests_every_sample_alike(run_two):
 
 @pytest.mark.parametrize(
     ("task", "options"),
-    [("ClassificationTask", TINY_TEACHER), ("DFADTask", TINY_DFAD)],
+    [("ClassificationTask", TINY_TEACHER), pytest.param("DFADTask", TINY_DFAD, marks=pytest.mark.slow)],
     ids=["classifier", "data-free"],
 )
 def test_validation_judges_the_weights_and_statistics_that_are_saved(task, options, teacher_ckpt, run_two):
@@ -171,7 +174,7 @@ def test_validation_judges_the_weights_and_statistics_that_are_saved(task, optio
         assert card[f"{name}_last"] == pytest.approx(again[name].item(), rel=1e-6)
 
 
-@pytest.mark.parametrize("update_every", ["mini-batch", "epoch"])
+@pytest.mark.parametrize("update_every", ["mini-batch", pytest.param("epoch", marks=pytest.mark.slow)])
 def test_network_by_hand_averages_its_gradients(update_every, monkeypatch, run_two):
     words = [*TINY_DATA, *TINY_BY_HAND, *TINY_TRAINER, "--trainer.max_epochs=2", f"--model.update_every={update_every}"]
     ranks = run_two("ByHandTask", *words, *TWO, "--experiment=two")
@@ -201,6 +204,7 @@ torch.distributed.destroy_process_group()  # else gloo's threads may abort the p
 """
 
 
+@pytest.mark.slow
 def test_lightnings_own_sampler_from_python_leaves_the_figures_alone():
     """Each rank tests all ten images, of which the script has one right."""
     Path("mine.py").write_text(PYTHON.format(folders=[str(ROOT), str(Path(__file__).parent)]))

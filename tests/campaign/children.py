@@ -18,7 +18,6 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from pytorch_lightning.utilities import rank_zero_only
 
 ROOT = Path(__file__).parents[2]
@@ -122,7 +121,7 @@ def _serve():
         "mnist_by_hand",
         "dfad_plus_digits",
         "quickdraw_sketch",
-    ):  # the parser keeps what it finds in classes
+    ):  # whose classes the parser keeps
         read_command(task_parser(), ["fit", f"--config={ROOT}/configs/{config}.yaml"])
     gc.collect()
     gc.freeze()  # else each child's collector would copy the whole memory
