@@ -2,14 +2,21 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test check bench results schema clean
+.PHONY: quickstart test test-all check bench results schema clean
 
 # Data-free distillation on embedded digits: teacher, student, table. No download but the packages.
 quickstart: $(VENV)/installed
 	$(BIN)/python -m tools.quickstart
 
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+# Minutes: each kind of behaviour once.
 test: check
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	$(PYTEST)
+
+# Every case too, those that are marked slow.
+test-all: check
+	$(PYTEST) -m "slow or not slow"
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

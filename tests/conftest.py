@@ -2,7 +2,6 @@ import contextlib
 import io
 import json
 import os
-import subprocess
 import sys
 import urllib.request
 from pathlib import Path
@@ -38,6 +37,13 @@ def clean_state(monkeypatch, tmp_path):
     torch.use_deterministic_algorithms(False)
     for name in [name for name in os.environ if name.startswith("PL_")]:
         os.environ.pop(name)
+
+
+@pytest.fixture(autouse=True)
+def no_graph(request, monkeypatch):
+    """TensorBoard's graph, of which only its own tests know, takes longer than a short run."""
+    if request.module.__name__ != "test_tensorboard":
+        monkeypatch.setattr("lightning_tasks.callbacks.NetworkGraph.setup", lambda *_, **__: None)
 
 
 @pytest.fixture(scope="session")
@@ -130,6 +136,11 @@ def sweep_file(capsys):
     return Path("table.yaml")
 
 
+def few_fast(few, values, name=str):
+    """Parameters of a test, all slow but the few that are named."""
+    return [pytest.param(each, marks=() if name(each) in few else pytest.mark.slow, id=name(each)) for each in values]
+
+
 def run_cli(*words):
     """Run the command line in process."""
     from lightning_tasks.cli.main import main
@@ -205,19 +216,6 @@ def refused(folder, *words, **options):
     line = refusal(folder, *words, **options)
     assert files(folder) == before
     return line
-
-
-def run_process(*words, cwd, timeout=300, **env):
-    """Run the command line as a user's shell does; returns the finished process with its output as text."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / "cli.py"), *map(str, words)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-        env=os.environ | {"COLUMNS": "80", "OMP_NUM_THREADS": "1"} | env,
-    )
 
 
 def run_card(experiment="dfad", version=0):

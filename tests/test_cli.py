@@ -1,20 +1,23 @@
 import re
 import subprocess
 import sys
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from conftest import ROOT, TINY_DATA, TINY_TEACHER, TINY_TRAINER, image_folder, run_card, run_cli
+from conftest import ROOT, TINY_DATA, TINY_TEACHER, TINY_TRAINER, few_fast, image_folder, run_card, run_cli
 from jsonschema import Draft202012Validator
 from tiny_imagenet_files import write as write_tiny_imagenet
 
 from lightning_tasks import CNN, LeNet5, ResNet, StridedCNN
 from tools.schema import config_schema
 
+STEM = attrgetter("stem")
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 OF_IMAGES = [config for config in CONFIGS if not config.stem.startswith("quickdraw")]  # those in test_sketch_task.py
+ONE_OF_A_KIND = {"mnist_mlp", "mnist_by_hand", "cifar100_multitask", "dfad_plus_digits", "quickdraw_sketch"}
 
 
 def printed(capsys, *words):
@@ -25,7 +28,7 @@ def printed(capsys, *words):
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("config", few_fast(ONE_OF_A_KIND, CONFIGS, STEM))
 def test_config_is_read_back_as_it_was_printed(config, capsys, tmp_path):
     first = printed(capsys, "fit", f"--config={config}")
     (tmp_path / "printed.yaml").write_text(first)
@@ -35,7 +38,7 @@ def test_config_is_read_back_as_it_was_printed(config, capsys, tmp_path):
     assert "Unable to serialize" not in first
 
 
-@pytest.mark.parametrize("config", OF_IMAGES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("config", few_fast(ONE_OF_A_KIND, OF_IMAGES, STEM))
 def test_config_is_fitted_tested_and_predicted(config, tmp_path, mnist_root, cifar_root):
     """A batch of everything, on small sets in the official file formats; a teacher has random weights."""
     limits = [f"--trainer.limit_{part}_batches=1" for part in ("train", "val", "test", "predict")]
@@ -203,7 +206,7 @@ def test_links_of_a_page_lead_somewhere(page):
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", few_fast({"README", "sketches"}, PAGES, STEM))
 def test_commands_of_a_page_parse(page, capsys):
     for command in re.findall(r"^python cli\.py (fit .*)$", page.read_text(), flags=re.MULTILINE):
         words = command.split("#")[0].replace("configs/", f"{ROOT}/configs/").replace("--ckpt_path last", "").split()

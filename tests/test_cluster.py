@@ -14,7 +14,9 @@ import pytest
 import yaml
 from conftest import ROOT
 
-pytest.importorskip("distributed")
+from lightning_tasks.sweeps import __main__ as command
+
+LocalCluster = pytest.importorskip("distributed").LocalCluster
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
@@ -74,6 +76,20 @@ def table(logs):
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
+def test_a_worker_of_this_process_fills_the_table(sweep_file, monkeypatch, capsys):
+    change(sweep_file, rule={"slow": {"model.rule.learning_rate": 0.01}}, L2={"off": {}})
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        monkeypatch.setattr(sys, "argv", ["sweeps", "table.yaml", "--scheduler", address, "--seeds", "1"])
+        assert command.main() == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{address}: 1 workers, 1 runs at a time\n")
+    assert "[1/1] slow, off, seed 1: test/acc" in out
+    (row,) = table("logs")
+    assert (row["rule"], row["L2"], row["seeds"]) == ("slow", "off", "1")
+
+
+@pytest.mark.slow
 def test_the_table_is_that_of_one_machine(sweep_file, cluster):
     """With a cell that fails, whose line is the same too."""
     rules = {"slow": {"model.rule.learning_rate": 0.01}, "broken": {"model.rule.learning_rate": -1}}
@@ -155,9 +171,8 @@ def test_a_dead_scheduler_is_one_line(sweep_file, cluster):
     wait_for(lambda: not any(map(alive, runs)), "end of the runs")
 
 
-def test_no_scheduler_is_one_line(sweep_file):
-    process = sweep("--scheduler", "tcp://127.0.0.1:9")
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert err.startswith("error: --scheduler: no Dask scheduler at tcp://127.0.0.1:9 (")
-    assert err.count("\n") == 1
+def test_no_scheduler_is_one_line(sweep_file, children, tmp_path):
+    done = children.run(["table.yaml", "--scheduler", "tcp://127.0.0.1:9"], tmp_path, "sweep")
+    assert done.status == 1
+    assert done.err.startswith("error: --scheduler: no Dask scheduler at tcp://127.0.0.1:9 (")
+    assert done.err.count("\n") == 1

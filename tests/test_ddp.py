@@ -22,18 +22,18 @@ sys.path.insert(0, {root!r})
 import torch
 torch.set_num_threads(1)
 import lightning_tasks
-from lightning_tasks import cli
+from lightning_tasks.cli.main import main
 
 seen = {{"noise": [], "steps": 0}}
-invent = lightning_tasks.DFADTask.invent
+synthesise = lightning_tasks.DFADTask.synthesise
 step = lightning_tasks.{task}.training_step
 
-def spy_invent(self, maker):
+def spy_synthesise(self, maker):
     noise = self._noise.tensors
     state = noise.get_state()
     seen["noise"].append(torch.randn(1, generator=noise).item())
     noise.set_state(state)
-    return invent(self, maker)
+    return synthesise(self, maker)
 
 def spy_step(self, batch, batch_idx):
     seen["steps"] += 1
@@ -45,10 +45,10 @@ def spy_end(self):
 
 if {same_noise}:
     lightning_tasks.DFADTask.epoch_seed = lambda self, epoch: self.seed + epoch
-lightning_tasks.DFADTask.invent = spy_invent
+lightning_tasks.DFADTask.synthesise = spy_synthesise
 lightning_tasks.{task}.training_step = spy_step
 lightning_tasks.{task}.on_train_end = spy_end
-run = cli.main(sys.argv[1:])
+run = main(sys.argv[1:])
 task = run.trainer.lightning_module
 metrics = {{name: value.item() for name, value in run.trainer.callback_metrics.items()}}
 seen["metrics"] = {{name: value for name, value in metrics.items() if name.startswith("test/")}}
@@ -62,14 +62,15 @@ torch.distributed.destroy_process_group()
 TWO = ["--trainer.devices=2"]
 
 
-def run_two(task, *words, same_noise=False):
-    script = Path("spy.py")
-    script.write_text(SPY.format(root=str(ROOT), task=task, same_noise=same_noise))
-    done = subprocess.run(
-        [sys.executable, str(script), "fit", *words], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads(Path(f"{rank}.json").read_text()) for rank in (0, 1)]
+@pytest.fixture
+def run_two(children, tmp_path):
+    def run(task, *words, same_noise=False):
+        Path("spy.py").write_text(SPY.format(root=str(ROOT), task=task, same_noise=same_noise))
+        for done in children.run_two(["fit", *words], tmp_path, "spy"):
+            assert done.status == 0, done.err
+        return [json.loads(Path(f"{rank}.json").read_text()) for rank in (0, 1)]
+
+    return run
 
 
 def run_alone(task, monkeypatch, *words):
@@ -81,7 +82,7 @@ def run_alone(task, monkeypatch, *words):
     return sums
 
 
-def test_distillation(teacher_ckpt):
+def test_distillation(teacher_ckpt, run_two):
     ranks = run_two(
         "DFADTask",
         *TINY_DFAD,
@@ -103,7 +104,7 @@ def test_distillation(teacher_ckpt):
     assert card["metrics"]["test/acc_10pct"] == ranks[1]["metrics"]["test/acc_10pct"]
 
 
-def test_steps_from_a_common_start_are_shared(teacher_ckpt):
+def test_steps_from_a_common_start_are_shared(teacher_ckpt, run_two):
     ranks = run_two(
         "DFADTask",
         *TINY_DFAD,
@@ -125,15 +126,18 @@ def test_steps_from_a_common_start_are_shared(teacher_ckpt):
     "options",
     [
         ["--model.gradient_clip_norm=0.1"],
-        [
-            "--model.generator_training.meta_generator=MetaGenerator",
-            "--model.generator_training.steps=2",
-            "--model.memory_bank=MemoryBank",
-        ],
+        pytest.param(
+            [
+                "--model.generator_training.meta_generator=MetaGenerator",
+                "--model.generator_training.steps=2",
+                "--model.memory_bank=MemoryBank",
+            ],
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["in turns", "from a common start"],
 )
-def test_equal_images_on_two_devices_teach_what_they_teach_on_one(options, teacher_ckpt, monkeypatch):
+def test_equal_images_on_two_devices_teach_what_they_teach_on_one(options, teacher_ckpt, monkeypatch, run_two):
     words = [*TINY_DFAD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}", "--trainer.max_epochs=2"]
     words += ["--model.ema_decay=0.5", "--model.generator_ema_decay=0.5", *options]
     ranks = run_two("DFADTask", *words, *TWO, "--experiment=two", same_noise=True)
@@ -142,7 +146,7 @@ def test_equal_images_on_two_devices_teach_what_they_teach_on_one(options, teach
     assert ranks[0]["weights"] == ranks[1]["weights"] == alone
 
 
-def test_classifier_shares_an_epoch_and_tests_every_sample_alike():
+def test_classifier_shares_an_epoch_and_tests_every_sample_alike(run_two):
     words = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2", "--model.ema_decay=0.5"]
     ranks = run_two("ClassificationTask", *words, *TWO)
     assert ranks[0]["steps"] == 2 * 2  # 100 images, 25 a batch, 2 ranks
@@ -158,10 +162,10 @@ def test_classifier_shares_an_epoch_and_tests_every_sample_alike():
 
 @pytest.mark.parametrize(
     ("task", "options"),
-    [("ClassificationTask", TINY_TEACHER), ("DFADTask", TINY_DFAD)],
+    [("ClassificationTask", TINY_TEACHER), pytest.param("DFADTask", TINY_DFAD, marks=pytest.mark.slow)],
     ids=["classifier", "data-free"],
 )
-def test_validation_judges_the_weights_and_statistics_that_are_saved(task, options, teacher_ckpt):
+def test_validation_judges_the_weights_and_statistics_that_are_saved(task, options, teacher_ckpt, run_two):
     """Each rank has seen other images, so its BatchNorm layers know other means; the checkpoint has those of rank 0."""
     words = [*options, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2", "--model.ema_decay=0.5"]
     if task == "DFADTask":
@@ -175,8 +179,8 @@ def test_validation_judges_the_weights_and_statistics_that_are_saved(task, optio
         assert card[f"{name}_last"] == pytest.approx(again[name].item(), rel=1e-6)
 
 
-@pytest.mark.parametrize("update_every", ["mini-batch", "epoch"])
-def test_network_by_hand_averages_its_gradients(update_every, monkeypatch):
+@pytest.mark.parametrize("update_every", ["mini-batch", pytest.param("epoch", marks=pytest.mark.slow)])
+def test_network_by_hand_averages_its_gradients(update_every, monkeypatch, run_two):
     words = [*TINY_DATA, *TINY_BY_HAND, *TINY_TRAINER, "--trainer.max_epochs=2", f"--model.update_every={update_every}"]
     ranks = run_two("ByHandTask", *words, *TWO, "--experiment=two")
     assert ranks[0]["steps"] == ranks[1]["steps"] == 2 * 2  # 100 images, 25 a batch, 2 ranks
@@ -205,6 +209,7 @@ torch.distributed.destroy_process_group()  # else gloo's threads may abort the p
 """
 
 
+@pytest.mark.slow
 def test_lightnings_own_sampler_from_python_leaves_the_figures_alone():
     """Each rank tests all ten images, of which the script has one right."""
     Path("mine.py").write_text(PYTHON.format(folders=[str(ROOT), str(Path(__file__).parent)]))

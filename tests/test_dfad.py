@@ -155,6 +155,7 @@ def test_training_reads_no_real_image(teacher_ckpt, monkeypatch):
         next(iter(data.val_dataloader()))  # the guard works
 
 
+@pytest.mark.slow
 def test_student_approaches_its_teacher(teacher_ckpt):
     """On the mean of three seeds, which gain 0.26 to 0.38 each; one alone may come near to the bound."""
     gains = []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, refused, run_cli, run_process
+from conftest import ROOT, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, refused, run_cli
 
 DFAD = ["fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1"]
 TEACHER = ["fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1"]
@@ -156,9 +156,8 @@ def test_divergence_stops_and_keeps_the_last_good_checkpoint(teacher_ckpt):
     assert not Path("logs/dfad/version_0/run.json").exists()
 
 
-def test_divergence_in_the_shell(tmp_path, teacher_ckpt):
-    done = run_process(
-        *DFAD, f"--model.teacher_ckpt={teacher_ckpt}", "--model.student_training.optimizer.lr=1e30", cwd=tmp_path
-    )
-    assert done.returncode == 1
-    assert done.stderr.rstrip().splitlines()[-1].startswith("error: train/loss_student became")
+def test_divergence_in_the_shell(children, tmp_path, teacher_ckpt):
+    words = [*DFAD, f"--model.teacher_ckpt={teacher_ckpt}", "--model.student_training.optimizer.lr=1e30"]
+    done = children.run(words, tmp_path)
+    assert done.status == 1
+    assert done.err.rstrip().splitlines()[-1].startswith("error: train/loss_student became")

@@ -2,16 +2,13 @@
 
 import json
 import math
-import os
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from conftest import ROOT, TINY_TRAINER, run_card, run_cli
+from conftest import TINY_TRAINER, run_card, run_cli
 from pytorch_lightning import Callback
 from scripted import ANSWERS, PROBABILITIES, right
 
@@ -149,19 +146,12 @@ def test_a_users_own_checkpoint_callbacks_choose_nothing():
     assert list(Path("other").glob("*.ckpt"))
 
 
-def test_two_devices_give_the_figures_of_one(tmp_path):
+def test_two_devices_give_the_figures_of_one(children, tmp_path):
     """Each rank trains on five images, in batches of 3 and 2, and evaluates all."""
     words = ["fit", *SCRIPTED, FOUR, "--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.logger=CSVLogger"]
     words += ["--trainer.logger.save_dir=elsewhere", "--model.network.batches_per_epoch=2", "--data.batch_size=3"]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "cli.py"), *words],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    for done in children.run_two(words, tmp_path):
+        assert done.status == 0, done.err
     card = run_card("scripted")
     assert card["metrics"] == pytest.approx(expected(2), abs=1e-6)
     assert card["best_epoch"] == 2

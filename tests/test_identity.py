@@ -240,11 +240,11 @@ def test_only_code_of_the_project_makes_a_commit_dirty(tmp_path):
 
 
 @pytest.mark.parametrize(("number", "name"), [("SIGTERM", "SIGTERM"), ("SIGINT", "Ctrl-C")])
-def test_a_terminated_run_says_how_to_go_on(tmp_path, number, name):
+def test_a_terminated_run_says_how_to_go_on(children, tmp_path, number, name):
     """SIGTERM, as Slurm and systemd send it, or Ctrl-C."""
-    script = (
-        "import os, signal, sys; sys.path.insert(0, sys.argv.pop(1)); sys.path.insert(0, sys.argv.pop(1));"
-        "import torch; torch.set_num_threads(1); import lightning_tasks; from lightning_tasks import cli;"
+    Path("stopped.py").write_text(
+        "import os, signal, lightning_tasks\n"
+        "from lightning_tasks import cli\n"
         "step = lightning_tasks.ClassificationTask.training_step\n"
         "def stopped(self, batch, index):\n"
         f"    if self.current_epoch == 1: os.kill(os.getpid(), signal.{number})\n"
@@ -253,17 +253,10 @@ def test_a_terminated_run_says_how_to_go_on(tmp_path, number, name):
         "cli.command()"
     )
     words = ["fit", *WORDS, "--trainer.max_epochs=3"]
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(ROOT), str(ROOT), *words],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 128 + getattr(signal, number), done.stderr
-    assert "Traceback" not in done.stderr
-    line = done.stderr.rstrip().splitlines()[-1]
+    done = children.run(words, tmp_path, "stopped")
+    assert done.status == 128 + getattr(signal, number), done.err
+    assert "Traceback" not in done.err
+    line = done.err.rstrip().splitlines()[-1]
     assert line == f"stopped by {name}; the same command with --ckpt_path last goes on from the last epoch"
     assert torch.load(tmp_path / RUN / "checkpoints/last.ckpt", weights_only=True)["epoch"] == 0
     run_cli(*words, "--ckpt_path=last")

@@ -3,15 +3,12 @@
 import asyncio
 import json
 import re
-import subprocess
-import sys
 import time
 from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from conftest import ROOT
 from spiral import Spiral, expected
 
 from lightning_tasks.live.requests import Limits
@@ -384,9 +381,8 @@ class TestForeignPages:
 
 
 class TestCommand:
-    def test_errors_are_one_line(self, tmp_path):
-        command = [sys.executable, ROOT / "cli.py", "live", "--ckpt", str(tmp_path)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 1
-        assert done.stderr.startswith(f"error: ckpt: no checkpoint at {tmp_path}")
-        assert done.stderr.count("\n") == 1
+    def test_errors_are_one_line(self, children, tmp_path):
+        done = children.run(["--ckpt", tmp_path], tmp_path, "live")
+        assert done.status == 1
+        assert done.err.startswith(f"error: ckpt: no checkpoint at {tmp_path}")
+        assert done.err.count("\n") == 1

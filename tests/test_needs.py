@@ -53,6 +53,7 @@ def test_what_is_missing_is_trained_first_and_found_the_next_time(configs, child
     assert card("dfad", 1)["teacher_sha256"] == card("dfad")["teacher_sha256"]
 
 
+@pytest.mark.slow
 def test_a_seed_has_a_teacher_of_its_own(configs, children):
     for words in ([], ["--seed_everything=1"], ["--seed_everything", "1"]):
         done = fit(children, configs, *words)
@@ -63,6 +64,7 @@ def test_a_seed_has_a_teacher_of_its_own(configs, children):
     assert of == ["version_0", "version_1", "version_1"]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on(configs, children):
     """First the teacher, from its last checkpoint."""
     done = fit(children, configs, config="teacher", dies_at=["torch.save", 3])
@@ -81,6 +83,7 @@ def test_a_run_that_was_stopped_goes_on(configs, children):
     assert all(torch.equal(value, theirs["state_dict"][name]) for name, value in ours["state_dict"].items())
 
 
+@pytest.mark.slow
 def test_other_options_are_refused_and_the_ways_out_are_named(configs, children):
     assert fit(children, configs, "--trainer.max_epochs=1", config="teacher").status == 0
     done = fit(children, configs)
@@ -103,6 +106,7 @@ def test_a_teacher_of_another_precision_is_another(configs, children):
     assert "(trainer.precision bf16-true there, " in done.err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_chain_of_three(configs, children):
     write("second", [*STUDENT, "--model.teacher.width=2", "--model.teacher_ckpt=logs/dfad", "--experiment=second"])
     done = fit(children, configs, config="second")
@@ -133,6 +137,7 @@ def test_it_may_be_left_to_the_user(configs, children):
     assert not Path("logs").exists()
 
 
+@pytest.mark.slow
 def test_one_that_fails_ends_the_run_with_its_line(configs, children):
     write("teacher", TEACHER, data={"class_path": "ImageFolderDataModule", "init_args": {"folder": "nosuch"}})
     done = fit(children, configs)
@@ -141,6 +146,7 @@ def test_one_that_fails_ends_the_run_with_its_line(configs, children):
     assert "nosuch" in done.err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_one_that_another_process_trains_is_waited_for(configs, children):
     assert fit(children, configs, config="teacher").status == 0
     run = Path("logs/teacher/version_0")
@@ -158,6 +164,7 @@ def test_one_that_another_process_trains_is_waited_for(configs, children):
     assert not Path("logs/teacher/version_1").exists()
 
 
+@pytest.mark.slow
 def test_sigterm_ends_both_and_the_teacher_can_go_on(configs, children):
     write("teacher", [*TEACHER, "--trainer.max_epochs=500"])
     child = children.start(["fit", "--config=configs/dfad.yaml"], configs)

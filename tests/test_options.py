@@ -151,6 +151,7 @@ class TestEMA:
         assert all(torch.equal(whole[name], parts[name]) for name in whole)
         assert run_card("whole")["metrics"] == run_card("parts")["metrics"]
 
+    @pytest.mark.slow
     def test_of_a_compiled_network_is_that_of_the_network(self, monkeypatch):
         compile_eagerly(monkeypatch)
         words = [*TEACHER, "--model.ema_decay=0.9", "--trainer.max_epochs=2", "--data.train_per_class=5"]

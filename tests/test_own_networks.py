@@ -16,7 +16,6 @@ from conftest import (
     refused,
     run_card,
     run_cli,
-    run_process,
 )
 from torch import nn
 
@@ -196,10 +195,10 @@ class TestByImportPath:
         again = run_cli("test", "--config=logs/own/version_0/config.yaml", "--ckpt_path=last")
         assert isinstance(again.model.network.module, nets.Small)
 
-    def test_in_the_current_folder_of_a_shell(self, tmp_path):
+    def test_in_the_current_folder_of_a_shell(self, children, tmp_path):
         (tmp_path / "own_nets.py").write_text(NETS)
-        done = run_process(*FIT, "--model.network=own_nets.make", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        done = children.run([*FIT, "--model.network=own_nets.make"], tmp_path)
+        assert done.status == 0, done.err
 
     def test_of_torchvision(self, tmp_path):
         folder = image_folder(tmp_path / "images", {"train": 4, "test": 2}, ["a", "b", "c"])

@@ -2,72 +2,46 @@
 
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import (
-    ROOT,
     TINY_BY_HAND,
     TINY_DATA,
     TINY_DFAD,
     TINY_TEACHER,
     TINY_TRAINER,
+    few_fast,
     files,
     refusal,
     run_card,
     run_cli,
 )
 
+from lightning_tasks.callbacks import CurvesPlot
 from lightning_tasks.runs.folders import lock_run
 
-# Runs the command line, and kills its own process the n-th time that it comes by a place.
-KILLER = """
-import os, signal, sys
-sys.path.insert(0, {root!r})
-import torch
-torch.set_num_threads(1)
-import lightning_tasks.runs.checkpoints, lightning_tasks.base, lightning_tasks.data_free.dfad
-from lightning_tasks.cli.main import main
-from lightning_tasks.callbacks import RunCard
-
-left = {times}
-
-def deadly(function):
-    def wrapper(*args, **kwargs):
-        global left
-        left -= 1
-        if left == 0:
-            if function is torch.save:
-                args[1].write(b"half of a checkpoint")
-                args[1].flush()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*args, **kwargs)
-    return wrapper
-
-owner, name = {place}
-setattr(owner, name, deadly(getattr(owner, name)))
-main(sys.argv[1:])
-"""
-STEP = "lightning_tasks.data_free.dfad.DFADTask, 'training_step'"
 PLACES = {
-    "in the first epoch": (STEP, 2),
-    "in the third epoch": (STEP, 2 * 2 + 1),
-    "in validation": ("lightning_tasks.data_free.dfad.DFADTask, 'validation_step'", 7),
-    "while a checkpoint is written": ("torch, 'save'", 5),
-    "between a checkpoint and its name": ("os, 'replace'", 5),
-    "after the last epoch": ("RunCard, 'on_fit_end'", 1),
+    "in the first epoch": ("lightning_tasks.DFADTask.training_step", 2),
+    "in the third epoch": ("lightning_tasks.DFADTask.training_step", 2 * 2 + 1),
+    "in validation": ("lightning_tasks.DFADTask.validation_step", 7),
+    "while a checkpoint is written": ("torch.save", 5),
+    "between a checkpoint and its name": ("os.replace", 5),
+    "after the last epoch": ("lightning_tasks.callbacks.RunCard.on_fit_end", 1),
 }
 
 
-def kill(words, place, times):
-    script = KILLER.format(root=str(ROOT), place=place, times=times)
-    done = subprocess.run(
-        [sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+@pytest.fixture
+def kill(children, tmp_path):
+    """Run a command, and kill it when it comes by a place for the n-th time."""
+
+    def run(words, place, times):
+        done = children.run(words, tmp_path, dies_at=(place, times))
+        assert done.status == -signal.SIGKILL, done.err
+
+    return run
 
 
 def assert_same_training_state(ours, theirs):
@@ -84,6 +58,12 @@ def assert_same_training_state(ours, theirs):
                 if v is not None
             )
     assert ours["lr_schedulers"] == theirs["lr_schedulers"]
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch):
+    """What is drawn counts here, and not the drawing."""
+    monkeypatch.setattr(CurvesPlot, "on_fit_end", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -107,12 +87,13 @@ def unkilled(dfad_words, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(sys, "argv", ["pytest"])
+        patch.setattr(CurvesPlot, "on_fit_end", lambda *_: None)
         run_cli(*dfad_words)
         return folder / "logs/dfad/version_0/checkpoints/last.ckpt", run_card()
 
 
-@pytest.mark.parametrize("where", PLACES)
-def test_killed_distillation_goes_on(where, dfad_words, unkilled):
+@pytest.mark.parametrize("where", few_fast({"in the third epoch", "while a checkpoint is written"}, PLACES))
+def test_killed_distillation_goes_on(where, dfad_words, unkilled, kill):
     place, times = PLACES[where]
     kill(dfad_words, place, times)
     last = Path("logs/dfad/version_0/checkpoints/last.ckpt")
@@ -165,7 +146,7 @@ def test_a_teacher_that_was_overwritten_is_refused(dfad_words, teacher_ckpt):
         run_cli(*words, "--trainer.max_epochs=2", "--ckpt_path=last")
 
 
-def test_killed_classifier_goes_on():
+def test_killed_classifier_goes_on(kill):
     """With everything random that a classifier can have: shuffling, augmentation, dropout, balanced sampling."""
     words = [
         "fit",
@@ -180,16 +161,16 @@ def test_killed_classifier_goes_on():
         "--trainer.max_epochs=3",
     ]
     run_cli(*words, "--experiment=whole")
-    kill([*words, "--experiment=killed"], "lightning_tasks.ClassificationTask, 'training_step'", 20)
+    kill([*words, "--experiment=killed"], "lightning_tasks.ClassificationTask.training_step", 20)
     run_cli(*words, "--experiment=killed", "--ckpt_path=last")
     assert_same_training_state(*(f"logs/{name}/version_0/checkpoints/last.ckpt" for name in ("killed", "whole")))
     assert run_card("killed")["metrics"] == run_card("whole")["metrics"]
 
 
-def test_killed_network_by_hand_goes_on():
+def test_killed_network_by_hand_goes_on(kill):
     words = ["fit", *TINY_DATA, *TINY_BY_HAND, "--model.schedule=cosine", *TINY_TRAINER, "--trainer.max_epochs=3"]
     run_cli(*words, "--experiment=whole")
-    kill([*words, "--experiment=killed"], "lightning_tasks.ByHandTask, 'training_step'", 10)
+    kill([*words, "--experiment=killed"], "lightning_tasks.ByHandTask.training_step", 10)
     run_cli(*words, "--experiment=killed", "--ckpt_path=last")
     assert_same_training_state(*(f"logs/{name}/version_0/checkpoints/last.ckpt" for name in ("killed", "whole")))
     assert run_card("killed")["metrics"] == run_card("whole")["metrics"]

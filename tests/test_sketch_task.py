@@ -3,13 +3,14 @@
 import functools
 import json
 import math
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import ROOT, TINY_TRAINER, make_trainer, refusal, refused, run_cli
+from conftest import ROOT, TINY_TRAINER, few_fast, make_trainer, refusal, refused, run_cli
 from quickdraw_files import write
 from torch.nn import functional as F
 
@@ -202,7 +203,10 @@ def test_resumes_to_the_bit():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
 
 
-@pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("quickdraw*.yaml")), ids=lambda path: path.stem)
+CONFIGS = sorted((ROOT / "configs").glob("quickdraw*.yaml"))
+
+
+@pytest.mark.parametrize("config", few_fast({"quickdraw_recogniser"}, CONFIGS, attrgetter("stem")))
 def test_config_is_fitted_tested_and_predicted(config, tmp_path):
     options = yaml.safe_load(config.read_text())
     write(tmp_path / "data", options["data"]["init_args"]["words"])

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import ROOT, image_folder, run_card
 
 WITHOUT = """
@@ -25,6 +26,7 @@ def python(code, *words):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_there_leaves_its_card_and_its_memory():
     image_folder(Path("photos"), {"train": 4, "test": 4}, ["cat", "dog"], size=(16, 16))
     words = [

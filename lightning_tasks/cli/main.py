@@ -2,10 +2,7 @@
 
 from pytorch_lightning.cli import ArgsType
 
-from datamodules import BaseDataModule
-from lightning_tasks.base import BaseTask
 from lightning_tasks.cli.quiet import silence_harmless_messages
-from lightning_tasks.cli.save_config import SaveRunConfig
 from lightning_tasks.cli.task_cli import TaskCLI
 
 
@@ -20,14 +17,4 @@ def main(args: ArgsType = None, run: bool = True) -> TaskCLI:
         The CLI object with `trainer`, `model`, `datamodule` and `config`.
     """
     silence_harmless_messages()
-    return TaskCLI(
-        BaseTask,
-        BaseDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        auto_configure_optimizers=False,
-        seed_everything_default=42,
-        save_config_callback=SaveRunConfig,
-        args=args,
-        run=run,
-    )
+    return TaskCLI(args, run)

@@ -3,6 +3,7 @@
 import functools
 import os
 from abc import ABCMeta
+from collections.abc import Collection
 from typing import Literal, NamedTuple
 
 # Lightning 2.6 still calls names that jsonargparse 4.53 has deprecated.
@@ -38,11 +39,11 @@ class Parsers(NamedTuple):
     arguments: dict[str, list[str]]
 
 
-def build_parsers(subcommands: bool) -> Parsers:
+def build_parsers(subcommands: Collection[str]) -> Parsers:
     """Build the parser.
 
     Args:
-        subcommands: Whether it has them; else it parses the options of a task without a word of what to do.
+        subcommands: Those it is to have, since each takes a while; without, it parses the options of a task alone.
     """
     _set_up()
     if not subcommands:
@@ -50,16 +51,17 @@ def build_parsers(subcommands: bool) -> Parsers:
     parsers = Parsers(_empty(), {}, {})
     commands = parsers.main.add_subcommands()
     for name, skip in LightningCLI.subcommands().items():
-        parser = parsers.subcommands[name] = _add_arguments(_empty())
-        parsers.arguments[name] = parser.add_method_arguments(Trainer, name, skip={*skip})
-        commands.add_subcommand(name, parser)
+        if name in subcommands:
+            parser = parsers.subcommands[name] = _add_arguments(_empty())
+            parsers.arguments[name] = parser.add_method_arguments(Trainer, name, skip={*skip})
+            commands.add_subcommand(name, parser)
     return parsers
 
 
 @functools.cache
 def task_parser() -> LightningArgumentParser:
     """Give the parser with which `runs.identity` reads commands, runs and run cards."""
-    return build_parsers(subcommands=True).main
+    return build_parsers(["fit"]).main
 
 
 def _empty() -> LightningArgumentParser:

@@ -13,13 +13,16 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from pytorch_lightning.strategies import DDPStrategy
 
+from datamodules import BaseDataModule
+from lightning_tasks.base import BaseTask
 from lightning_tasks.callbacks import RunCard, standard_callbacks
 from lightning_tasks.cli.checkpoint_choice import choose_checkpoint, files_alone
 from lightning_tasks.cli.needs import prepare
 from lightning_tasks.cli.outcome import next_commands, print_figures, print_outcome
-from lightning_tasks.cli.parser import Parsers, build_parsers
+from lightning_tasks.cli.parser import build_parsers
 from lightning_tasks.cli.precision import fast_kernels, usable_precision
 from lightning_tasks.cli.profiler import NoProfiler
+from lightning_tasks.cli.save_config import SaveRunConfig
 from lightning_tasks.cli.trainer_options import require_trainer
 from lightning_tasks.runs import identity
 from lightning_tasks.runs.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
@@ -41,17 +44,29 @@ class TaskCLI(LightningCLI):
     resumes: Path | None = None
     refusal: ValueError | SystemExit | None = None
 
+    def __init__(self, args: ArgsType, run: bool) -> None:
+        self.args = renamed_args(args if isinstance(args, list) else sys.argv[1:])
+        super().__init__(
+            BaseTask,
+            BaseDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            save_config_callback=SaveRunConfig,
+            args=args,
+            run=run,
+        )
+
     def setup_parser(
         self, add_subcommands: bool, main_kwargs: dict[str, Any], subparser_kwargs: dict[str, Any]
     ) -> None:
-        """Take the parser that the readers of cards use too."""
-        parsers: Parsers = build_parsers(add_subcommands)
+        """Build the parser as the readers of cards do; that of `fit` reads saved runs, whatever the subcommand."""
+        parsers = build_parsers(["fit", *self.args[:1]] if add_subcommands else [])
         self.parser = parsers.main
         self._subcommand_parsers, self._subcommand_method_arguments = parsers.subcommands, parsers.arguments
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Keep the command line for the run card, and find the run or the checkpoint to go on with."""
-        self.args = renamed_args(args if isinstance(args, list) else sys.argv[1:])
         self.command = re.sub(r" --ckpt_path[= ]last\b", "", f"{PROGRAM} {shlex.join(self.args)}")
         super().parse_arguments(parser, args)
         subcommand = self.config.get("subcommand")

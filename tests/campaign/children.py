@@ -1,11 +1,15 @@
 """Commands in forked children of a process that has imported everything, so that hundreds of them take minutes."""
 
 import ctypes
+import gc
 import io
 import json
 import os
+import pkgutil
 import resource
+import runpy
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,9 +18,10 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+from pytorch_lightning.utilities import rank_zero_only
 
 ROOT = Path(__file__).parents[2]
+COMMANDS = "sweep", "export", "live", "compare"
 
 
 @dataclass
@@ -45,15 +50,15 @@ class Children:
         self._process.stdin.close()
         self._process.wait()
 
-    def run(self, words, cwd, command=None, timeout=60, alone=False, **options):
+    def run(self, words, cwd, program="cli", timeout=60, alone=False, **options):
         """Run a command, see `start` and `finish`."""
-        return self.finish(self.start(words, cwd, command, **options), timeout, alone)
+        return self.finish(self.start(words, cwd, program, **options), timeout, alone)
 
     def start(
         self,
         words,
         cwd,
-        command=None,
+        program="cli",
         dies_at=None,
         file_size=None,
         is_root=True,
@@ -62,14 +67,14 @@ class Children:
         hidden=None,
         stops=False,
     ):
-        """Start `cli.py command words` in a folder; returns the number of the process.
+        """Start `cli.py words`, or another program, in a folder; returns the number of the process.
 
         Args:
             words: Of the command line.
             cwd: The folder.
-            command: As "sweep"; the first of the words if not given.
-            dies_at: A place, "torch.save" or "os.replace", and the number of the call there at which it kills itself:
-                with half of a checkpoint written, or between a file and its name.
+            program: A command of `cli.py` as "sweep", or a module that lies in the folder.
+            dies_at: A function, and the number of its call at which the process kills itself: in "torch.save" with half
+                of a checkpoint written, in "os.replace" between a file and its name.
             file_size: No file may become longer, in bytes.
             is_root: Else the modes of files and folders are followed.
             environment: Variables that it has besides.
@@ -85,6 +90,15 @@ class Children:
         request |= {"file_size": file_size, "is_root": is_root}
         request |= {"hidden": hidden and str(hidden), "stops": stops}
         return self._ask(request | {"environment": environment or {}, "settings": settings or {}})
+
+    def run_two(self, words, cwd, program="cli", timeout=300):
+        """Run the two processes of a run on two devices, as Lightning's launcher starts them; returns both."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0", "WORLD_SIZE": "2"}
+        started = [self.start(words, cwd, program, environment=place | {"LOCAL_RANK": rank}) for rank in "01"]
+        return [self.finish(child, timeout) for child in started]
 
     def finish(self, child, timeout=60, alone=False):
         """Wait for a process that was started, and say what came of it.
@@ -104,9 +118,18 @@ class Children:
 
 def _serve():
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-    from lightning_tasks.cli import parser
+    from lightning_tasks.cli.main import main  # noqa: F401  # with all that it imports
+    from lightning_tasks.cli.parser import task_parser
+    from lightning_tasks.runs.identity import read_command
 
-    parser.task_parser()  # with all that it imports
+    for config in (
+        "mnist_by_hand",
+        "dfad_plus_digits",
+        "quickdraw_sketch",
+    ):  # whose classes the parser keeps
+        read_command(task_parser(), ["fit", f"--config={ROOT}/configs/{config}.yaml"])
+    gc.collect()
+    gc.freeze()  # else each child's collector would copy the whole memory
 
     outputs = {}
     for line in sys.stdin:
@@ -144,6 +167,7 @@ def _run(request):
     _limit(request)
     os.chdir(request["cwd"])
     os.environ |= request["environment"]
+    rank_zero_only.rank = int(os.environ.get("LOCAL_RANK", 0))  # as found when Lightning is imported
     for name, value in request["settings"].items():
         module, _, constant = name.rpartition(".")
         setattr(sys.modules[module], constant, value)
@@ -158,9 +182,13 @@ def _run(request):
         _die_at(*request["dies_at"])
     sys.argv = ["cli.py", *request["words"]]
     try:
-        from lightning_tasks.cli import command
+        if request["module"]:
+            sys.path.insert(0, request["cwd"])  # as `python -m` does
+            runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+        else:
+            from lightning_tasks.cli import command
 
-        command()
+            command()
         code = 0
     except SystemExit as stop:
         code = stop.code
@@ -193,7 +221,8 @@ def _hide(folder):
 
 def _die_at(place, times):
     """Let the process kill itself when it comes by a function for the n-th time."""
-    owner, name = {"torch.save": (torch, "save"), "os.replace": (os, "replace")}[place]
+    owner, _, name = place.rpartition(".")
+    owner = pkgutil.resolve_name(owner)
     function = getattr(owner, name)
     left = times
 

@@ -321,8 +321,8 @@ CASES = [
     ("cli", ["test", *FIT[1:], "--experiment=teacher", "--ckpt_path=last"], RUN / "config.yaml", "a module here",
      text("model: {class_path: evil.Network}")),
     ("export", ["--ckpt=logs/teacher"], RUN / "config.yaml", "YAML", text(f"model: {YAML}")),
-    ("sweeps", ["a.yaml"], "a.yaml", "YAML", text(f"config: {YAML}\naxes: {{a: {{b: {{}}}}}}")),
-    ("sweeps", ["a.yaml"], "a.yaml", "YAML", text(f"config: evil.py\naxes: {YAML}")),
+    ("sweep", ["a.yaml"], "a.yaml", "YAML", text(f"config: {YAML}\naxes: {{a: {{b: {{}}}}}}")),
+    ("sweep", ["a.yaml"], "a.yaml", "YAML", text(f"config: evil.py\naxes: {YAML}")),
     ("cli", [*DFAD, "--model.teacher_ckpt=logs/teacher"], RUN / "run.json", "YAML", text(YAML)),
     ("cli", [*DFAD, "--model.teacher_ckpt=logs/teacher"], RUN / "run.json", "list", text("[1]")),
     *(("results", ["--compare", "a.json", str(RUN)], "a.json", kind, make) for kind, make in (

@@ -69,7 +69,7 @@ def test_two_conversions_of_one_set(name, children, other, systems, tmp_path):
 def test_two_sweeps_of_one_file(children, other, tmp_path):
     """The second says so, and the first is done with all."""
     write_sweep(tmp_path)
-    done = at_once((children, other), ["table.yaml"], tmp_path, 1.0, command="sweep", timeout=200)
+    done = at_once((children, other), ["table.yaml"], tmp_path, 1.0, program="sweep", timeout=200)
     assert sorted(each.status for each in done) == [0, 1], done
     (refused,) = (each for each in done if each.status)
     assert refused.err.splitlines()[-1] == "error: another process is running this sweep in logs/table"

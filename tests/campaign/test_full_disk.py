@@ -5,12 +5,13 @@ import os
 import shutil
 import subprocess
 import threading
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
-from children import Children
 from conftest import SWEEP, TINY_BY_HAND, TINY_DATA, TINY_TEACHER, TINY_TRAINER
 from quickdraw_files import write
 
@@ -42,13 +43,9 @@ def address():
         server.shutdown()
 
 
-@pytest.fixture(scope="module")
-def children(address):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("http_proxy", address)
-        patch.delenv("no_proxy", raising=False)
-        with Children() as running:
-            yield running
+@pytest.fixture
+def children(children, address):
+    return SimpleNamespace(run=partial(children.run, environment={"http_proxy": address, "no_proxy": ""}))
 
 
 @pytest.fixture
@@ -207,6 +204,6 @@ class TestFolderThatIsReadOnly:
         config = children.run(["fit", *words, "--print_config"], tmp_path)
         (tmp_path / "tiny.yaml").write_text(config.out)
         (tmp_path / "table.yaml").write_text(yaml.safe_dump(SWEEP, sort_keys=False))
-        line = refusal(children.run(["table.yaml", "--logs", "logs"], tmp_path, "sweeps", is_root=False), tmp_path)
+        line = refusal(children.run(["table.yaml", "--logs", "logs"], tmp_path, "sweep", is_root=False), tmp_path)
         assert "logs" in line
         assert "Permission denied" in line

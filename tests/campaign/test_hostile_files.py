@@ -1,25 +1,22 @@
 """Hostile files: each would make a folder `RAN` if a reader were careless; each is refused by name in one line."""
 
 import shutil
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from children import Children
 from conftest import TINY_TRAINER
 from hostile import CASES, EVIL, FIT, MARK, array_of_objects, calling_python_in_a_graph, pickled, saved
 
 
-@pytest.fixture(scope="module")
-def children():
+@pytest.fixture
+def children(children):
     """With no network, and weights of torchvision in the current folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-            patch.setenv(name, "http://127.0.0.1:9")
-        patch.setenv("TORCH_HOME", "torch_home")
-        with Children() as running:
-            yield running
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    return SimpleNamespace(run=partial(children.run, environment={**proxies, "TORCH_HOME": "torch_home"}))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +46,7 @@ def test_nothing_runs(program, words, file, make, children, good, teacher_ckpt, 
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
     make(tmp_path / file, good)
     before = contents(tmp_path)
-    done = children.run(words, tmp_path, None if program == "cli" else program)
+    done = children.run(words, tmp_path, program)
     assert not [*tmp_path.rglob(MARK), *tmp_path.parent.glob(MARK)], done
     assert done.status in (1, 2), done
     lines = [line for line in done.err.splitlines() if line.startswith("error: ")]

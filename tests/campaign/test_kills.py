@@ -52,7 +52,7 @@ def whole_sweep(children, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweep")
     write_sweep(folder)
     start = time.monotonic()
-    done = children.run(["table.yaml"], folder, command="sweep", timeout=300)
+    done = children.run(["table.yaml"], folder, program="sweep", timeout=300)
     assert done.status == 0, done
     return cards(folder), time.monotonic() - start
 
@@ -69,8 +69,8 @@ def test_a_killed_sweep_goes_on(number, children, whole_sweep, tmp_path):
     whole, seconds = whole_sweep
     write_sweep(tmp_path)
     moment = seconds * (number + random.Random(number).random()) / 8
-    done = children.run(["table.yaml"], tmp_path, command="sweep", timeout=moment, alone=number % 2 == 1)
+    done = children.run(["table.yaml"], tmp_path, program="sweep", timeout=moment, alone=number % 2 == 1)
     assert done.status == -signal.SIGKILL, done
-    again = children.run(["table.yaml"], tmp_path, command="sweep", timeout=300)
+    again = children.run(["table.yaml"], tmp_path, program="sweep", timeout=300)
     assert again.status == 0, again
     assert differences(cards(tmp_path), whole) == []
