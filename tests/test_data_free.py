@@ -9,15 +9,15 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from conftest import TINY_DATA, TINY_DFAD, TINY_TRAINER, make_trainer, run_card, run_cli
-from test_dfad import Recorder, make_task
+from helpers.data_free import Recorder, make_task
 
 from lightning_tasks import BatchNormStatisticsLoss, MemoryBank, OneHotLoss
-from lightning_tasks.callbacks import selection
-from lightning_tasks.callbacks.selection import draw_selection
+from lightning_tasks.data_free import selection
 from lightning_tasks.data_free.base import HELD_OUT_BATCHES
 from lightning_tasks.data_free.diversity import pairwise_distance
 from lightning_tasks.data_free.generator import ImageGenerator
 from lightning_tasks.data_free.generator_losses import SyntheticBatch
+from lightning_tasks.data_free.selection import draw_selection
 from lightning_tasks.data_free.stopwatch import Stopwatch
 
 
@@ -46,7 +46,7 @@ class TestConditional:
         assert OneHotLoss()(asked._replace(y=None)) < by_hand
 
         pl.seed_everything(3)
-        task, data = labelled(teacher_ckpt, generator_losses=[OneHotLoss()], student_steps=1)
+        task, data = labelled(teacher_ckpt, objective_losses=[OneHotLoss()], student_steps=1)
         seen = []
         task.objective.losses[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
         asked_for = []
@@ -60,7 +60,9 @@ class TestConditional:
 
 
 def test_the_student_waits_while_the_generator_warms_up(teacher_ckpt):
-    task, data = make_task(teacher_ckpt, warm_up_epochs=1, generator_losses=[OneHotLoss(2.0)], bank=MemoryBank(64))
+    task, data = make_task(
+        teacher_ckpt, generator_pretrain_epochs=1, objective_losses=[OneHotLoss(2.0)], memory_bank=MemoryBank(64)
+    )
     student = copy.deepcopy(task.student.state_dict())
     recorder, losses, asked = Recorder(), [], []
     task.track = lambda name, value, count: losses.append((name, value.item()))
@@ -75,7 +77,7 @@ def test_the_student_waits_while_the_generator_warms_up(teacher_ckpt):
                 same = zip(student.values(), pl_module.student.state_dict().values(), strict=True)
                 assert all(torch.equal(a, b) for a, b in same)
                 assert True not in asked
-                assert len(pl_module.bank) == 0
+                assert len(pl_module.memory_bank) == 0
                 assert pl_module.fake_class_counts.sum() == 2 * 8
 
     trainer.callbacks.append(Look())
@@ -84,12 +86,12 @@ def test_the_student_waits_while_the_generator_warms_up(teacher_ckpt):
     (one_hot, generator) = (value for name, value in losses[:2])
     assert generator == pytest.approx(2 * one_hot, rel=1e-5)  # no disagreement in it
     assert True in asked
-    task, data = make_task(teacher_ckpt, warm_up_epochs=3, generator_losses=[OneHotLoss()])
+    task, data = make_task(teacher_ckpt, generator_pretrain_epochs=3, objective_losses=[OneHotLoss()])
     trainer = make_trainer(max_epochs=2)
-    with pytest.raises(ValueError, match="warm_up_epochs: 3 of 2 epochs leave the student none"):
+    with pytest.raises(ValueError, match="pretrain_epochs: 3 of 2 epochs leave the student none"):
         trainer.fit(task, data)
-    with pytest.raises(ValueError, match="warm_up_epochs: without generator_losses the generator learns nothing"):
-        make_task(teacher_ckpt, warm_up_epochs=1)
+    with pytest.raises(ValueError, match=r"pretrain_epochs: without objective\.losses the generator learns nothing"):
+        make_task(teacher_ckpt, generator_pretrain_epochs=1)
 
 
 def test_pairwise_distance_over_all_pairs():
@@ -117,7 +119,7 @@ def test_the_watch_by_hand(teacher_ckpt):
     seen, unit = logits.argmax(1), features / features.norm(dim=1, keepdim=True)
     pairs = [1 - unit[i] @ unit[j] for i in range(16) for j in range(i) if seen[i] == seen[j]]
     assert logged["train/same_class_distance"] == pytest.approx((sum(pairs) / len(pairs)).item(), rel=1e-3)
-    shares = [logged[f"train/time_{name}"].item() for name in ("inventing", "student", "generator")]
+    shares = [logged[f"train/time_{name}"].item() for name in ("synthesis", "student", "generator")]
     assert all(0 < share < 1 for share in shares)
     assert sum(shares) <= 1
 
@@ -218,7 +220,7 @@ class TestAveragedGenerator:
         task, data = make_task(teacher_ckpt, generator_ema_decay=0.5, student_steps=1, generator_steps=3)
         weights, made, learned = [], [], []
         name = next(name for name, _ in task.generator.named_parameters())
-        step, student = task.average_generator, task._student_turn
+        step, student = task.average_generator, task._train_student
 
         def follow():
             weights.append(task.generator.get_parameter(name).detach().clone())
@@ -231,7 +233,7 @@ class TestAveragedGenerator:
             learned.extend(lesson.x for lesson in lessons)
             student(optimizer, lessons)
 
-        task._student_turn = learn
+        task._train_student = learn
         make_trainer(limit_train_batches=1, limit_val_batches=0, num_sanity_val_steps=0).fit(task, data)
         first, second, third = weights
         by_hand = ((first + second) / 2 + third) / 2
@@ -269,7 +271,7 @@ def test_images_of_another_shape_are_refused(teacher_ckpt):
 
 
 def test_a_bank_beyond_memory_is_refused_before_the_start(teacher_ckpt):
-    task, data = make_task(teacher_ckpt, bank=MemoryBank(10**12))
+    task, data = make_task(teacher_ckpt, memory_bank=MemoryBank(10**12))
     with pytest.raises(ValueError, match=r"1,000,000,000,000 images of shape \(1, 16, 16\) need 275,671.5 GiB"):
         make_trainer().fit(task, data)
 

@@ -5,6 +5,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from conftest import TINY_DATA, TINY_DFAD, TINY_TRAINER, make_trainer, run_card, run_cli
+from helpers.data_free import Recorder, make_task
 from pytorch_lightning import Callback
 from torch.nn import functional as F
 
@@ -15,34 +16,6 @@ from lightning_tasks.data_free.diversity import class_entropy
 from lightning_tasks.data_free.generator import ImageGenerator
 from lightning_tasks.networks import count_parameters
 from tools.benchmarks.plain_dfad import plain_round
-
-
-def make_task(teacher_ckpt, student_width=2, generator_width=4, **options):
-    data = DigitsDataModule(steps_per_epoch=2, test_per_class=10)
-    task = DFADTask(
-        data.data_spec,
-        teacher=lambda classes, shape: ResNet(classes, shape, depth=10, width=4),
-        student=lambda classes, shape: ResNet(classes, shape, depth=10, width=student_width),
-        teacher_ckpt=str(teacher_ckpt),
-        **{
-            "generator": lambda shape: ImageGenerator(shape, latent_dim=8, width=generator_width),
-            "batch_size": 8,
-            **options,
-        },
-    )
-    return task, data
-
-
-class Recorder(Callback):
-    """Keeps the order of play, and the gradients that each optimizer step is about to use."""
-
-    def __init__(self):
-        self.steps = []
-
-    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-        player = "student" if optimizer is trainer.optimizers[0] else "generator"
-        network = getattr(pl_module, player)
-        self.steps.append((player, [p.grad.clone() for p in network.parameters()]))
 
 
 def plain_copy(task, teacher_ckpt):
@@ -69,7 +42,10 @@ def test_round_equals_the_plain_loop(teacher_ckpt, options):
 
     noise = torch.Generator().manual_seed(task.epoch_seed(0))
     z = [torch.randn(16, 8, generator=noise) for _ in range(6)]
-    optimizers = task.optimizer_student(student.parameters()), task.optimizer_generator(generator.parameters())
+    optimizers = (
+        task.student_training.optimizer(student.parameters()),
+        task.generator_training.optimizer(generator.parameters()),
+    )
     gradients = []
     for optimizer, network in zip(optimizers, (student, generator), strict=True):
         optimizer.register_step_pre_hook(
@@ -123,7 +99,7 @@ def test_bf16_uses_fresh_weights_in_each_step(teacher_ckpt):
 
     noise = torch.Generator().manual_seed(task.epoch_seed(0))
     teacher = task.teacher
-    optimizer = task.optimizer_student(student.parameters())
+    optimizer = task.student_training.optimizer(student.parameters())
     for _ in range(5):
         z = torch.randn(16, 8, generator=noise)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
@@ -273,7 +249,7 @@ def test_defaults_are_the_authors(teacher_ckpt):
     names = ("lr", "momentum", "weight_decay")
     assert [student.defaults[name] for name in names] == [0.1, 0.9, 5e-4]
     assert [generator.defaults[name] for name in ("lr", "betas", "weight_decay")] == [1e-3, (0.9, 0.999), 0]
-    assert (task.batch_size, task.student_steps, task.generator_steps) == (256, 5, 1)
+    assert (task.batch_size, task.student_training.steps, task.generator_training.steps) == (256, 5, 1)
 
 
 def test_units_of_what_is_not_in_nats():
@@ -307,7 +283,7 @@ def test_class_entropy():
     ],
 )
 def test_bad_options_are_refused(teacher_ckpt, option, value):
-    with pytest.raises(ValueError, match=option):
+    with pytest.raises(ValueError, match=option.replace("_steps", r"_training\.steps")):
         make_task(teacher_ckpt, **{option: value})
 
 
@@ -323,7 +299,7 @@ def test_balance_term_enters_the_generators_loss_only(teacher_ckpt):
     for weight in (0.0, 2.0):
         pl.seed_everything(1)
         balance, balances = ClassBalanceLoss(weight), []
-        task, data = make_task(teacher_ckpt, student_steps=1, generator_losses=[balance] if weight else None)
+        task, data = make_task(teacher_ckpt, student_steps=1, objective_losses=[balance] if weight else None)
         balance.register_forward_hook(lambda *args, balances=balances: balances.append(args[-1].item()))
         losses = {}
         task.track = lambda name, value, _, losses=losses: losses.update({name: value.item()})
@@ -346,10 +322,10 @@ def test_several_generator_steps(teacher_ckpt):
 def test_schedules_are_stepped_once_an_epoch_and_the_students_after_the_warm_up(teacher_ckpt, warm_up, steps_student):
     task, data = make_task(
         teacher_ckpt,
-        generator_losses=[OneHotLoss()],
-        warm_up_epochs=warm_up,
-        scheduler_student=lambda o: torch.optim.lr_scheduler.StepLR(o, step_size=1, gamma=0.5),
-        scheduler_generator=lambda o: torch.optim.lr_scheduler.StepLR(o, step_size=2, gamma=0.1),
+        objective_losses=[OneHotLoss()],
+        generator_pretrain_epochs=warm_up,
+        student_scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, step_size=1, gamma=0.5),
+        generator_scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, step_size=2, gamma=0.1),
     )
     trainer = make_trainer(max_epochs=3)
     trainer.fit(task, data)

@@ -4,8 +4,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from conftest import make_trainer
+from helpers.data_free import make_task
 from pytorch_lightning import Callback
-from test_dfad import make_task
 from torch import nn
 from torch.nn import functional as F
 
@@ -202,19 +202,23 @@ def test_features_that_are_no_part_are_refused(ours):
 def test_the_students_loss_is_that_of_answers_and_features(teacher_ckpt, bank):
     """In the first step of the student, against the networks as they were, on the images that it was given."""
     pl.seed_everything(1)
-    options = {"bank": MemoryBank(64)} if bank else {}
+    options = {"memory_bank": MemoryBank(64)} if bank else {}
     task, data = make_task(
-        teacher_ckpt, feature_loss=FeatureLoss(BLOCKS, 3.0), soft_loss=HintonLoss(), l1_weight=0.5, **options
+        teacher_ckpt,
+        student_feature_loss=FeatureLoss(BLOCKS, 3.0),
+        student_soft_loss=HintonLoss(),
+        student_l1_weight=0.5,
+        **options,
     )
     losses, seen = {}, []
     task.track = lambda name, value, count: losses.setdefault(name, value.item())
-    turn = task._student_turn
+    turn = task._train_student
 
     def watch(optimizer, lessons):
         seen.append((lessons[0], {name: value.clone() for name, value in task.student.state_dict().items()}))
         turn(optimizer, lessons)
 
-    task._student_turn = watch
+    task._train_student = watch
     make_trainer(limit_train_batches=1).fit(task, data)
     (x, target, *_), weights = seen[0]
     student = ResNet(10, (1, 16, 16), depth=10, width=2)
@@ -235,16 +239,19 @@ def test_the_students_loss_is_that_of_answers_and_features(teacher_ckpt, bank):
     ("options", "message"),
     [
         (
-            {"feature_loss": FeatureLoss(["layer9"])},
+            {"student_feature_loss": FeatureLoss(["layer9"])},
             "feature_loss: student: no layer 'layer9' in the network; known are",
         ),
         (
-            {"feature_loss": FeatureLoss(["layer1.0.bn1"]), "compile": True},
+            {"student_feature_loss": FeatureLoss(["layer1.0.bn1"]), "compile": True},
             "feature_loss: student: with compile",
         ),
-        ({"generator_shift": -1}, "generator_shift must not be negative, got -1"),
-        ({"generator_shift": 16}, "generator_shift must be less than the 16 pixels of a side, got 16"),
-        ({"bank": MemoryBank(8, shifted=20)}, "bank.shifted must be less than the 16 pixels of a side, got 20"),
+        ({"objective_max_shift": -1}, "objective.max_shift must not be negative, got -1"),
+        ({"objective_max_shift": 16}, "objective.max_shift must be less than the 16 pixels of a side, got 16"),
+        (
+            {"memory_bank": MemoryBank(8, max_shift=20)},
+            "memory_bank.max_shift must be less than the 16 pixels",
+        ),
     ],
     ids=["layer", "compile", "negative", "beyond", "bank"],
 )
@@ -261,15 +268,15 @@ def test_a_loss_of_nothing_is_refused(layers, weight):
 
 def test_the_generator_is_judged_on_shifted_views_and_the_student_taught_whole_images(teacher_ckpt):
     """Of twelve views some are shifted and some mirrored, each is a view of what was invented."""
-    task, data = make_task(teacher_ckpt, generator_shift=2, generator_steps=6)
+    task, data = make_task(teacher_ckpt, objective_max_shift=2, generator_steps=6)
     views, made = [], []
-    invent, teacher = task.invent, task.teacher
+    invent, teacher = task.synthesise, task.teacher
 
     def keep(*args):
         made.append(invent(*args))
         return made[-1]
 
-    task.invent = keep
+    task.synthesise = keep
     teacher.register_forward_pre_hook(lambda _, inputs: views.append(inputs[0].detach()))
 
     class Begin(pl.Callback):

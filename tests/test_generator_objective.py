@@ -3,14 +3,14 @@
 import pytest
 import torch
 from conftest import make_trainer
-from test_dfad import make_task
+from helpers.data_free import make_task
 
 from lightning_tasks import BatchNormStatisticsLoss, OneHotLoss
 
 
 def test_the_generators_loss_has_all_parts(teacher_ckpt):
     losses = [BatchNormStatisticsLoss(2.0), OneHotLoss(3.0)]
-    task, data = make_task(teacher_ckpt, generator_losses=losses, adversarial_weight=0.5)
+    task, data = make_task(teacher_ckpt, objective_losses=losses, objective_adversarial_weight=0.5)
     tracked, disagreements = {}, []
     task.track = lambda name, value, count: tracked.update({name: value.item()})
     found = task.objective.disagreement
@@ -22,11 +22,11 @@ def test_the_generators_loss_has_all_parts(teacher_ckpt):
 
 def test_a_negative_weight_of_the_disagreement_is_refused(teacher_ckpt):
     with pytest.raises(ValueError, match=r"adversarial_weight must not be negative, got -0\.5"):
-        make_task(teacher_ckpt, adversarial_weight=-0.5)
+        make_task(teacher_ckpt, objective_adversarial_weight=-0.5)
 
 
 def test_disagreement_where_both_agree(teacher_ckpt):
-    task, _ = make_task(teacher_ckpt, adversarial_where_agreed=True)
+    task, _ = make_task(teacher_ckpt, objective_where_agreed=True)
     s = torch.tensor([[2.0, 0.0], [0.0, 3.0], [5.0, 0.0], [1.0, 0.0]])
     t = torch.tensor([[4.0, 0.0], [9.0, 0.0], [7.0, 4.0], [1.0, 0.0]])  # the second is another class
     found = task.objective.disagreement(s, t)

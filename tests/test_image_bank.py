@@ -4,7 +4,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from conftest import TINY_DATA, TINY_DFAD, TINY_TRAINER, make_trainer, run_cli
-from test_dfad import make_task
+from helpers.data_free import make_task
 from torch import nn
 from torch.nn import functional as F
 
@@ -46,7 +46,7 @@ class Forget(pl.Callback):
 
 class TestBank:
     def test_shifted_views_have_answers_of_their_own(self):
-        bank = MemoryBank(100, shifted=2)
+        bank = MemoryBank(100, max_shift=2)
         x = torch.zeros(3, 1, 5, 5)
         x[:, 0, 2, 2] = torch.tensor([1.0, 2.0, 3.0])
         seen = []
@@ -106,12 +106,12 @@ class TestBank:
 
     def test_the_easiest_make_room(self):
         """Places 1 and 3 of five are the easiest; then the two that came, which nobody has seen, stay."""
-        bank = MemoryBank(5, replaced="easiest")
+        bank = MemoryBank(5, eviction="easiest")
         bank.add(numbered(*range(5)), answer, noise())
         bank.rate(torch.tensor([0, 1, 2, 3, 4]), torch.tensor([0.5, 0.125, 0.75, 0.25, 0.625]))
         bank.add(numbered(10, 11), answer, noise())
         assert self.contents(bank) == [0, 2, 4, 10, 11]
-        again = MemoryBank(5, replaced="easiest")
+        again = MemoryBank(5, eviction="easiest")
         again.load_state_dict(bank.state_dict(), torch.device("cpu"))
         for each in (bank, again):
             each.add(numbered(20, 21), answer, noise())
@@ -128,31 +128,31 @@ class TestBank:
 
     def test_the_student_rates_what_it_has_seen(self, teacher_ckpt):
         """After its only step: by the mean absolute difference of both answers then."""
-        task, data = make_task(teacher_ckpt, bank=MemoryBank(64), student_steps=1)
+        task, data = make_task(teacher_ckpt, memory_bank=MemoryBank(64), student_steps=1)
         outputs = []
         task.student.register_forward_hook(lambda *args: outputs.append(args[-1].detach()))
-        drawn, draw = [], task.bank.draw
-        task.bank.draw = lambda count, generator: drawn.append(draw(count, generator)) or drawn[-1]
+        drawn, draw = [], task.memory_bank.draw
+        task.memory_bank.draw = lambda count, generator: drawn.append(draw(count, generator)) or drawn[-1]
         make_trainer(Forget(outputs), limit_train_batches=1).fit(task, data)
         _, target, places = drawn[0]
         for place, difference in zip(places.tolist(), (outputs[0] - target).abs().mean(1).tolist(), strict=True):
-            assert task.bank._difficulty[place] == pytest.approx(difference, rel=1e-4)
-        unseen = set(range(len(task.bank))) - set(places.tolist())
-        assert all(task.bank._difficulty[place] == float("inf") for place in unseen)
+            assert task.memory_bank._difficulty[place] == pytest.approx(difference, rel=1e-4)
+        unseen = set(range(len(task.memory_bank))) - set(places.tolist())
+        assert all(task.memory_bank._difficulty[place] == float("inf") for place in unseen)
 
     def test_mirrored(self):
-        bank = MemoryBank(10, mirrored=True)
+        bank = MemoryBank(10, flip=True)
         bank.add(numbered(3, 8), answer, noise())
         assert self.contents(bank) == [-9, -4, 3, 8]
 
     def test_mixed(self):
         """Between a new image and a kept one, by the same share in all pixels, with the teacher's answer to it."""
-        bank = MemoryBank(100, mixed=0.5)
+        bank = MemoryBank(100, mix_ratio=0.5)
         bank.add(numbered(10, 10), answer, noise())
         assert self.contents(bank) == [10] * 3  # nothing to mix with but themselves
         bank = MemoryBank(1000)
         bank.add(numbered(*[10] * 4), answer, noise())
-        bank.mixed = 0.5
+        bank.mix_ratio = 0.5
         bank.add(numbered(*[110] * 400), answer, noise())
         mixed = bank._answers[404 : len(bank), 0]
         assert len(mixed) == 200
@@ -163,14 +163,14 @@ class TestBank:
         torch.testing.assert_close(images[..., 0], -images[..., 1], atol=1.1 * STEP, rtol=0)
 
     def test_it_is_repeated_to_the_bit_after_a_checkpoint(self):
-        whole, parts = MemoryBank(7, mixed=0.5), MemoryBank(7, mixed=0.5)
+        whole, parts = MemoryBank(7, mix_ratio=0.5), MemoryBank(7, mix_ratio=0.5)
         for bank, cut in ((whole, False), (parts, True)):
             random = noise()
             for first in (1, 5, 9):
                 bank.add(numbered(*range(first, first + 4)), answer, random)
                 if cut:
                     state = bank.state_dict()
-                    bank = MemoryBank(7, mixed=0.5)
+                    bank = MemoryBank(7, mix_ratio=0.5)
                     bank.load_state_dict(state, torch.device("cpu"))
             drawn = bank.draw(30, random)
             if not cut:
@@ -182,7 +182,9 @@ class TestBank:
         bank.add(torch.tensor([torch.nan, torch.inf]).view(2, 1, 1, 1), lambda x: x.flatten(1), noise())
         assert bank.state_dict()["images"].flatten().tolist() == [127, 255]
 
-    @pytest.mark.parametrize(("options", "said"), [({"size": 1}, "size must be"), ({"mixed": 1.5}, "mixed must be in")])
+    @pytest.mark.parametrize(
+        ("options", "said"), [({"size": 1}, "size must be"), ({"mix_ratio": 1.5}, "mix_ratio must")]
+    )
     def test_refused(self, options, said):
         with pytest.raises(ValueError, match=said):
             MemoryBank(**options)
@@ -277,7 +279,7 @@ class TestLosses:
 
 class TestTask:
     def test_the_activation_loss_is_of_the_teachers_features(self, teacher_ckpt):
-        task, data = make_task(teacher_ckpt, generator_losses=[ActivationLoss()], adversarial_weight=0.0)
+        task, data = make_task(teacher_ckpt, objective_losses=[ActivationLoss()], objective_adversarial_weight=0.0)
         tracked, features, students = {}, [], []
         task.track = lambda name, value, count: tracked.update({name: value.item()})
         task.teacher.last_linear.register_forward_pre_hook(lambda _, given: features.append(given[0]))
@@ -290,38 +292,40 @@ class TestTask:
 
     def test_a_generator_without_any_loss_is_refused(self, teacher_ckpt):
         with pytest.raises(ValueError, match="the generator learns nothing"):
-            make_task(teacher_ckpt, adversarial_weight=0.0)
+            make_task(teacher_ckpt, objective_adversarial_weight=0.0)
 
     def test_the_students_loss_by_its_weights(self, teacher_ckpt):
         seen = {}
         for weight in (1.0, 0.25):
             pl.seed_everything(1)
-            task, data = make_task(teacher_ckpt, soft_loss=HintonLoss(2.0), l1_weight=weight, student_steps=1)
+            task, data = make_task(
+                teacher_ckpt, student_soft_loss=HintonLoss(2.0), student_l1_weight=weight, student_steps=1
+            )
             tracked = {}
             task.track = lambda name, value, count, tracked=tracked: tracked.update({name: value.item()})
             make_trainer(limit_train_batches=1).fit(task, data)
             seen[weight] = tracked["loss_student"] - tracked["loss_soft"]
         assert seen[0.25] == pytest.approx(seen[1.0] / 4, rel=1e-3)
         with pytest.raises(ValueError, match="l1_weight: with 0 and no soft_loss the student learns nothing"):
-            make_task(teacher_ckpt, l1_weight=0.0)
+            make_task(teacher_ckpt, student_l1_weight=0.0)
 
     def test_the_student_learns_from_the_bank(self, teacher_ckpt):
         """The teacher answers one batch a round for it; losses as of the images that were drawn."""
         pl.seed_everything(1)
         soft = HintonLoss(2.0)
-        task, data = make_task(teacher_ckpt, bank=MemoryBank(20), soft_loss=soft, student_steps=3)
+        task, data = make_task(teacher_ckpt, memory_bank=MemoryBank(20), student_soft_loss=soft, student_steps=3)
         asked, drawn, tracked = [], [], []
         teacher = task.teacher.forward
         task.teacher.forward = lambda x: asked.append(len(x)) or teacher(x)
-        draw = task.bank.draw
-        task.bank.draw = lambda count, generator: drawn.append(draw(count, generator)) or drawn[-1]
+        draw = task.memory_bank.draw
+        task.memory_bank.draw = lambda count, generator: drawn.append(draw(count, generator)) or drawn[-1]
         student = task.student.forward
         answered = []
         task.student.forward = lambda x: answered.append((x, student(x))) or answered[-1][1]
         task.track = lambda name, value, count: tracked.append((name, value.item()))
         make_trainer(Forget(asked, answered), limit_train_batches=2).fit(task, data)
         assert asked == [8, 8] * 2  # of the bank, then of the generator
-        assert len(task.bank) == 16
+        assert len(task.memory_bank) == 16
         names = ["loss_soft", "loss_student"] * 3 + ["loss_generator"]
         assert [name for name, _ in tracked] == names * 2
         (x, logits), (kept, target, _) = answered[0], (each[:8] for each in drawn[0])
@@ -345,7 +349,7 @@ class TestTask:
         last = [
             torch.load(f"logs/{name}/version_0/checkpoints/last.ckpt", weights_only=True) for name in ("whole", "parts")
         ]
-        assert torch.equal(last[0]["bank"]["images"], last[1]["bank"]["images"])
+        assert torch.equal(last[0]["memory_bank"]["images"], last[1]["memory_bank"]["images"])
         for name, value in last[0]["state_dict"].items():
             assert torch.equal(value, last[1]["state_dict"][name]), name
 
@@ -360,7 +364,7 @@ class TestTask:
                 flat,
                 lambda classes, shape: ResNet(classes, shape, depth=10, width=2),
                 None,
-                generator_losses=[BatchNormStatisticsLoss()],
+                objective_losses=[BatchNormStatisticsLoss()],
             )
 
 

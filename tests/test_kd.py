@@ -108,7 +108,7 @@ def test_without_distillation_the_labels_alone_teach(teacher_ckpt):
 
 
 def test_views_repeat_batches_and_the_teacher_is_asked_once_for_each(teacher_ckpt):
-    task, data = make(teacher_ckpt, augment=[BatchRandomCrop(2)], views=2)
+    task, data = make(teacher_ckpt, augment=[BatchRandomCrop(2)], cached_epochs=2)
     recorder = Recorder()
     make_trainer(recorder, max_epochs=6).fit(task, data)
     batches = len(recorder.batches) // 6

@@ -6,8 +6,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from conftest import TINY_DATA, TINY_DFAD, TINY_TRAINER, make_trainer, run_card, run_cli
+from helpers.data_free import Recorder, make_task
 from pytorch_lightning.plugins import MixedPrecision
-from test_dfad import Recorder, make_task
 from torch import nn
 
 from lightning_tasks import MemoryBank, MetaGenerator, OneHotLoss
@@ -94,7 +94,7 @@ def test_a_gradient_that_has_overflowed_moves_no_step_and_is_left_for_the_scaler
 def test_float16_with_a_scaler_trains(teacher_ckpt, meta):
     """The scaler of a GPU, on the CPU; its first factor of 2 ** 16 is too large for the generator."""
     pl.seed_everything(1)
-    task, data = meta_task(teacher_ckpt) if meta else make_task(teacher_ckpt, generator_losses=[OneHotLoss()])
+    task, data = meta_task(teacher_ckpt) if meta else make_task(teacher_ckpt, objective_losses=[OneHotLoss()])
     before = copy.deepcopy({name: network.state_dict() for name, network in task.networks.items()})
     scaler = torch.amp.GradScaler("cpu")
     plugin = MixedPrecision("16-mixed", "cpu", scaler)
@@ -108,9 +108,9 @@ def test_float16_with_a_scaler_trains(teacher_ckpt, meta):
 def meta_task(teacher_ckpt, **options):
     return make_task(
         teacher_ckpt,
-        meta_generator=MetaGenerator(),
-        bank=MemoryBank(64),
-        generator_losses=[OneHotLoss()],
+        generator_meta_generator=MetaGenerator(),
+        memory_bank=MemoryBank(64),
+        objective_losses=[OneHotLoss()],
         generator_steps=3,
         student_steps=2,
         **options,
@@ -120,7 +120,7 @@ def meta_task(teacher_ckpt, **options):
 def test_a_round_makes_its_batch_before_the_student_learns(teacher_ckpt):
     pl.seed_everything(1)
     task, data = meta_task(
-        teacher_ckpt, warm_up_epochs=1, optimizer_generator=lambda params: torch.optim.SGD(params, lr=0.5)
+        teacher_ckpt, generator_pretrain_epochs=1, generator_optimizer=lambda params: torch.optim.SGD(params, lr=0.5)
     )
     student = copy.deepcopy(task.student.state_dict())
     recorder, made, moved, losses = Recorder(), [], [], []
@@ -134,7 +134,7 @@ def test_a_round_makes_its_batch_before_the_student_learns(teacher_ckpt):
         assert all(each.grad is None for each in task.student.parameters()) or task.current_epoch
         return made[-1]
 
-    task.generator_training.meta_generator.invent = keep
+    task.generator_training.meta_generator.synthesise = keep
 
     class Look(pl.Callback):
         def on_train_batch_end(self, trainer, pl_module, *_):
@@ -145,7 +145,7 @@ def test_a_round_makes_its_batch_before_the_student_learns(teacher_ckpt):
             if trainer.current_epoch == 0:
                 same = zip(student.values(), pl_module.student.state_dict().values(), strict=True)
                 assert all(torch.equal(a, b) for a, b in same)
-                assert len(pl_module.bank) == 0
+                assert len(pl_module.memory_bank) == 0
             assert pl_module.fake_class_counts.sum() == (2 * 3 * 8, 2 * 8)[trainer.current_epoch]
 
     make_trainer(recorder, Look(), limit_train_batches=2, max_epochs=2, limit_val_batches=0).fit(task, data)
@@ -154,7 +154,7 @@ def test_a_round_makes_its_batch_before_the_student_learns(teacher_ckpt):
         losses
         == ["loss_one_hot", "loss_generator"] * 6 + (["loss_one_hot", "loss_generator"] * 3 + ["loss_student"] * 2) * 2
     )
-    kept = task.bank.state_dict()["images"]
+    kept = task.memory_bank.state_dict()["images"]
     assert len(kept) == 16
     rounded = ((torch.cat(made[2:]).clamp(-4, 4) / 4 + 1) * 127.5).round()
     assert torch.equal(kept.float(), rounded)
@@ -165,8 +165,8 @@ def test_bad_options_are_refused(teacher_ckpt):
         MetaGenerator(lr_noise=-0.1)
     with pytest.raises(ValueError, match="meta_generator: lr must be positive, got 0"):
         MetaGenerator(lr=0)
-    with pytest.raises(ValueError, match="meta_generator: it needs a bank"):
-        make_task(teacher_ckpt, meta_generator=MetaGenerator())
+    with pytest.raises(ValueError, match="meta_generator: it needs a memory_bank"):
+        make_task(teacher_ckpt, generator_meta_generator=MetaGenerator())
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])

@@ -11,6 +11,7 @@ from torch import nn
 
 from datamodules import DigitsDataModule, NoImages
 from lightning_tasks import BaseTask, ClassificationTask, DFADTask, ImageGenerator, KDTask, ResNet
+from lightning_tasks.data_free import StudentTraining
 
 
 def network(width):
@@ -51,9 +52,9 @@ OBJECTS = {
         {"generator": lambda shape: ImageGenerator(shape, latent_dim=4, width=2)},
         "teacher=..., student=..., generator=...",
     ),
-    "an optimizer": (
-        {"optimizer_student": functools.partial(torch.optim.SGD, lr=0.5)},
-        "teacher=..., student=..., optimizer_student=...",
+    "a part": (
+        {"student_training": StudentTraining(optimizer=functools.partial(torch.optim.SGD, lr=0.5))},
+        "teacher=..., student=..., student_training=...",
     ),
 }
 

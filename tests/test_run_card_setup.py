@@ -2,7 +2,7 @@
 
 import torch
 from conftest import make_trainer
-from test_dfad import make_task
+from helpers.data_free import make_task
 
 from lightning_tasks.callbacks import RunCard
 

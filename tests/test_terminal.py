@@ -210,10 +210,10 @@ def pretend(clock, host, seconds, warm_up=0, batches=10, **options):
         current_epoch=0, max_epochs=20, max_steps=-1, global_step=0, num_training_batches=batches, should_stop=False,
         is_global_zero=True, fast_dev_run=False, check_val_every_n_epoch=1, callbacks=callbacks, **options,
     )  # fmt: skip
-    task = SimpleNamespace(warms_up=warm_up > 0)
+    task = SimpleNamespace(pretrains_generator=warm_up > 0)
     clock.on_train_start(trainer, task)
     for length in seconds:
-        task.warms_up = trainer.current_epoch < warm_up
+        task.pretrains_generator = trainer.current_epoch < warm_up
         clock.on_train_epoch_start(trainer, task)
         for index in range(batches):
             clock.on_train_batch_start(trainer, task, None, index)

@@ -4,7 +4,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from conftest import make_trainer
-from test_dfad import make_task
+from helpers.data_free import make_task
 
 from lightning_tasks import Augmentation, FeatureLoss, HintonLoss, MemoryBank
 from lightning_tasks.data_free.noise import Noise
@@ -24,7 +24,7 @@ def images(count=200, height=5, width=7):
 class TestViews:
     def test_half_are_mirrored(self):
         x = images()
-        found = Augmentation(mirrored=True, shifted=0, mixed=0)(x, noise())
+        found = Augmentation(flip=True, max_shift=0, mix_ratio=0)(x, noise())
         mirrored = (found == x.flip(3)).all(dim=3).all(dim=2).all(dim=1)
         same = (found == x).all(dim=3).all(dim=2).all(dim=1)
         assert (mirrored ^ same).all()
@@ -33,7 +33,7 @@ class TestViews:
     @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
     def test_each_is_shifted_by_its_own_number_of_pixels(self, memory):
         x = images().contiguous(memory_format=memory)
-        found = Augmentation(mirrored=False, shifted=2, mixed=0)(x, noise())
+        found = Augmentation(flip=False, max_shift=2, mix_ratio=0)(x, noise())
         assert found.is_contiguous(memory_format=memory)
         seen = set()
         for one, result in zip(x, found, strict=True):
@@ -54,7 +54,7 @@ class TestViews:
         x = torch.arange(1.0, 65).view(-1, 1, 1, 1).expand(-1, 3, 8, 16).contiguous()
         interpolated, shares, corners = 0, [], set()
         for seed in range(300):
-            found = Augmentation(mirrored=False, shifted=0, mixed=1)(x, noise(seed))
+            found = Augmentation(flip=False, max_shift=0, mix_ratio=1)(x, noise(seed))
             assert torch.equal(found[:, :1].expand(-1, 3, -1, -1), found)
             flat = found[:, 0].flatten(1)
             if (flat == flat[:, :1]).all():  # of one value each
@@ -82,7 +82,7 @@ class TestViews:
     def test_interpolated_by_a_share_of_each_image_own(self):
         x = torch.eye(400).view(400, 1, 20, 20)  # image i is 1 at place i
         for seed in range(100):
-            found = Augmentation(mirrored=False, shifted=0, mixed=1)(x, noise(seed)).flatten(1)
+            found = Augmentation(flip=False, max_shift=0, mix_ratio=1)(x, noise(seed)).flatten(1)
             own = found.diag()
             if len(own.unique()) > 300:
                 break
@@ -94,26 +94,26 @@ class TestViews:
 
     def test_share_of_the_mixed_batches(self):
         x = images(64).float()
-        views = Augmentation(mirrored=False, shifted=0, mixed=0.3)
+        views = Augmentation(flip=False, max_shift=0, mix_ratio=0.3)
         same = sum(torch.equal(views(x, noise(seed)), x) for seed in range(400))
         assert 0.64 < same / 400 < 0.78
 
     def test_the_same_noise_gives_the_same(self):
         x = images(16)
-        first, again, other = (Augmentation(shifted=2)(x, noise(seed)) for seed in (4, 4, 5))
+        first, again, other = (Augmentation(max_shift=2)(x, noise(seed)) for seed in (4, 4, 5))
         assert torch.equal(first, again)
         assert not torch.equal(first, other)
 
     @pytest.mark.parametrize(
         ("options", "said"),
         [
-            ({"shifted": -1}, "shifted must not be negative, got -1"),
-            ({"mixed": 1.5}, r"mixed must be in \[0, 1\], got 1.5"),
-            ({"mirrored": False, "shifted": 0, "mixed": 0.0}, "leave them out"),
+            ({"max_shift": -1}, "max_shift must not be negative, got -1"),
+            ({"mix_ratio": 1.5}, r"mix_ratio must be in \[0, 1\], got 1.5"),
+            ({"flip": False, "max_shift": 0, "mix_ratio": 0.0}, "leave it out"),
         ],
     )
     def test_refused(self, options, said):
-        with pytest.raises(ValueError, match=f"views: .*{said}"):
+        with pytest.raises(ValueError, match=f"augmentation.*{said}"):
             Augmentation(**options)
 
 
@@ -123,27 +123,33 @@ class TestTask:
     def test_the_teacher_answers_the_views_that_the_student_sees(self, teacher_ckpt, bank, features):
         task, data = make_task(
             teacher_ckpt,
-            views=Augmentation(shifted=1),
-            bank=MemoryBank(32) if bank else None,
-            feature_loss=FeatureLoss(["layer1.0", "layer3.0"]) if features else None,
-            soft_loss=HintonLoss(),
+            augmentation=Augmentation(max_shift=1),
+            memory_bank=MemoryBank(32) if bank else None,
+            student_feature_loss=FeatureLoss(["layer1.0", "layer3.0"]) if features else None,
+            student_soft_loss=HintonLoss(),
             student_steps=2,
         )
         shown, given, targets = [], [], []
-        views, compare = task.views, task.loss.forward
+        views, compare = task.augmentation, task.student_training.l1_loss.forward
 
         def view(x, generator):
             given.append(x)
             shown.append(views(x, generator))
             return shown[-1]
 
-        task.views = view
+        task.augmentation = view
         task.student.register_forward_pre_hook(
             lambda net, inputs: students.extend(inputs if net.training and trained else ())
         )
-        task.loss.forward = lambda ours, theirs: (targets.append(theirs.detach()), compare(ours, theirs))[1]
-        soft = task.soft_loss.forward
-        task.soft_loss.forward = lambda ours, theirs, y: (softened.append(theirs.detach()), soft(ours, theirs, y))[1]
+        task.student_training.l1_loss.forward = lambda ours, theirs: (
+            targets.append(theirs.detach()),
+            compare(ours, theirs),
+        )[1]
+        soft = task.student_training.soft_loss.forward
+        task.student_training.soft_loss.forward = lambda ours, theirs, y: (
+            softened.append(theirs.detach()),
+            soft(ours, theirs, y),
+        )[1]
         students, softened = [], []
         trained = []  # filled once training has begun: the student is tried before
 
@@ -162,5 +168,5 @@ class TestTask:
             assert torch.equal(softened[number], targets[number])
 
     def test_a_shift_beyond_the_image_is_refused(self, teacher_ckpt):
-        with pytest.raises(ValueError, match=r"views\.shifted must be less than the 16 pixels of a side, got 16"):
-            make_task(teacher_ckpt, views=Augmentation(shifted=16))
+        with pytest.raises(ValueError, match=r"augmentation\.max_shift must be less than the 16 pixels"):
+            make_task(teacher_ckpt, augmentation=Augmentation(max_shift=16))

@@ -16,7 +16,6 @@ from lightning_tasks.callbacks.predictions import PredictionWriter
 from lightning_tasks.callbacks.progress import CompactProgressBar, ProgressLines
 from lightning_tasks.callbacks.rate_range import LearningRateRange
 from lightning_tasks.callbacks.run_card import RunCard
-from lightning_tasks.callbacks.selection import SelectionPlot
 from lightning_tasks.callbacks.standard import standard_callbacks
 from lightning_tasks.callbacks.summary import NetworkSummary
 from lightning_tasks.callbacks.test_curve import TestCurve
@@ -41,7 +40,6 @@ __all__ = [
     "ProgressLines",
     "ReliabilityPlot",
     "RunCard",
-    "SelectionPlot",
     "SeriesPlot",
     "TSNEPlot",
     "TestCurve",

@@ -36,7 +36,7 @@ class Clock(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start an epoch; measure anew where a student begins to learn."""
-        waits = getattr(pl_module, "warms_up", False)
+        waits = getattr(pl_module, "pretrains_generator", False)
         if self._waits and not waits:
             self._recent.clear()
             self.seconds_an_epoch, self._said = None, False

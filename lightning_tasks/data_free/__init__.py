@@ -13,7 +13,10 @@ from lightning_tasks.data_free.generator_losses import (
 )
 from lightning_tasks.data_free.memory_bank import MemoryBank
 from lightning_tasks.data_free.meta_generator import MetaGenerator
+from lightning_tasks.data_free.objective import GeneratorObjective
 from lightning_tasks.data_free.plots import GeneratedPlot
+from lightning_tasks.data_free.selection import SelectionPlot
+from lightning_tasks.data_free.training import GeneratorTraining, StudentTraining
 
 __all__ = [
     "ActivationLoss",
@@ -24,8 +27,12 @@ __all__ = [
     "DiversityLoss",
     "FeatureLoss",
     "GeneratedPlot",
+    "GeneratorObjective",
+    "GeneratorTraining",
     "ImageGenerator",
     "MemoryBank",
     "MetaGenerator",
     "OneHotLoss",
+    "SelectionPlot",
+    "StudentTraining",
 ]

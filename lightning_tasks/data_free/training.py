@@ -53,7 +53,7 @@ class StudentTraining:
         self.l1_weight = l1_weight
         self.soft_loss = soft_loss
         self.feature_loss = feature_loss
-        self._difference = AdversarialL1Loss()
+        self.l1_loss = AdversarialL1Loss()
 
     def require_layers(self, student: ImageNetwork, teacher: ImageNetwork, compiled: bool) -> None:
         """Refuse a feature loss whose layers a network lacks, see require_feature_layers."""
@@ -75,7 +75,7 @@ class StudentTraining:
         Returns:
             The loss, a scalar, and the value of `soft_loss` in it, if there is one.
         """
-        loss = self._difference(logits_s, logits_t)
+        loss = self.l1_loss(logits_s, logits_t)
         if self.l1_weight != 1:
             loss = self.l1_weight * loss
         if loss_features is not None:

@@ -82,11 +82,9 @@ class Children:
             hidden: A folder that it cannot read, as one of another machine.
             stops: Whether it stands still in its first evaluation.
         """
-        request = {
-            "words": [str(word) for word in ([command] if command else []) + list(words)],
-            "cwd": str(cwd),
-            "dies_at": dies_at,
-        }
+        module = None if program in ("cli", *COMMANDS) else program
+        words = [*([program] if program in COMMANDS else []), *map(str, words)]
+        request = {"words": words, "cwd": str(cwd), "module": module, "dies_at": dies_at}
         request |= {"file_size": file_size, "is_root": is_root}
         request |= {"hidden": hidden and str(hidden), "stops": stops}
         return self._ask(request | {"environment": environment or {}, "settings": settings or {}})

@@ -20,7 +20,7 @@ class SelectionPlot(Plot):
     during the generator's pretraining, in which the student knows nothing, are left out.
     """
 
-    needs = ("fake_class_counts",)
+    needs = ("fake_class_counts", "generator_training")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw all validations of the run, those before a resume too."""
@@ -30,7 +30,7 @@ class SelectionPlot(Plot):
             for card in cards
             for each in card.validations
             if {"val/agreement_synthetic", "val/acc"} <= each["metrics"].keys()
-            and each["epoch"] >= getattr(pl_module, "warm_up_epochs", 0)
+            and each["epoch"] >= pl_module.generator_training.pretrain_epochs  # type: ignore[union-attr]
         ]
         if found:
             figure = draw_selection(*zip(*found, strict=True))
