@@ -24,7 +24,7 @@ def require_names(groups: Sequence[ClassGroup]) -> None:
     """Refuse groups that cannot be a level of a tree, whatever the data.
 
     Raises:
-        ValueError: If a group has no superclass, or a name stands twice.
+        ValueError: If a group has no superclass, or a name is a duplicate.
     """
     for group in groups:
         if not group.superclasses:

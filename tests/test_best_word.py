@@ -39,7 +39,7 @@ def test_it_is_the_tested_one_of_the_newest_whole_run(runs, tmp_path):
     assert cli.trainer.ckpt_path == "logs/scripted/version_0/checkpoints/best.ckpt"
     assert run_cli("validate", *SCRIPTED, "--ckpt_path=best").trainer.callback_metrics["val/acc"] == pytest.approx(0.8)
     line = refusal(tmp_path, "fit", *SCRIPTED, "--trainer.max_epochs=5", "--ckpt_path=best")
-    assert line == "error: ckpt_path: best is for test, validate and predict; fit goes on with --ckpt_path last"
+    assert line == "error: ckpt_path: best is for test, validate and predict; fit resumes with --ckpt_path last"
     (RUNS / "version_0/run.json").unlink()
     assert found_by("--ckpt_path=best") == ("version_2/best", 0.7)  # of a part only
     (RUNS / "version_2/run.json").unlink()

@@ -281,7 +281,7 @@ def test_the_room_knows_no_library_that_differentiates():
         ([Conv2d(3, 4, 5)], (1, 28, 28), r"expects a sample of shape \(3, height, width\), but gets \(1, 28, 28\)"),
         ([MaxPool2d(), Flatten(), Linear(1, 2)], (1, 7, 7), r"\(channels, even height, even width\), but gets \(1, 7"),
         ([ReLU()], (4,), "at least one layer with weights"),
-        ([Linear(4, 4)] * 2, (4,), "stands twice"),
+        ([Linear(4, 4)] * 2, (4,), "duplicate layer"),
     ],
 )
 def test_layers_that_do_not_fit(layers, shape, message):

@@ -150,7 +150,7 @@ def test_a_signal_ends_the_runs_of_all_workers(sweep_file, cluster):
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err == "stopped; the same command goes on from here\n"
+    assert err == "stopped; the same command resumes from here\n"
     wait_for(lambda: not any(map(alive, runs)), "end of the runs")
     time.sleep(1)
     assert not [child for worker in workers for child in children(worker)]  # nor have others begun
@@ -167,7 +167,7 @@ def test_a_dead_scheduler_is_one_line(sweep_file, cluster):
     scheduler.kill()
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert err == f"error: the scheduler at {address} has gone; the same command goes on from here\n"
+    assert err == f"error: the scheduler at {address} has gone; the same command resumes from here\n"
     wait_for(lambda: not any(map(alive, runs)), "end of the runs")
 
 

@@ -242,4 +242,4 @@ def test_an_error_says_that_another_process_has_ended(said, lost, monkeypatch):
     line = describe(RuntimeError(said))
     has = "does not answer" if re.search("timed out|timeout", said.lower()) else "has ended"
     assert line.startswith(f"another process of this run {has} ({lost}" if lost else "RuntimeError: ")
-    assert line.endswith("--ckpt_path last goes on from the last epoch") == bool(lost)
+    assert line.endswith("--ckpt_path last resumes from the last epoch") == bool(lost)

@@ -22,7 +22,7 @@ def test_places_at_equal_distances():
 
 
 def test_weights_are_chosen_along_each_dimension():
-    """Rows 0 and 1 of 3, columns 0, 1 and 3 of 5; the layer that the small network lacks is passed over."""
+    """Rows 0 and 1 of 3, columns 0, 1 and 3 of 5; the layer that the small network lacks is skipped."""
     large = nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3), nn.Linear(3, 9))
     small = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     with torch.no_grad():

@@ -63,7 +63,7 @@ def test_root_of_the_data_sets(home):
 
 
 def test_a_run_its_checkpoint_and_its_config(home):
-    """Trained by a config, gone on with, tested, distilled and exported."""
+    """Trained by a config, resumed, tested, distilled and exported."""
     (home / "tiny.yaml").write_text("trainer: {max_epochs: 1, default_root_dir: ~/logs}\n")
     words = ["--config=~/tiny.yaml", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER]
     run_cli("fit", *words)

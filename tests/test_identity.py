@@ -1,4 +1,4 @@
-"""What makes two runs the same, what `last` goes on with, and what is never rewritten."""
+"""What makes two runs the same, what `last` resumes, and what is never rewritten."""
 
 import os
 import re
@@ -124,7 +124,7 @@ class TestLast:
         before = run_card("teacher")["metrics"]
         (RUN / "run.json").write_text("{half")
         run_cli("fit", *WORDS, "--ckpt_path=last")
-        assert f"passed over: {RUN}/run.json is no run card" in capsys.readouterr().err
+        assert f"skipped: {RUN}/run.json is no run card" in capsys.readouterr().err
         assert run_card("teacher")["metrics"] == before
 
     def test_a_finished_card_stands(self, capsys):
@@ -151,7 +151,7 @@ class TestLast:
 
     def test_none_is_a_new_run(self, capsys):
         run_cli("fit", *WORDS, "--ckpt_path=last")
-        assert "no run to go on with" in capsys.readouterr().out
+        assert "no run to resume" in capsys.readouterr().out
         assert run_card("teacher")["epochs"] == 2
 
     def test_an_unseeded_run_goes_on(self):
@@ -257,7 +257,7 @@ def test_a_terminated_run_says_how_to_go_on(children, tmp_path, number, name):
     assert done.status == 128 + getattr(signal, number), done.err
     assert "Traceback" not in done.err
     line = done.err.rstrip().splitlines()[-1]
-    assert line == f"stopped by {name}; the same command with --ckpt_path last goes on from the last epoch"
+    assert line == f"stopped by {name}; the same command with --ckpt_path last resumes from the last epoch"
     assert torch.load(tmp_path / RUN / "checkpoints/last.ckpt", weights_only=True)["epoch"] == 0
     run_cli(*words, "--ckpt_path=last")
     assert run_card("teacher")["epochs"] == 3
@@ -266,7 +266,7 @@ def test_a_terminated_run_says_how_to_go_on(children, tmp_path, number, name):
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_the_command_starts(tmp_path, number):
-    """Imports take seconds; then there is nothing to go on with."""
+    """Imports take seconds; then there is nothing to resume."""
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "cli.py"), "fit", *WORDS], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )

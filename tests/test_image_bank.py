@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightning_tasks import ActivationLoss, BatchNormStatisticsLoss, DiversityLoss, HintonLoss, MemoryBank, OneHotLoss
+from lightning_tasks.data_free import GeneratorObjective
 from lightning_tasks.data_free.generator_losses import SyntheticBatch
 from lightning_tasks.data_free.memory_bank import LARGEST
 from lightning_tasks.data_free.noise import Noise
@@ -364,7 +365,7 @@ class TestTask:
                 flat,
                 lambda classes, shape: ResNet(classes, shape, depth=10, width=2),
                 None,
-                objective_losses=[BatchNormStatisticsLoss()],
+                objective=GeneratorObjective([BatchNormStatisticsLoss()]),
             )
 
 

@@ -14,7 +14,7 @@ from lightning_tasks.runs.remedies import find_config, how_to_make
 from lightning_tasks.sketch.sketcher import Sketcher
 
 MAKES = "; python cli.py fit --config configs/teacher.yaml makes it"
-GOES_ON = "; python cli.py fit --config configs/teacher.yaml --ckpt_path last goes on with "
+GOES_ON = "; python cli.py fit --config configs/teacher.yaml --ckpt_path last resumes "
 FOLDERS = ("logs/teacher", "logs/teacher/version_3", "logs/teacher/version_3/checkpoints/best.ckpt")
 
 
@@ -102,7 +102,7 @@ def test_a_test_without_a_checkpoint_may_take_the_newest_run():
     run_cli("fit", *words_of("--trainer.max_epochs=1", "--test_after_fit=false"))
     with pytest.raises(ValueError, match=r"; the same command with --ckpt_path best takes it$"):
         run_cli("test", *words_of())
-    with pytest.raises(FileNotFoundError, match=r"--ckpt_path last goes on with logs/teacher/version_0$"):
+    with pytest.raises(FileNotFoundError, match=r"--ckpt_path last resumes logs/teacher/version_0$"):
         find_checkpoint("logs/teacher", "teacher_ckpt")
 
 

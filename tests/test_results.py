@@ -97,7 +97,7 @@ def test_damaged_cards_are_named_and_passed_over(tmp_path, card, capsys):
     shutil.copy(paths[1], tmp_path / "runs/damaged.json")
     assert [each["seed"] for each in read_all(tmp_path / "runs", task_parser())] == [1]
     said = capsys.readouterr()
-    lines = [line for line in (said.out + said.err).splitlines() if line.startswith("passed over: ")]
+    lines = [line for line in (said.out + said.err).splitlines() if line.startswith("skipped: ")]
     assert len(lines) == 7
     assert all(any(str(path) in line for line in lines) for path in paths[1:])
     assert any("it has no metrics" in line for line in lines)

@@ -81,14 +81,14 @@ def test_runs_what_is_missing_and_nothing_twice(sweep_file, calls, monkeypatch, 
     Path("logs/table/fast,off/version_0/checkpoints/last.ckpt").unlink()  # the card says enough
     assert run(monkeypatch, sweep_file, "--seeds", 1) == 0
     assert len(calls) == 4
-    # A card that is damaged: the run is finished, so it goes on from its last checkpoint to its end at once.
+    # A card that is damaged: the run is finished, so it resumes from its last checkpoint to its end at once.
     card = Path("logs/table/slow,on/version_0/run.json")
     before = json.loads(card.read_text())
     said = f"[2/4] slow, on, seed 1: test/acc {before['metrics']['test/acc']:.4f}, done before"
     assert said in capsys.readouterr().out
     card.write_text(card.read_text()[:50])
     assert run(monkeypatch, sweep_file, "--seeds", 1) == 0
-    assert f"passed over: {card.resolve()} is no run card" in capsys.readouterr().err
+    assert f"skipped: {card.resolve()} is no run card" in capsys.readouterr().err
     assert len(calls) == 5
     assert calls[-1][-1] == "--ckpt_path=last"
     assert json.loads(card.read_text())["metrics"] == before["metrics"]
@@ -168,7 +168,7 @@ def test_stopped_by_a_signal_it_ends_its_runs_and_goes_on_later(sweep_file, chil
     os.kill(sweep, signal.SIGTERM)
     done = children.finish(sweep)
     assert done.status == 130
-    assert "stopped; the same command goes on from here" in done.err
+    assert "stopped; the same command resumes from here" in done.err
     before = last.stat().st_mtime
     time.sleep(1)
     assert last.stat().st_mtime == before  # the run has ended too

@@ -79,7 +79,7 @@ class TestPlaces:
     def test_a_damaged_card_finishes_no_run(self, runs, capsys):
         (runs / "version_1/run.json").write_text("{")
         assert find_checkpoint(str(runs), "x").read_text() == "0"
-        assert "passed over: logs/t/version_1/run.json is no run card" in capsys.readouterr().err
+        assert "skipped: logs/t/version_1/run.json is no run card" in capsys.readouterr().err
 
     def test_a_partial_run_only_if_there_is_no_other(self, runs):
         for version in (0, 1):
@@ -125,7 +125,7 @@ def test_a_student_is_tested_with_the_teacher_of_its_checkpoint(teacher_ckpt, ca
     Path("logs/teacher").rename("logs/away")
     run_cli("predict", *words)  # needs no teacher at all
     Path("logs/away").rename("logs/teacher")
-    # A run goes on with the teacher that it has started with.
+    # A run resumes the teacher that it has started with.
     run_cli(*DFAD, "--model.teacher_ckpt=logs/teacher", "--trainer.max_epochs=2", "--ckpt_path=last")
     assert run_card()["teacher_sha256"] == card["teacher_sha256"]
     assert run_card()["epochs"] == 2

@@ -30,7 +30,7 @@ class Network:
         if not any(layer.weight_shapes for layer in layers):
             raise ValueError("a network needs at least one layer with weights")
         if len({id(layer) for layer in layers}) < len(layers):
-            raise ValueError("a layer stands twice in the network; each place needs a layer of its own")
+            raise ValueError("duplicate layer in the network; each place needs a layer of its own")
         self.layers: dict[str, Layer] = {}
         counts: Counter[str] = Counter()
         shape = tuple(input_shape)

@@ -16,7 +16,7 @@ class LearningRateRange(LearningRateFinder):
     """Tries greater and greater learning rates before training, draws the losses and says which rate it would take.
 
     The learning rate range test of Smith 2017, "Cyclical learning rates for training neural networks",
-    https://arxiv.org/abs/1506.01186, by Lightning. Weights and random numbers are as before, and training goes on with
+    https://arxiv.org/abs/1506.01186, by Lightning. Weights and random numbers are as before, and training resumes
     the rate of its config: read `figures/learning_rates.png`, then choose.
 
     Args:

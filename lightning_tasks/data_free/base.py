@@ -63,7 +63,7 @@ class DataFreeTask(DistillationTask):
         batch_size: Synthetic images in each step, on each device.
         collapse_entropy: An epoch whose class entropy is below this has collapsed; 0: none has.
         on_collapse: What to do after such an epoch besides a warning: nothing ("warn"), end the run as if it were
-            finished ("stop"), or go on with new weights of the generator ("restart"). The run card counts them.
+            finished ("stop"), or restart with new weights of the generator ("restart"). The run card counts them.
         channels_last: See BaseTask.
         **options: See DistillationTask.
 

@@ -248,7 +248,7 @@ for (const type of ["pointerup", "pointercancel"]) {
     if (!hand) return;
     if (hand.points.length < 2) sheet.strokes.pop();
     hand = null;
-    say("Press Continue mine, and the model goes on with your drawing.");
+    say("Press Continue mine, and the model resumes your drawing.");
     finish();
     refresh();
   });

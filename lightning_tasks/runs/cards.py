@@ -21,6 +21,6 @@ def load_card(path: Path) -> dict[str, Any] | None:
     else:
         said = f"{type(card).__name__} in place of names and values"
     if not isinstance(card, dict):
-        print(f"passed over: {path} is no run card ({said})", file=sys.stderr)
+        print(f"skipped: {path} is no run card ({said})", file=sys.stderr)
         return None
     return card

@@ -167,8 +167,8 @@ def _stopped(by: str, status: int) -> NoReturn:
 
 
 def how_to_resume() -> str:
-    """Say how to go on with a run that was stopped, if this process trains one."""
-    return "; the same command with --ckpt_path last goes on from the last epoch" if "fit" in sys.argv[1:] else ""
+    """Say how to resume a run that was stopped, if this process trains one."""
+    return "; the same command with --ckpt_path last resumes from the last epoch" if "fit" in sys.argv[1:] else ""
 
 
 def require_text(paths: list[Path]) -> None:

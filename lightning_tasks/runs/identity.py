@@ -14,6 +14,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from lightning_tasks.runs.names import require_loaded
+from lightning_tasks.runs.renames import renamed_config
 
 CONFIG = "config.yaml"
 Configuration = dict[str, Any]
@@ -123,7 +124,7 @@ def read_run(parser: ArgumentParser, run: Path) -> tuple[Any, Configuration]:
         OSError: If it cannot be read.
     """
     with contextlib.suppress(yaml.YAMLError):  # which the parser says
-        require_loaded(yaml.safe_load((run / CONFIG).read_text()), str(run / CONFIG))
+        require_loaded(renamed_config(yaml.safe_load((run / CONFIG).read_text())), str(run / CONFIG))
     config = read_config(parser, run / CONFIG)
     return config.seed_everything, configuration(config)
 
@@ -134,8 +135,9 @@ def read_card(parser: ArgumentParser, card: dict[str, Any]) -> Configuration:
     Raises:
         ValueError: If it is not valid today, or names a module that is not installed.
     """
-    require_loaded(card["configuration"], "the card")
-    config = {"subcommand": "fit", "fit": copy.deepcopy(card["configuration"])}  # the parser changes what it is given
+    options = renamed_config(copy.deepcopy(card["configuration"]))  # the parser changes what it is given
+    require_loaded(options, "the card")
+    config = {"subcommand": "fit", "fit": options}
     return configuration(_refusing(parser.parse_object, config).fit)
 
 

@@ -93,7 +93,7 @@ def place_run(trainer: Any, experiment: str, folder: Path | None) -> dict[str, A
     Args:
         trainer: The trainer's options, in which the loggers that a config names are changed.
         experiment: Name of the experiment.
-        folder: Of the run that is gone on with; None for a new one.
+        folder: Of the run that is resumed; None for a new one.
 
     Returns:
         Options that the trainer is to have besides.

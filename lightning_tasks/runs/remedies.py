@@ -13,7 +13,7 @@ LOGS = Path("logs")
 
 
 def how_to_make(path: str | Path) -> str:
-    """Say which command makes a run that is missing, or goes on with one that is unfinished.
+    """Say which command makes a run that is missing, or resumes one that is unfinished.
 
     Args:
         path: Where it was looked for: a checkpoint, a run's folder or an experiment's.
@@ -33,7 +33,7 @@ def how_to_make(path: str | Path) -> str:
     if logs.resolve() != LOGS.resolve():
         command += f" --trainer.default_root_dir {logs}"
     begun = newest_version(place, lambda run: (run / LAST).is_file() and not (run / CARD).is_file())
-    return f"; {command} --ckpt_path last goes on with {begun}" if begun else f"; {command} makes it"
+    return f"; {command} --ckpt_path last resumes {begun}" if begun else f"; {command} makes it"
 
 
 def maker(place: Path) -> tuple[Path, Path] | None:

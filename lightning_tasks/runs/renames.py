@@ -15,6 +15,7 @@ CLASSES = {
     "ImageBank": "MemoryBank",
     "Views": "Augmentation",
 }
+MODULES = {"lightning_tasks.distillation_oriented": "lightning_tasks.distillation.dot"}
 # Of each class, where an option is now: beside its former place, or in a part.
 OPTIONS = {
     "DFADTask": {
@@ -41,6 +42,7 @@ OPTIONS = {
     "Augmentation": {"mirrored": "flip", "mixed": "mix_ratio", "shifted": "max_shift"},
 }
 AMBIGUOUS = {"soft_loss"}  # on a command line: another task has it where it was
+OF_TASKS = {"facts": "data_spec"}
 TOP = {"pictures": "plots"}  # options beside those of task and data
 CHECKPOINT = {"bank": "memory_bank", "facts": "data_spec"}  # entries of a checkpoint
 
@@ -57,15 +59,15 @@ def rename_class(name: str) -> str:
     """Give the present name of a class, with or without its module."""
     module, dot, last = name.rpartition(".")
     new = CLASSES.get(last) or re.sub(r"^(\w+)Picture$", r"\1Plot", last)
-    if new != last:
-        _say(last, new)
-        module = "lightning_tasks" if module.startswith("lightning_tasks") else module
-    return f"{module}{dot}{new}"
+    if new == last:
+        return f"{MODULES.get(module, module)}{dot}{last}"
+    _say(last, new)
+    return new if module.startswith("lightning_tasks") else f"{module}{dot}{new}"  # which may lie elsewhere now
 
 
 def rename_options(class_name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Put the options of a class where they are now; those of its parts too."""
-    places = OPTIONS.get(class_name.rpartition(".")[2], {})
+    places = OF_TASKS | OPTIONS.get(class_name.rpartition(".")[2], {})
     renamed: dict[str, Any] = {}
     for name, value in options.items():
         *parts, last = places.get(name, name).split(".")
@@ -115,10 +117,11 @@ def present_name(option: str) -> str | None:
 
 def renamed_args(args: Sequence[str]) -> list[str]:
     """Give the words of a command line with the present names."""
-    return [_renamed_arg(arg, args[place - 1] if place else "") for place, arg in enumerate(args)]
+    around = zip(["", *args], args, [*args[1:], ""], strict=False)
+    return [_renamed_arg(arg, before, after) for before, arg, after in around]
 
 
-def _renamed_arg(arg: str, before: str) -> str:
+def _renamed_arg(arg: str, before: str, after: str) -> str:
     if not arg.startswith("--"):
         return _renamed_value(arg) if before.startswith("--") else arg
     option, equals, value = arg[2:].partition("=")
@@ -128,8 +131,10 @@ def _renamed_arg(arg: str, before: str) -> str:
     elif head != "model":
         new = option
     else:
-        rest = [each for each in rest if each != "init_args"] if rest[0] in OPTIONS["DFADTask"] else rest
-        places = OPTIONS["KDTask"] if rest == ["views"] and (value or "0").isdigit() else OPTIONS["DFADTask"]
+        plain = [each for each in rest if each != "init_args"]
+        rest = plain if plain and plain[0] in OPTIONS["DFADTask"] else rest
+        is_count = (value if equals else after).isdigit()
+        places = OPTIONS["KDTask"] if rest == ["views"] and is_count else OPTIONS["DFADTask"]
         part, *inside = rest[0] if rest[0] in AMBIGUOUS else places.get(rest[0], rest[0]), *rest[1:]
         kind = {"memory_bank": "MemoryBank", "augmentation": "Augmentation"}.get(part, "")
         new = ".".join([head, part, *(OPTIONS.get(kind, {}).get(each, each) for each in inside)])

@@ -51,7 +51,7 @@ def checkpoint_of(word: str, experiment: Path, seed: Any, parser: ArgumentParser
 def run_to_resume(experiment: Path, seed: Any, ours: Configuration, parser: ArgumentParser) -> Path | None:
     """Find the newest run of a seed and a configuration that has left a last checkpoint.
 
-    One that was shorter but else the same (`max_epochs`) may be gone on with too. One that is finished ends the
+    One that was shorter but else the same (`max_epochs`) may be resumed too. One that is finished ends the
     process: its run card stands.
 
     Args:
@@ -71,7 +71,7 @@ def run_to_resume(experiment: Path, seed: Any, ours: Configuration, parser: Argu
         for run, theirs in _runs(experiment, seed, parser)
     }
     if not found:
-        print("ckpt_path: no run to go on with")
+        print("ckpt_path: no run to resume")
         return None
     for run, differing in found.items():
         if not differing:
@@ -87,7 +87,7 @@ def run_to_resume(experiment: Path, seed: Any, ours: Configuration, parser: Argu
     run, differing = next(iter(found.items()))
     listed = "; ".join(f"{option} {there} there, {here} here" for option, (there, here) in differing.items())
     raise ValueError(
-        f"ckpt_path last: {run} was made with other options ({listed}); give the same to go on with it, or start anew"
+        f"ckpt_path last: {run} was made with other options ({listed}); give the same to resume it, or start anew"
         " without ckpt_path"
     )
 

@@ -42,7 +42,7 @@ def end_in_time(said: str, before: Callable[[], None]) -> None:
     process. The system tells the number to a socket at once, which a thread looks at.
 
     Args:
-        said: How to go on with the run, for the line at the end.
+        said: How to resume the run, for the line at the end.
         before: What is done before the end.
     """
     reading, writing = socket.socketpair()  # Windows takes no pipe here

@@ -78,8 +78,8 @@ class Sketcher:
             word: One of `words`.
             temperature: Above 0; small ones take what is most likely.
             start: First strokes, to go on from.
-            latent: Shape (latent_dim,); drawn by lot if not given.
-            seed: Of what is drawn by lot.
+            latent: Shape (latent_dim,); sampled if not given.
+            seed: Of what is sampled.
 
         Yields:
             Where the pen starts, unless there are first strokes, then a point a step; END at last, or nothing more

@@ -42,4 +42,4 @@ def connect(address: str) -> Iterator[Place]:
         try:
             yield client.get_executor(pure=False), client.run
         except CancelledError:
-            raise RuntimeError(f"the scheduler at {address} has gone; the same command goes on from here") from None
+            raise RuntimeError(f"the scheduler at {address} has gone; the same command resumes from here") from None

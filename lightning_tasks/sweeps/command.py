@@ -1,7 +1,7 @@
 """Run what a sweep still lacks, and write its table: `python cli.py sweep configs/sweeps/NAME.yaml`.
 
 Each cell and seed is a run of `cli.py fit` in a process of its own, under logs/<sweep>/<cell>/, without pictures. A run
-whose card is there and fits the config as it is now is not repeated; one that was stopped goes on from its last
+whose card is there and fits the config as it is now is not repeated; one that was stopped resumes from its last
 checkpoint. With --scheduler the runs are spread over the workers of a Dask cluster. Words after -- are given to every
 run, as `-- --data.root /data`.
 """
@@ -106,7 +106,7 @@ def main(args: list[str]) -> int:
     except (ImportError, OSError, RuntimeError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped; the same command resumes from here", file=sys.stderr)
         return 130
     table = report.rows(sweep, cards, run.hashes)
     report.write(sweep, table, folder)

@@ -86,7 +86,7 @@ def plot_over_time(axes: Axes, runs: list[dict[str, list[float]]], metric: str, 
 
     Args:
         axes: Where to.
-        runs: What the run cards keep over time, one a seed; those without the metric are passed over.
+        runs: What the run cards keep over time, one a seed; those without the metric are skipped.
         metric: Its name; shares in percent.
         label: Of the mean.
         **style: Of the lines.

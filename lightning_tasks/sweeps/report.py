@@ -21,8 +21,8 @@ def rows(sweep: Sweep, cards: Iterable[Card], hashes: Mapping[str, str]) -> list
 
     Args:
         sweep: The sweep.
-        cards: Any run cards; those of other runs are passed over, and of two runs with one seed the newer counts.
-        hashes: Configuration hash of each cell by its folder; cards of another configuration are passed over.
+        cards: Any run cards; those of other runs are skipped, and of two runs with one seed the newer counts.
+        hashes: Configuration hash of each cell by its folder; cards of another configuration are skipped.
     """
     wanted = {sweep.experiment(cell): hashes[cell.folder] for cell in sweep.cells()}
     newest: dict[tuple[str, int], Card] = {}

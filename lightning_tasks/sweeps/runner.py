@@ -108,7 +108,7 @@ class Runner:
         return code
 
     def _look(self, cell: Cell, seed: int) -> tuple[Card | None, bool]:
-        """Find the newest run of this cell and seed: its card, or else whether there is one to go on with."""
+        """Find the newest run of this cell and seed: its card, or else whether there is one to resume."""
         for run in versions(self.folder / self.logs / self.sweep.experiment(cell)):
             card = load_card(run / CARD)
             if card is None and not (run / LAST).is_file():

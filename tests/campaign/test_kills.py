@@ -1,4 +1,4 @@
-"""A run that is killed at any moment and gone on with ends as one that was not: weights, optimiser, schedules, card.
+"""A run that is killed at any moment and resumed ends as one that was not: weights, optimiser, schedules, card.
 
 The runs are data, `systems.yaml`. Each is killed at random moments of its time, with half of a checkpoint written, and
 between a file and its name.
@@ -65,7 +65,7 @@ def cards(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(6))
 def test_a_killed_sweep_goes_on(number, children, whole_sweep, tmp_path):
-    """With the run that it has started, or alone: then that run ends too, and the next sweep goes on with it."""
+    """With the run that it has started, or alone: then that run ends too, and the next sweep resumes it."""
     whole, seconds = whole_sweep
     write_sweep(tmp_path)
     moment = seconds * (number + random.Random(number).random()) / 8

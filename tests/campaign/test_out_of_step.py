@@ -22,7 +22,7 @@ LONG = [*TEACHER, "--trainer.max_epochs=100000"]
 DFAD = ["fit", *TINY_DFAD, *TINY_DATA, *COMMON, "--trainer.max_epochs=1"]
 LAST = "logs/teacher/version_0/checkpoints/last.ckpt"
 SOON = 40  # seconds, with the start of both
-GO_ON = "; the same command with --ckpt_path last goes on from the last epoch"
+GO_ON = "; the same command with --ckpt_path last resumes from the last epoch"
 SAME_COMMAND = "give all processes the same command and the same configs"
 NO_ANSWER = [  # gloo says it in two ways
     f"error: another process of this run does not answer ({said}){GO_ON}"

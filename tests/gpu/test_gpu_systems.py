@@ -1,4 +1,4 @@
-"""Each system of the campaign's table, on a GPU: all commands, gone on with, and in all precisions."""
+"""Each system of the campaign's table, on a GPU: all commands, resumed, and in all precisions."""
 
 import contextlib
 from functools import cache

@@ -20,7 +20,7 @@ def shares(cards: list[Card]) -> dict[str, tuple[float, float, float]]:
     """Work out the shares of all test images that are wrong in each way, as means over seeds, at the split 90:10.
 
     Args:
-        cards: Any run cards; those of other experiments are passed over.
+        cards: Any run cards; those of other experiments are skipped.
 
     Returns:
         The shares, in the order of KINDS, by "<loss>, <decision>"; nothing of a loss without any run.

@@ -14,7 +14,7 @@ from lightning_tasks.runs.plot_style import BLACK, BLUE, VERMILLION, styled
 from lightning_tasks.sweeps.plots import plot_over_time
 
 SWEEP = "dfad_cifar10"
-METHODS = {f"{SWEEP}/47-,plus": ("DFAD+", BLUE), f"{SWEEP}/47-,plain": ("DFAD", VERMILLION)}
+METHODS = {f"{SWEEP}/47-,DFAD+": ("DFAD+", BLUE), f"{SWEEP}/47-,DFAD": ("DFAD", VERMILLION)}
 CLASSES = "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"
 
 
