@@ -1,4 +1,5 @@
 import contextlib
+import functools
 import io
 import json
 import os
@@ -141,17 +142,24 @@ def few_fast(few, values, name=str):
     return [pytest.param(each, marks=() if name(each) in few else pytest.mark.slow, id=name(each)) for each in values]
 
 
-def run_cli(*words):
-    """Run the command line in process, without parsers of the other subcommands, which would take a while to make."""
-    from cli import TaskCLI, main
+def short_cli(command):
+    """Give a command line without the parsers of other subcommands, which would take a while to make."""
+    from cli import TaskCLI
 
     class ShortCLI(TaskCLI):
         @staticmethod
         def subcommands():
             every = TaskCLI.subcommands()
-            return {name: every[name] for name in every if name in ("fit", words[0]) or words[0] not in every}
+            return {name: every[name] for name in every if name in ("fit", command) or command not in every}
 
-    return main(list(words), cli_class=ShortCLI)
+    return ShortCLI
+
+
+def run_cli(*words):
+    """Run the command line in process."""
+    from cli import main
+
+    return main(list(words), cli_class=short_cli(words[0]))
 
 
 def make_trainer(*callbacks, **options):
@@ -199,6 +207,7 @@ def refusal(folder, *words, status=1, **env):
     with (
         mock.patch.dict(os.environ, env),
         mock.patch.object(sys, "argv", ["cli.py", *map(str, words)]),
+        mock.patch.object(cli, "main", functools.partial(cli.main, cli_class=short_cli(words[0]))),
         contextlib.chdir(folder),
         contextlib.redirect_stderr(said),
         pytest.raises(SystemExit) as stop,
