@@ -96,7 +96,7 @@ def test_epochs_that_no_validation_judges_are_said(epochs, said, recwarn):
     assert all(part in message for part, message in zip(said, messages, strict=True))
 
 
-@pytest.mark.parametrize("config", few_fast({"dfad_digits"}, ["dfad_digits", "teacher_digits"]))
+@pytest.mark.parametrize("config", few_fast({"teacher_digits"}, ["dfad_digits", "teacher_digits"]))
 def test_the_debug_piece_debugs_every_task(config, teacher_ckpt, monkeypatch):
     """A card, of a part of the data, in seconds; no teacher of the right size is at hand, so the config gets ours."""
     words = ["fit", f"--config={ROOT}/configs/{config}.yaml", "--trainer", f"{ROOT}/configs/trainer/debug.yaml"]
@@ -181,6 +181,7 @@ class TestEMA:
         line = refused(tmp_path, *words, *teacher, f"--trainer.callbacks=[{own}]")
         assert "Averaging validates other weights than are tested; give the task ema_decay" in line
 
+    @pytest.mark.slow
     def test_a_batch_size_that_lightning_finds_is_in_the_card(self):
         finder = "{class_path: BatchSizeFinder, init_args: {max_trials: 2, init_val: 5, steps_per_trial: 1}}"
         cli = run_cli(*TEACHER, f"--trainer.callbacks=[{finder}]", "--trainer.max_epochs=1")
