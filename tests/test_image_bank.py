@@ -334,6 +334,7 @@ class TestTask:
         expected = F.l1_loss(logits, target) + soft(logits, target, target.argmax(1))
         assert tracked[1][1] == pytest.approx(expected.item(), rel=1e-5)
 
+    @pytest.mark.slow
     def test_a_resumed_run_ends_with_the_same_weights(self, teacher_ckpt, tmp_path):
         words = ["fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}"]
         words += [

@@ -88,6 +88,7 @@ def test_its_student_can_be_judged_on_images_later(teacher_ckpt):
     assert {"test/acc", "test/acc_10pct"} <= metrics.keys()
 
 
+@pytest.mark.slow
 def test_an_export_is_compared_on_noise(teacher_ckpt, tmp_path):
     from lightning_tasks.export.export import export
 

@@ -15,6 +15,7 @@ from conftest import (
     TINY_DFAD,
     TINY_TEACHER,
     TINY_TRAINER,
+    few_fast,
     make_trainer,
     refusal,
     refused,
@@ -32,7 +33,7 @@ TEACHER = ["fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epoch
 DFAD = ["fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1"]
 
 
-@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+@pytest.mark.parametrize("precision", few_fast({"bf16-mixed"}, ["bf16-mixed", "bf16-true", "64-true"]))
 def test_precisions(precision, teacher_ckpt, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")  # else bfloat16 is not used
     run_cli(*TEACHER, f"--trainer.precision={precision}")
@@ -95,7 +96,7 @@ def test_epochs_that_no_validation_judges_are_said(epochs, said, recwarn):
     assert all(part in message for part, message in zip(said, messages, strict=True))
 
 
-@pytest.mark.parametrize("config", ["dfad_digits", "teacher_digits"])
+@pytest.mark.parametrize("config", few_fast({"teacher_digits"}, ["dfad_digits", "teacher_digits"]))
 def test_the_debug_piece_debugs_every_task(config, teacher_ckpt, monkeypatch):
     """A card, of a part of the data, in seconds; no teacher of the right size is at hand, so the config gets ours."""
     words = ["fit", f"--config={ROOT}/configs/{config}.yaml", "--trainer", f"{ROOT}/configs/trainer/debug.yaml"]
@@ -138,6 +139,7 @@ class TestEMA:
         right = task.ema(data.normalise(images.float() / 255)).argmax(dim=1) == labels
         assert tested["test/acc_ema"] == pytest.approx(right.float().mean().item())
 
+    @pytest.mark.slow
     def test_of_a_student_resumes_to_the_bit(self, teacher_ckpt):
         words = [*DFAD, f"--model.teacher_ckpt={teacher_ckpt}", "--model.ema_decay=0.9", "--trainer.max_epochs=2"]
         run_cli(*words, "--experiment=whole")
@@ -179,6 +181,7 @@ class TestEMA:
         line = refused(tmp_path, *words, *teacher, f"--trainer.callbacks=[{own}]")
         assert "Averaging validates other weights than are tested; give the task ema_decay" in line
 
+    @pytest.mark.slow
     def test_a_batch_size_that_lightning_finds_is_in_the_card(self):
         finder = "{class_path: BatchSizeFinder, init_args: {max_trials: 2, init_val: 5, steps_per_trial: 1}}"
         cli = run_cli(*TEACHER, f"--trainer.callbacks=[{finder}]", "--trainer.max_epochs=1")
@@ -381,7 +384,11 @@ def tools():
     return [line.partition("#")[0].split() for line in section.splitlines() if line.startswith("--")]
 
 
-@pytest.mark.parametrize("words", tools(), ids=lambda words: words[0].lstrip("-") + words[-1])
+def tool(words):
+    return words[0].removeprefix("--trainer.")
+
+
+@pytest.mark.parametrize("words", few_fast({"callbacks+=EarlyStopping", "logger=CSVLogger"}, tools(), tool))
 def test_the_tools_of_the_page(words, monkeypatch):
     """Each line, after a command of which it is part."""
     if "WandbLogger" in " ".join(words):

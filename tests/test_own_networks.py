@@ -207,6 +207,7 @@ class TestByImportPath:
         run_cli(*words, "--model.network=torchvision.models.mobilenet_v3_small")
         assert run_card("own")["parameters"]["network"] > 1_500_000
 
+    @pytest.mark.slow
     def test_of_timm(self):
         network = {"class_path": "timm.create_model", "init_args": {"model_name": "resnet10t"}}
         network["dict_kwargs"] = {"in_chans": 1, "stem_width": 8}

@@ -103,21 +103,19 @@ def test_lightnings_own_summary_can_be_asked_for(capsys, logged):
 # Without a terminal
 
 
-def test_a_file_gets_a_line_an_epoch_at_once_and_no_control_characters(children, tmp_path):
+def test_a_file_gets_a_line_an_epoch_at_once_and_no_control_characters(tmp_path):
     """Also while the run goes on: a file's buffer is not waited for."""
     words = [*TEACHER, "--trainer.max_epochs=30", "--plots=false"]
-    Path("to_file.py").write_text(
-        "import os\nfrom lightning_tasks import cli\n"
-        "file = os.open('said.txt', os.O_WRONLY | os.O_APPEND)\n"
-        "for output in (1, 2): os.dup2(file, output)\n"
-        "cli.command()\n"
-    )
-    Path("said.txt").touch()
-    run = children.start(["fit", *words], tmp_path, "to_file")
-    while not lines_of(Path("said.txt").read_text()):
-        time.sleep(0.05)
-    assert "epoch 30/30" not in Path("said.txt").read_text()
-    assert children.finish(run).status == 0
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with open("said.txt", "w") as file:
+        run = subprocess.Popen(
+            [sys.executable, ROOT / "cli.py", "fit", *words], stdout=file, stderr=file, env=environment
+        )
+        while run.poll() is None and not lines_of(Path("said.txt").read_text()):
+            time.sleep(0.05)
+        running = run.poll() is None and "epoch 30/30" not in Path("said.txt").read_text()
+        assert run.wait(timeout=120) == 0
+    assert running
     said = Path("said.txt").read_text()
     assert not re.search(r"[^\n -~]", said.replace("━", "")), said
     found = [LINE.match(line) for line in lines_of(said)]

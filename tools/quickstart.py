@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_tasks.cli.main import main
+from lightning_tasks.cli.needs import CHAIN
 from lightning_tasks.runs.cards import load_card
 from lightning_tasks.runs.errors import one_line
 from lightning_tasks.runs.folders import CARD, newest_version, versions
@@ -68,6 +69,7 @@ def read(run: Path) -> dict[str, Any]:
 def quickstart() -> None:
     """Run both experiments and print the table."""
     start = time.perf_counter()
+    os.environ[CHAIN] = "quickstart"  # what comes next is said here
     os.chdir(Path(__file__).parents[1])
     student = finished(STUDENT) or train_student()
     # The teacher that this student learnt from, which need not be the newest.

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from jsonargparse import lazy_instance
 from pytorch_lightning.cli import ReduceLROnPlateau
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
@@ -66,9 +67,9 @@ class DFADTask(DataFreeTask):
         teacher: See DistillationTask.
         student: See DistillationTask.
         teacher_ckpt: See DistillationTask.
-        student_training: Loss, steps and optimizer of the student; the paper's if not given.
-        generator_training: Steps and optimizer of the generator; the paper's if not given.
-        objective: What the generator minimises; the paper's disagreement if not given.
+        student_training: Loss, steps and optimizer of the student.
+        generator_training: Steps and optimizer of the generator.
+        objective: What the generator minimises.
         memory_bank: Let the student learn from a store of synthetic images, to which each round adds one batch. None,
             the paper's method, synthesises a batch for each of the student's steps, which the teacher answers.
         augmentation: Show the student an augmented image each time, which the teacher answers anew. None, the paper's,
@@ -108,9 +109,9 @@ class DFADTask(DataFreeTask):
         teacher: NetworkCallable,
         student: NetworkCallable,
         teacher_ckpt: str | None,
-        student_training: StudentTraining | None = None,
-        generator_training: GeneratorTraining | None = None,
-        objective: GeneratorObjective | None = None,
+        student_training: StudentTraining = lazy_instance(StudentTraining),
+        generator_training: GeneratorTraining = lazy_instance(GeneratorTraining),
+        objective: GeneratorObjective = lazy_instance(GeneratorObjective),
         memory_bank: MemoryBank | None = None,
         augmentation: Augmentation | None = None,
         gradient_clip_norm: float | None = None,
@@ -118,9 +119,6 @@ class DFADTask(DataFreeTask):
     ) -> None:
         super().__init__(data_spec, teacher, student, teacher_ckpt, **options)
         self.save_hyperparameters()
-        student_training = student_training or StudentTraining()
-        generator_training = generator_training or GeneratorTraining()
-        objective = objective or GeneratorObjective()
         objective.require_layers(self.teacher)
         generator_training.require(objective, memory_bank is not None)
         student_training.require_layers(self.student, self.teacher.network, self.compile_networks)

@@ -9,6 +9,7 @@ from lightning_tasks.data_free.adversarial_loss import AdversarialL1Loss
 from lightning_tasks.data_free.augmentation import shifted
 from lightning_tasks.data_free.generator_losses import GeneratorLoss, SyntheticBatch
 from lightning_tasks.data_free.noise import Noise
+from lightning_tasks.data_free.part import Part
 from lightning_tasks.frozen_teacher import FrozenTeacher, Observed
 
 
@@ -26,7 +27,7 @@ class Judged(NamedTuple):
     logits_t: Tensor
 
 
-class GeneratorObjective:
+class GeneratorObjective(Part):
     """The negative disagreement of student and teacher, and further losses, by their weights.
 
     Args:

@@ -1,0 +1,10 @@
+"""What a task is put together from."""
+
+from typing import Any, Self
+
+
+class Part:
+    """Settings of a task that a config gives as one option. They do not change, so a copy is the part itself."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
