@@ -1,9 +1,10 @@
 """Learning rate schedules as Lightning takes them."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
-from pytorch_lightning import Trainer
-from pytorch_lightning.cli import LRSchedulerCallable
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.cli import LRSchedulerCallable, ReduceLROnPlateau
 from torch.optim import Optimizer
 
 Interval = Literal["epoch", "step"]
@@ -36,6 +37,25 @@ def planned(trainer: Trainer, scheduler: LRSchedulerCallable, optimizer: Optimiz
     if monitor := getattr(built, "monitor", None):  # Lightning's ReduceLROnPlateau, see BaseTask.on_train_epoch_end
         config |= {"monitor": monitor, "frequency": trainer.check_val_every_n_epoch or 1}
     return config
+
+
+def step_schedules(task: LightningModule, but: Sequence[Optimizer]) -> None:
+    """Step the schedules of manual optimization, at the end of an epoch; one that watches a metric after a validation.
+
+    Args:
+        task: The task.
+        but: Optimizers whose schedules wait.
+    """
+    trainer = task.trainer
+    validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+    schedules = task.lr_schedulers() or []
+    for schedule in schedules if isinstance(schedules, list) else [schedules]:
+        if schedule.optimizer in but:
+            continue
+        if not isinstance(schedule, ReduceLROnPlateau):
+            schedule.step()
+        elif validated:
+            schedule.step(trainer.callback_metrics[schedule.monitor])
 
 
 def require_periods(scheduler: Any) -> None:

@@ -13,7 +13,7 @@ from helpers.data_free import Recorder, make_task
 
 from lightning_tasks import BatchNormStatisticsLoss, MemoryBank, OneHotLoss
 from lightning_tasks.data_free import selection
-from lightning_tasks.data_free.base import HELD_OUT_BATCHES
+from lightning_tasks.data_free.held_out import HELD_OUT_BATCHES
 from lightning_tasks.data_free.diversity import pairwise_distance
 from lightning_tasks.data_free.generator import ImageGenerator
 from lightning_tasks.data_free.generator_losses import SyntheticBatch
@@ -135,14 +135,8 @@ def test_the_choice_without_images_by_hand(teacher_ckpt):
         def on_validation_end(self, trainer, pl_module):
             seen.append({name: value.item() for name, value in trainer.callback_metrics.items()})
 
-    measure, count = task.agreement.compute, []
-
-    def compute():
-        count.append(1)
-        return measure() if len(count) % 2 else torch.tensor(next(agreements))  # of images, then of synthetic images
-
-    task.agreement.compute = compute
-    task.divergence.compute = lambda: torch.tensor(next(losses))
+    task.held_out.agreement.compute = lambda: torch.tensor(next(agreements))
+    task.held_out.divergence.compute = lambda: torch.tensor(next(losses))
     make_trainer(Look(), max_epochs=4, num_sanity_val_steps=1, limit_val_batches=1.0).fit(task, data)
     chosen = task.run_facts["without_images"]
     assert chosen["epoch"] == 2

@@ -9,26 +9,21 @@ import torch
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import CatMetric, MeanMetric
+from torchmetrics import CatMetric
 
 from lightning_tasks.data_free.devices import copy_buffers
-from lightning_tasks.data_free.diversity import class_entropy, pairwise_distance
+from lightning_tasks.data_free.diversity import class_entropy, measure
 from lightning_tasks.data_free.generator import ImageGenerator
-from lightning_tasks.data_free.generator_losses import BatchNormStatisticsLoss, SyntheticBatch, same_class_distance
+from lightning_tasks.data_free.held_out import HELD_OUT_BATCHES, HeldOutEvaluation, would_choose
 from lightning_tasks.data_free.memory import require_memory
 from lightning_tasks.data_free.noise import Noise
 from lightning_tasks.distillation.base import AGREEMENT, DistillationTask
 from lightning_tasks.image_task import accuracy
 from lightning_tasks.networks import GeneratorCallable, NetworkCallable, eval_mode
 from lightning_tasks.runs.data_spec import NO_IMAGES, ImageDataSpec
-from lightning_tasks.runs.ranking import Ranking
 from lightning_tasks.weight_averaging import AveragedNetwork
 
 TEST_SUBSETS = {"10pct": 0.1, "20pct": 0.2}
-HELD_OUT_BATCHES = (
-    4  # of synthetic images, on which a student is compared with its teacher beside the validation images
-)
-WITHOUT_IMAGES = Ranking("val/agreement_synthetic", "max")
 
 
 class DataFreeTask(DistillationTask):
@@ -143,7 +138,7 @@ class DataFreeTask(DistillationTask):
                 "agreement with the teacher on held-out synthetic images: no real image was read"
             )
         self.test_correct = CatMetric(sync_on_compute=False)  # every device tests all samples
-        self.divergence = MeanMetric(nan_strategy="disable", sync_on_compute=False)  # on held-out synthetic images
+        self.held_out = HeldOutEvaluation(self.num_classes)
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -252,10 +247,10 @@ class DataFreeTask(DistillationTask):
         seed = np.random.SeedSequence([("val", "test").index(stage), number]).generate_state(1)[0]
         return self._from_seed(self.batch_size, int(seed))
 
-    # The watch
+    # Monitoring
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Do what every task does, and look at the synthetic images at the last batch of the epoch."""
+        """Do what every task does, and measure the synthetic images at the last batch of the epoch."""
         super().on_train_batch_end(outputs, batch, batch_idx)
         if not self.trainer.is_last_batch:
             return
@@ -263,7 +258,7 @@ class DataFreeTask(DistillationTask):
         self.fake_class_counts = self.trainer.strategy.reduce(self.fake_class_counts, reduce_op="sum")
         entropy = class_entropy(self.fake_class_counts)
         self.log("train/class_entropy", entropy, on_step=False, on_epoch=True, batch_size=1)
-        for name, value in self._look().items():
+        for name, value in self._measure().items():
             self.log(f"train/{name}", value, on_step=False, on_epoch=True, batch_size=1)
         self.run_facts["min_class_entropy"] = min(round(entropy, 4), self.run_facts.get("min_class_entropy", 1.0))
         self.run_facts.setdefault("collapsed_epochs", 0)
@@ -271,18 +266,11 @@ class DataFreeTask(DistillationTask):
             self._collapse(entropy)
 
     @torch.no_grad()
-    def _look(self) -> dict[str, Tensor]:
+    def _measure(self) -> dict[str, Tensor]:
         with eval_mode(self), self.trainer.precision_plugin.forward_context():
             x = self._held_out("val", 0)
-            logits_t, statistics, features = self.teacher.observe(x)
-            logits_s = self.student(x)
-        same = logits_s.argmax(dim=1) == logits_t.argmax(dim=1)
-        found = {"agreement": same.float().mean(), "pairwise_distance": pairwise_distance(x)}
-        if statistics is not None:
-            found["statistics_distance"] = BatchNormStatisticsLoss()(SyntheticBatch(x, logits_s, logits_t, statistics))
-        if features is not None:
-            found["same_class_distance"] = same_class_distance(features, logits_t.argmax(dim=1))
-        return found
+            seen = self.teacher.observe(x)
+            return measure(x, self.student(x), seen)
 
     def _collapse(self, entropy: float) -> None:
         self.run_facts["collapsed_epochs"] += 1
@@ -314,52 +302,48 @@ class DataFreeTask(DistillationTask):
         super().on_test_epoch_start()
         self.test_correct.reset()
 
-    def validation_step(self, batch: tuple[Tensor, Tensor] | int, batch_idx: int) -> None:
-        """Evaluate a batch, or count the agreement on a synthetic one."""
-        if isinstance(batch, int):
-            self._agree("val", batch)
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Evaluate a batch of images, or the held-out synthetic one of that number."""
+        if self.sees_no_images:
+            self._evaluate_held_out("val", batch)
         else:
             super().validation_step(batch, batch_idx)
 
-    def test_step(self, batch: tuple[Tensor, Tensor] | int, batch_idx: int) -> Tensor:
-        """Evaluate a batch, and keep which of the student's answers were right; returns its logits."""
-        if isinstance(batch, int):
-            return self._agree("test", batch)
+    def test_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Evaluate a batch likewise, and keep which of the student's answers were right; returns its logits."""
+        if self.sees_no_images:
+            return self._evaluate_held_out("test", batch)
         logits = super().test_step(batch, batch_idx)
         self.test_correct.update((logits.argmax(dim=1) == batch[1]).float())
         return logits
 
-    def _agree(self, stage: str, number: int) -> Tensor:
-        """Compare student and teacher on held-out synthetic images; returns the student's logits."""
+    def _evaluate_held_out(self, stage: str, number: int) -> Tensor:
         x = self._held_out(stage, number)
-        logits, logits_t = self.student(x), self.teacher(x)
-        self.agreement.update(logits, logits_t.argmax(dim=1))
-        answers, wanted = (each.float().log_softmax(dim=1) for each in (logits, logits_t))
-        self.divergence.update(F.kl_div(answers, wanted, reduction="batchmean", log_target=True), len(x))
+        logits = self.student(x)
+        self.held_out.update(logits, self.teacher(x))
         return logits
 
     def _reset(self, stage: str) -> None:
         super()._reset(stage)
-        self.divergence.reset()
+        self.held_out.reset()
 
     def _log(self, stage: str) -> None:
         if self.sees_no_images:
-            self.log_agreement(stage)
-            self.log(f"{stage}/loss", self.divergence.compute(), sync_dist=True)
+            for name, value in self.held_out.compute().items():
+                shown = stage == "val" and name == "agreement"
+                self.log(f"{stage}/{name}", value, prog_bar=shown, sync_dist=True)
             return
         super()._log(stage)
         if stage == "val":
             self._choose_without_images()
 
     def _choose_without_images(self) -> None:
-        self.agreement.reset()
         with self.trainer.precision_plugin.forward_context():
             for number in range(HELD_OUT_BATCHES):
-                self._agree("val", number)
-        found = {"val/agreement_synthetic": self.agreement.compute(), "val/loss_synthetic": self.divergence.compute()}
+                self._evaluate_held_out("val", number)
+        found = {f"val/{name}_synthetic": value for name, value in self.held_out.compute().items()}
         self.log_dict(found, sync_dist=True)
-        best = self.run_facts.get("without_images")
-        if self.trainer.sanity_checking or (best and WITHOUT_IMAGES.rank(found) < WITHOUT_IMAGES.rank(best)):
+        if self.trainer.sanity_checking or not would_choose(found, self.run_facts.get("without_images")):
             return
         self.run_facts["without_images"] = {
             "epoch": self.current_epoch + 1,

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import torch
 from jsonargparse import lazy_instance
-from pytorch_lightning.cli import ReduceLROnPlateau
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -26,6 +25,7 @@ from lightning_tasks.data_free.stopwatch import Stopwatch
 from lightning_tasks.data_free.training import GeneratorTraining, StudentTraining
 from lightning_tasks.networks import NetworkCallable
 from lightning_tasks.runs.data_spec import ImageDataSpec
+from lightning_tasks.schedules import step_schedules
 
 
 class StudentBatch(NamedTuple):
@@ -345,14 +345,5 @@ class DFADTask(DataFreeTask):
         self.trainer.optimizers[1].state.clear()
 
     def on_train_epoch_end(self) -> None:
-        """Step the schedules, the student's once it learns; one that watches a validation metric after a validation."""
-        every = self.trainer.check_val_every_n_epoch or 1
-        validated = (self.current_epoch + 1) % every == 0
-        schedulers = self.lr_schedulers() or []
-        for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-            if self.pretrains_generator and scheduler.optimizer is self.trainer.optimizers[0]:
-                continue
-            if not isinstance(scheduler, ReduceLROnPlateau):
-                scheduler.step()
-            elif validated:
-                scheduler.step(self.trainer.callback_metrics[scheduler.monitor])
+        """Step the schedules, the student's once it learns."""
+        step_schedules(self, but=[self.trainer.optimizers[0]] if self.pretrains_generator else [])
