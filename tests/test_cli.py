@@ -97,6 +97,7 @@ def untrained_teacher(folder, options, config):
     return path
 
 
+@pytest.mark.slow
 def test_help_of_the_installed_command_in_another_folder(tmp_path):
     command = Path(sys.executable).with_name("lightning-tasks")
     done = subprocess.run([command, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=100)

@@ -116,6 +116,7 @@ def test_further_heads_are_left_out():
     torch.testing.assert_close(graph(x), graph.network((x - 0.5) / 0.25)[:, :3])
 
 
+@pytest.mark.slow
 def test_a_task_of_several_heads_on_data_with_groups(cifar_root, tmp_path):
     words = [f"--config={ROOT}/configs/cifar100_multitask.yaml", f"--data.root={cifar_root}", "--data.batch_size=50"]
     words += ["--data.val_fraction=0.25", "--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--plots=false"]
@@ -126,6 +127,7 @@ def test_a_task_of_several_heads_on_data_with_groups(cifar_root, tmp_path):
     assert facts["measured"]["ONNX, float32"]["accuracy"] == pytest.approx(accuracy, abs=0.011)  # equal images
 
 
+@pytest.mark.slow
 def test_a_student_is_calibrated_on_inventions_and_its_average_may_be_taken(teacher_ckpt, tmp_path, monkeypatch):
     words = [*TINY_DFAD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}", "--trainer.max_epochs=1"]
     task = run_cli("fit", *words, "--model.ema_decay=0.5").model
