@@ -344,8 +344,6 @@ def _all_finite(tensors: list[Tensor]) -> bool:
 
 def _is_plain(value: Any) -> bool:
     """Say whether a value is made of numbers and strings only."""
-    if isinstance(value, dict):
-        return all(_is_plain(item) for item in value.values())
-    if isinstance(value, (list, tuple)):
-        return all(_is_plain(item) for item in value)
+    if isinstance(value, (dict, list, tuple)):
+        return all(map(_is_plain, value.values() if isinstance(value, dict) else value))
     return value is None or isinstance(value, (str, int, float))

@@ -13,10 +13,10 @@ from helpers.data_free import Recorder, make_task
 
 from lightning_tasks import BatchNormStatisticsLoss, MemoryBank, OneHotLoss
 from lightning_tasks.data_free import selection
-from lightning_tasks.data_free.held_out import HELD_OUT_BATCHES
 from lightning_tasks.data_free.diversity import pairwise_distance
 from lightning_tasks.data_free.generator import ImageGenerator
 from lightning_tasks.data_free.generator_losses import SyntheticBatch
+from lightning_tasks.data_free.held_out import HELD_OUT_BATCHES
 from lightning_tasks.data_free.selection import draw_selection
 from lightning_tasks.data_free.stopwatch import Stopwatch
 

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from lightning_tasks.drawings.steps import Pen
-from lightning_tasks.sketch.metrics import lengths_and_ends, novelty, precision_recall
-from lightning_tasks.sketch.task import StepEvaluation
+from lightning_tasks.sketch.metrics import StepEvaluation, lengths_and_ends, novelty, precision_recall
 
 
 def steps_of(points, ended=True):

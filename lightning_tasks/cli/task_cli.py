@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import Namespace
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from pytorch_lightning.strategies import DDPStrategy
@@ -20,21 +19,19 @@ from lightning_tasks.cli.checkpoint_choice import choose_checkpoint, files_alone
 from lightning_tasks.cli.needs import prepare
 from lightning_tasks.cli.outcome import next_commands, print_figures, print_outcome
 from lightning_tasks.cli.parser import build_parsers
-from lightning_tasks.cli.precision import fast_kernels, usable_precision
-from lightning_tasks.cli.profiler import NoProfiler
 from lightning_tasks.cli.save_config import SaveRunConfig
+from lightning_tasks.cli.trainer_defaults import end_other_processes, set_up, trainer_options
 from lightning_tasks.cli.trainer_options import require_trainer
 from lightning_tasks.runs import identity
-from lightning_tasks.runs.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
+from lightning_tasks.runs.checkpoints import BestCheckpoint, LastCheckpoint
 from lightning_tasks.runs.errors import how_to_resume
 from lightning_tasks.runs.folders import LAST, require_experiment, run_folder
-from lightning_tasks.runs.logger import ExperimentLogger, log_card, place_run
+from lightning_tasks.runs.logger import log_card, place_run
 from lightning_tasks.runs.program import PROGRAM
-from lightning_tasks.runs.ranks import OneRun, limit_waits
+from lightning_tasks.runs.ranks import OneRun
 from lightning_tasks.runs.renames import renamed_args
 from lightning_tasks.runs.seed import require_seed
-from lightning_tasks.runs.signals import KILL, end_in_time, leave_to_the_run
-from lightning_tasks.runs.slurm import slurm_plugins
+from lightning_tasks.runs.signals import end_in_time, leave_to_the_run
 
 
 class TaskCLI(LightningCLI):
@@ -98,16 +95,11 @@ class TaskCLI(LightningCLI):
         """Hand the last checkpoint to the trainer, and the signals."""
         leave_to_the_run()
         if self.trainer.num_nodes * self.trainer.num_devices > 1:
-            end_in_time(how_to_resume(), self.end_other_processes)
+            end_in_time(how_to_resume(), lambda: end_other_processes(self.trainer))
         if self.resumes:
             self.config_init[self.subcommand]["ckpt_path"] = str(self.resumes / LAST)
 
     before_validate = before_test = before_predict = before_fit
-
-    def end_other_processes(self) -> None:
-        """End those that Lightning's launcher has started here, and that may stand still."""
-        if launcher := self.trainer.strategy.launcher:
-            launcher.kill(KILL)
 
     def before_instantiate_classes(self) -> None:
         """Choose the run's folder; an evaluation of a run has one of its own."""
@@ -121,23 +113,16 @@ class TaskCLI(LightningCLI):
         monitor = self.model.monitor if best.monitor is None else best.monitor
         self.best = BestCheckpoint(monitor, best.mode or self.model.mode)
         self.run_card = RunCard(config.experiment, self.command, self.configuration, self.best.monitor, config.plot_id)
-        callbacks = standard_callbacks(config.trainer, self.subcommand, config.plots, self.model)
-        callbacks += [self.run_card, self.best, LastCheckpoint()]
         checkpoint = self.resumes / LAST if self.resumes else config.get("ckpt_path")
-        given: Namespace = self.config.get(str(self.subcommand), self.config)
-        callbacks.insert(0, OneRun(given, checkpoint and Path(checkpoint), self.refusal))
-        plugins = [*(config.trainer.plugins or []), AtomicCheckpointIO()]
-        plugins += slurm_plugins(plugins)
-        kwargs["precision"] = usable_precision(config.trainer)
-        kwargs["benchmark"] = fast_kernels(config.trainer)
-        kwargs["profiler"] = config.trainer.profiler or NoProfiler()
-        kwargs["enable_model_summary"] = False  # the first lines are ours; one among the callbacks is used all the same
-        trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **self.place, **kwargs)
-        for logger in trainer.loggers:
-            if isinstance(logger, ExperimentLogger):
-                logger.writes = self.subcommand in (None, "fit")
-        if isinstance(config.trainer.strategy, str):
-            limit_waits(trainer.strategy)
+        given = self.config.get(str(self.subcommand), self.config)
+        callbacks = [
+            OneRun(given, checkpoint and Path(checkpoint), self.refusal),
+            *standard_callbacks(config.trainer, self.subcommand, config.plots, self.model),
+            *(self.run_card, self.best, LastCheckpoint()),
+        ]
+        options = kwargs | self.place | trainer_options(config.trainer)
+        trainer = super().instantiate_trainer(callbacks=callbacks, **options)
+        set_up(trainer, self.subcommand, config.trainer.strategy)
         return trainer
 
     def after_fit(self) -> None:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchmetrics import CatMetric
 
 from lightning_tasks.data_free.devices import copy_buffers
@@ -16,7 +15,7 @@ from lightning_tasks.data_free.diversity import class_entropy, measure
 from lightning_tasks.data_free.generator import ImageGenerator
 from lightning_tasks.data_free.held_out import HELD_OUT_BATCHES, HeldOutEvaluation, would_choose
 from lightning_tasks.data_free.memory import require_memory
-from lightning_tasks.data_free.noise import Noise
+from lightning_tasks.data_free.noise import Noise, draw_latent
 from lightning_tasks.distillation.base import AGREEMENT, DistillationTask
 from lightning_tasks.image_task import accuracy
 from lightning_tasks.networks import GeneratorCallable, NetworkCallable, eval_mode
@@ -123,10 +122,8 @@ class DataFreeTask(DistillationTask):
                 f"conditional: the generator's latent_dim must be above the {self.num_classes} classes"
                 f" that are named in its noise, got {self.generator.latent_dim}"
             )
-        self.conditional = conditional
-        self.batch_size = batch_size
-        self.collapse_entropy = collapse_entropy
-        self.on_collapse = on_collapse
+        self.conditional, self.batch_size = conditional, batch_size
+        self.collapse_entropy, self.on_collapse = collapse_entropy, on_collapse
         self._noise = Noise.on(torch.device("cpu"))
         self.fake_class_counts = torch.zeros(self.num_classes, dtype=torch.long)
         self.sees_no_images = data_spec["dataset"] == NO_IMAGES
@@ -207,12 +204,7 @@ class DataFreeTask(DistillationTask):
         return maker(z.to(self.dtype)), y
 
     def _draw_noise(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        z = torch.randn((count, self.generator.latent_dim), generator=random, device=random.device)
-        if not self.conditional:
-            return z, None
-        y = torch.randint(self.num_classes, (count,), generator=random, device=random.device)
-        z[:, : self.num_classes] = self.num_classes**0.5 * F.one_hot(y, self.num_classes)
-        return z, y
+        return draw_latent(count, self.generator.latent_dim, self.num_classes if self.conditional else None, random)
 
     def count(self, logits_t: Tensor) -> None:
         """Take in what the teacher says (B, num_classes) of images that the student learns from."""
@@ -233,19 +225,15 @@ class DataFreeTask(DistillationTask):
         with eval_mode(self):
             z, _ = self._draw_noise(num_images, torch.Generator().manual_seed(seed))
             parts = [self.synthesiser(each.to(self.device).to(self.dtype)) for each in z.split(self.batch_size)]
-            x = torch.cat(parts)
             probabilities = torch.cat([self.teacher(each).float().softmax(dim=1) for each in parts])
-        mean, std = (x.new_tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
-        return (x * std + mean).clamp(0, 1), probabilities
-
-    def _from_seed(self, num_images: int, seed: int) -> Tensor:
-        z, _ = self._draw_noise(num_images, torch.Generator().manual_seed(seed))
-        return self.synthesiser(z.to(self.device).to(self.dtype))
+        mean, std = (parts[0].new_tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
+        return (torch.cat(parts) * std + mean).clamp(0, 1), probabilities
 
     def _held_out(self, stage: str, number: int) -> Tensor:
         """Make a batch of images from the same noise each time."""
         seed = np.random.SeedSequence([("val", "test").index(stage), number]).generate_state(1)[0]
-        return self._from_seed(self.batch_size, int(seed))
+        z, _ = self._draw_noise(self.batch_size, torch.Generator().manual_seed(int(seed)))
+        return self.synthesiser(z.to(self.device).to(self.dtype))
 
     # Monitoring
 

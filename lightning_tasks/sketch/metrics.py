@@ -5,13 +5,48 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassConfusionMatrix
 
 from lightning_tasks.drawings.collection import of_steps
 from lightning_tasks.drawings.duplicates import POINTS, descriptors
 from lightning_tasks.drawings.steps import Pen
 
 Scores = dict[str, float | Tensor]
+
+
+class StepEvaluation(nn.Module):
+    """Counts how well the next step is foreseen, given the true ones before it: real steps only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pens = MulticlassConfusionMatrix(len(Pen), sync_on_compute=False)
+        self.offset = MeanMetric(sync_on_compute=False)
+        self.pen = MeanMetric(sync_on_compute=False)
+
+    def update(self, offset: Tensor, logits: Tensor, pens: Tensor) -> None:
+        """Take in scores of offsets (K,), logits of the pen (N, 3) and its true states (N,)."""
+        self.offset.update(offset)
+        self.pen.update(F.cross_entropy(logits, pens, reduction="none"))
+        self.pens.update(logits, pens)
+
+    @property
+    def loss(self) -> Tensor:
+        """Mean score of an offset and mean cross-entropy of the pen, added."""
+        return self.offset.compute() + self.pen.compute()
+
+    def metrics(self) -> dict[str, Tensor]:
+        """Give the means and the shares of right states of the pen: of all steps, and the mean over the states."""
+        counts = self.pens.compute().float()
+        seen = counts.sum(dim=1) > 0
+        return {
+            "loss_offset": self.offset.compute(),
+            "loss_pen": self.pen.compute(),
+            "pen_acc": counts.trace() / counts.sum(),
+            "pen_acc_balanced": (counts.diagonal()[seen] / counts.sum(dim=1)[seen]).mean(),
+        }
 
 
 def lengths_and_ends(sketches: Sequence[np.ndarray], real: Sequence[np.ndarray]) -> Scores:

@@ -10,7 +10,6 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from lightning_tasks.base import BaseTask
 from lightning_tasks.drawings.batch import SketchBatch
@@ -18,45 +17,13 @@ from lightning_tasks.drawings.steps import Pen
 from lightning_tasks.networks import NetworkCallable, eval_mode
 from lightning_tasks.runs.data_spec import SketchDataSpec
 from lightning_tasks.sketch.losses import LatentLoss, divergence
-from lightning_tasks.sketch.metrics import Scores, lengths_and_ends, novelty, precision_recall
+from lightning_tasks.sketch.metrics import Scores, StepEvaluation, lengths_and_ends, novelty, precision_recall
 from lightning_tasks.sketch.network import Memory, SketchNetwork, SketchNetworkCallable
 from lightning_tasks.sketch.recogniser import Recogniser
 from lightning_tasks.sketch.writer import SketchWriter
 
 # What the decoder may attend to, by the suffix of the metrics: see SketchNetwork.
 MODES = {"generate": "", "reconstruct": "_reconstruct"}
-
-
-class StepEvaluation(nn.Module):
-    """Counts how well the next step is foreseen, given the true ones before it: real steps only."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.pens = MulticlassConfusionMatrix(len(Pen), sync_on_compute=False)
-        self.offset = MeanMetric(sync_on_compute=False)
-        self.pen = MeanMetric(sync_on_compute=False)
-
-    def update(self, offset: Tensor, logits: Tensor, pens: Tensor) -> None:
-        """Take in scores of offsets (K,), logits of the pen (N, 3) and its true states (N,)."""
-        self.offset.update(offset)
-        self.pen.update(F.cross_entropy(logits, pens, reduction="none"))
-        self.pens.update(logits, pens)
-
-    @property
-    def loss(self) -> Tensor:
-        """Mean score of an offset and mean cross-entropy of the pen, added."""
-        return self.offset.compute() + self.pen.compute()
-
-    def metrics(self) -> dict[str, Tensor]:
-        """Give the means and the shares of right states of the pen: of all steps, and the mean over the states."""
-        counts = self.pens.compute().float()
-        seen = counts.sum(dim=1) > 0
-        return {
-            "loss_offset": self.offset.compute(),
-            "loss_pen": self.pen.compute(),
-            "pen_acc": counts.trace() / counts.sum(),
-            "pen_acc_balanced": (counts.diagonal()[seen] / counts.sum(dim=1)[seen]).mean(),
-        }
 
 
 class SketchTask(BaseTask):

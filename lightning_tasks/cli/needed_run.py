@@ -1,0 +1,86 @@
+"""A run that another run needs, as that of its teacher."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from jsonargparse import ArgumentParser
+
+from lightning_tasks.runs.cards import load_card
+from lightning_tasks.runs.folders import BEST, CARD, LOCK, versions
+from lightning_tasks.runs.identity import differences, read_command, read_run
+from lightning_tasks.runs.program import PROGRAM
+from lightning_tasks.runs.remedies import LOGS
+
+HARDWARE = {"trainer.devices", "trainer.num_nodes", "trainer.strategy"}
+HANDED_ON = (
+    *("--trainer.accelerator=", "--trainer.devices=", "--trainer.strategy=", "--trainer.enable_progress_bar="),
+    *("--data.root=", "--plots=", "--plot_id="),
+)
+
+
+class NeededRun:
+    """A run of another experiment."""
+
+    def __init__(
+        self, option: str, place: Path, made: tuple[Path, Path], seed: Any, words: list[str], parser: ArgumentParser
+    ) -> None:
+        self.option, self.place, self.seed, self.parser = option, place, seed, parser
+        self.config, logs = made
+        self.words = ["fit", f"--config={self.config}", *(word for word in words if word.startswith(HANDED_ON))]
+        self.words.append(f"--seed_everything={seed}")
+        if logs.resolve() != LOGS.resolve():
+            self.words.append(f"--trainer.default_root_dir={logs}")
+        try:
+            self.wanted = read_command(parser, self.words)
+        except ValueError as error:
+            raise ValueError(f"{option}: {self.config}: {error}") from None
+        self.begun: list[Path] = []
+
+    def find(self) -> Path | None:
+        """Find the newest finished run; notice unfinished ones.
+
+        Raises:
+            ValueError: If there are finished runs of this seed, but with other options only.
+        """
+        others: dict[Path, dict[str, tuple[Any, Any]]] = {}
+        self.begun = []
+        for run in versions(self.place):
+            with contextlib.suppress(ValueError, OSError):  # what cannot be read is no run of this experiment
+                card = load_card(run / CARD)
+                if card and card.get("seed") != self.seed:
+                    continue
+                seed, theirs = read_run(self.parser, run)
+                if seed != self.seed:
+                    continue
+                differing = {
+                    name: values for name, values in differences(theirs, self.wanted).items() if name not in HARDWARE
+                }
+                if card is None and not differing:
+                    self.begun.append(run)
+                elif card and "partial" not in card and (run / BEST).is_file():
+                    if not differing:
+                        return run
+                    others[run] = differing
+        if others and not self.begun:
+            run, differing = next(iter(others.items()))
+            listed = "; ".join(f"{name} {there} there, {here} here" for name, (there, here) in differing.items())
+            raise ValueError(
+                f"{self.option}: {run} was made with other options than {self.config} has now ({listed});"
+                f" --model.{self.option}={run} takes it, {PROGRAM} {' '.join(self.words)} makes another"
+            )
+        return None
+
+    def wait(self) -> bool:
+        """Wait for another process that trains it at the moment; say whether there was one."""
+        for run in self.begun:
+            lock = FileLock(run / LOCK)
+            try:
+                with lock.acquire(timeout=0):
+                    pass
+            except Timeout:
+                print(f"{self.option}: another process trains {run}; waiting for it", flush=True)
+                with lock:
+                    return True
+        return False
