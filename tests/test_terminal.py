@@ -405,7 +405,7 @@ def test_a_second_run_is_compared_with_the_first(capsys):
     for _ in range(2):
         run_cli("fit", *TEACHER, "--trainer.max_epochs=1", "--trainer.logger=false")
     out = capsys.readouterr().out
-    assert out.count("--compare logs/teacher/version_1 logs/teacher/version_0\n") == 1
+    assert out.count("compare logs/teacher/version_1 logs/teacher/version_0\n") == 1
     assert "tensorboard" not in out
 
 

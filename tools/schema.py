@@ -14,13 +14,14 @@ OTHER_CLASS = {
     "properties": {"class_path": {"type": "string", "pattern": r"^(?!lightning_tasks\.).+\."}},
     "required": ["class_path"],
 }
+PARTS = ("student_training", "generator_training", "objective")
 
 
 def loosen(node: Any) -> Any:
     """Adapt jsonargparse's schema to what its parser really accepts.
 
     It knows full class paths only, where the parser also takes the bare name of a class or the name of another file;
-    it requires arguments that links or the code fill in; it takes schedules and augmentations, which may be of several
+    it requires the class of a part that has a default, and arguments that links or the code fill in; it takes schedules and augmentations, which may be of several
     kinds, for mere strings; and it knows no networks but this project's.
     """
     if isinstance(node, list):
@@ -38,6 +39,9 @@ def loosen(node: Any) -> Any:
             properties[name] = {}
         if name in ("network", "teacher", "student") and "anyOf" in properties[name]:
             properties[name]["anyOf"].append(OTHER_CLASS)
+        if name in PARTS and "$ref" in properties[name]:  # whose class need not be named
+            ref = properties[name].pop("$ref")
+            properties[name]["anyOf"] = [{"$ref": ref}, {"$ref": f"{ref}/anyOf/1/properties/init_args"}]
     path = properties.get("class_path")
     if isinstance(path, dict) and "const" in path:
         full = path.pop("const")

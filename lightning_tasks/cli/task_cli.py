@@ -43,16 +43,8 @@ class TaskCLI(LightningCLI):
 
     def __init__(self, args: ArgsType, run: bool) -> None:
         self.args = renamed_args(args if isinstance(args, list) else sys.argv[1:])
-        super().__init__(
-            BaseTask,
-            BaseDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            auto_configure_optimizers=False,
-            save_config_callback=SaveRunConfig,
-            args=args,
-            run=run,
-        )
+        modes = {"subclass_mode_model": True, "subclass_mode_data": True, "auto_configure_optimizers": False}
+        super().__init__(BaseTask, BaseDataModule, SaveRunConfig, args=args, run=run, **modes)  # type: ignore[arg-type]
 
     def setup_parser(
         self, add_subcommands: bool, main_kwargs: dict[str, Any], subparser_kwargs: dict[str, Any]
