@@ -21,8 +21,8 @@ def loosen(node: Any) -> Any:
     """Adapt jsonargparse's schema to what its parser really accepts.
 
     It knows full class paths only, where the parser also takes the bare name of a class or the name of another file;
-    it requires the class of a part that has a default, and arguments that links or the code fill in; it takes schedules and augmentations, which may be of several
-    kinds, for mere strings; and it knows no networks but this project's.
+    it requires the class of a part that has a default, and arguments that links or the code fill in; it takes schedules
+    and augmentations, which may be of several kinds, for mere strings; and it knows no networks but this project's.
     """
     if isinstance(node, list):
         return [loosen(item) for item in node]

@@ -120,7 +120,7 @@ OTHERS = {
         ["--seed_everything=7"],
         f"seed_everything is 42 on RANK0, 7 on RANK1; PL_GLOBAL_SEED is 42 on RANK0, 7 on RANK1: {SAME_COMMAND}",
     ),
-    "pictures": (["--plots=true"], f"pictures is False on RANK0, True on RANK1: {SAME_COMMAND}"),
+    "plots": (["--plots=true"], f"plots is False on RANK0, True on RANK1: {SAME_COMMAND}"),
 }
 
 

@@ -66,11 +66,11 @@ def write(logs: Path) -> None:
         print(f"not in the tables, since its config is another by now: {card['experiment']}, seed {card['seed']}")
     current = [card for card in cards if card not in stale]
     if error_kinds.shares(current):
-        picture = HERE / "pictures" / "cifar100_multitask_errors.png"
+        picture = HERE / "plots" / "cifar100_multitask_errors.png"
         picture.parent.mkdir(exist_ok=True)
         error_kinds.draw(current).savefig(picture, dpi=110, bbox_inches="tight")
-    if (images := front.synthetic_images(logs, HERE / "pictures")).is_file():
-        front.draw(current, images).savefig(HERE / "pictures" / "front.png", dpi=160)
+    if (images := front.synthetic_images(logs, HERE / "plots")).is_file():
+        front.draw(current, images).savefig(HERE / "plots" / "front.png", dpi=160)
     for page in (Path("README.md"), *sorted(Path("docs").glob("*.md"))):
         page.write_text(fill(page.read_text(), lambda name: section(name, current)))
     print(f"{len(cards)} runs in {HERE / 'results.csv'}; tables of README.md and docs/ written")
