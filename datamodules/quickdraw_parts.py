@@ -13,7 +13,6 @@ from pytorch_lightning.utilities import rank_zero_warn
 
 from datamodules.download import fetch_file
 from datamodules.groups import grouped_split
-from lightning_tasks.drawings.cache import read_file
 from lightning_tasks.drawings.collection import BadLines, Collection, describe, join
 from lightning_tasks.drawings.duplicates import near_duplicates
 from lightning_tasks.drawings.files import address_of, find, names_of
@@ -159,6 +158,8 @@ class QuickDrawParts:
             raise FileNotFoundError(f"QuickDraw: no {word}.ndjson in {self.folder.resolve()}")
         if others := [name for name in names_of(word) if (self.folder / name).is_file() and name != path.name]:
             rank_zero_warn(f"QuickDraw: {path} is read, and not {' or '.join(others)} beside it")
+        from lightning_tasks.drawings.cache import read_file  # here: it needs an extra
+
         drawings, bad = read_file(path, word)
         if len(bad) > self.bad_lines * bad.lines:
             raise ValueError(

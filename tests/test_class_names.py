@@ -16,7 +16,7 @@ from datamodules import ImageArraysDataModule, NoImages, QuickDrawDataModule, Qu
 from lightning_tasks import MLP, ClassificationTask
 from lightning_tasks.export import load
 from lightning_tasks.export.export import export
-from lightning_tasks.export.predict import predict
+from lightning_tasks.export.predict import find_images, load, predict
 from lightning_tasks.runs.data_spec import in_order_of, require_equal
 
 NAMES = ["cat", "dog", "owl"]
@@ -67,6 +67,12 @@ def folder(root, names=NAMES):
 def rename(root, old="cat", new="feline"):
     for part in ("train", "test"):
         (root / part / old).rename(root / part / new)
+
+
+def answered(folder, place):
+    """Let an exported network classify images; returns the folder of the table."""
+    predict(load(folder), find_images([place]), folder / "predictions.csv")
+    return folder
 
 
 def answers(place):
@@ -219,7 +225,7 @@ class TestRuns:
             run_cli("predict", *trained, "--ckpt_path=last", f"--data.predict={place}", "--data.eval_batch_size=7")
             ours, theirs = (
                 answers("logs/bars"),
-                answers(predict(out, [place], tmp_path / "p" / "predictions.csv").parent),
+                answers(answered(out, place)),
             )
             assert len(ours) == len(theirs) == count
             for one, other in zip(ours, theirs, strict=True):

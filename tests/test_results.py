@@ -5,7 +5,6 @@ import csv
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,11 @@ from matplotlib.image import imsave
 
 from lightning_tasks.cli.parser import task_parser
 from lightning_tasks.compare.cards import collect, group_key, is_current, key, read, read_all, without_paths, write_csv
+from lightning_tasks.compare.command import main as compare
 from lightning_tasks.compare.table import comparison, find_cards
 from lightning_tasks.runs.identity import config_hash, read_command
 from tools.results import front
-from tools.results.__main__ import main, section
+from tools.results.__main__ import section
 from tools.results.tables import (
     benchmark_table,
     campaign_table,
@@ -338,8 +338,7 @@ def test_comparison_shows_what_differs_and_all_metrics(tmp_path, card, monkeypat
         "val/acc_last": ("0.71", "0.72"),
         "val/acc_mean": ("0.61", "0.62"),
     }
-    monkeypatch.setattr(sys, "argv", ["results", "--compare", *list(cards)])
-    main()
+    compare([*cards])
     said = capsys.readouterr().out
     assert "0.61" in said
     assert "0.62" in said
@@ -459,8 +458,8 @@ def test_the_whole_command_in_a_copy(tmp_path, card, monkeypatch, capsys):
 def test_the_front_picture_by_hand(card, tmp_path):
     """Two seeds of DFAD+, whose means lie between them, one of DFAD, and one of what is not drawn."""
     over_time = {
-        "plus": ([60, 120], [0.5, 0.9]),
-        "plain": ([60, 300], [0.1, 0.3]),
+        "DFAD+": ([60, 120], [0.5, 0.9]),
+        "DFAD": ([60, 300], [0.1, 0.3]),
         "other": ([60, 600], [0.2, 0.2]),
     }
     cards = []

@@ -126,17 +126,18 @@ def predict(model: ExportedModel, files: list[Path], table: Path) -> None:
         writer = csv.writer(out)
         writer.writerow(["file", *(f"{name}{rank}" for rank in ranks for name in ("predicted", "probability"))])
         for start in range(0, len(files), BATCH):
-            images, rows = [], []
-            for file in files[start : start + BATCH]:
+            cells = {file: [""] * (2 * top) for file in files[start : start + BATCH]}
+            images = {}
+            for file in cells:
                 try:
-                    images.append(model.read(file))
-                    rows.append(file)
+                    images[file] = model.read(file)
                 except ValueError as error:
                     print(f"warning: {error}", file=sys.stderr)
-                    writer.writerow([file, *[""] * (2 * top)])
-            for file, p in zip(rows, model.probabilities(np.stack(images)) if images else (), strict=True):
+            answers = model.probabilities(np.stack([*images.values()])) if images else ()
+            for file, p in zip(images, answers, strict=True):
                 best = np.argsort(-p, kind="stable")[:top]
-                writer.writerow([file, *(cell for k in best for cell in (model.classes[k], f"{p[k]:.4f}"))])
+                cells[file] = [cell for k in best for cell in (model.classes[k], f"{p[k]:.4f}")]
+            writer.writerows([file, *row] for file, row in cells.items())
 
 
 def find_images(places: list[str]) -> list[Path]:

@@ -20,7 +20,10 @@ from lightning_tasks.runs.program import PROGRAM
 from lightning_tasks.runs.renames import present_name, renamed_args, renamed_config
 
 # Modules that only some runs need, by the extra of this project that brings them.
-EXTRAS = {"timm": "own", "onnx2torch": "own", "wandb": "loggers", "mlflow": "loggers"}
+EXTRAS = {
+    **{"timm": "own", "onnx2torch": "own", "wandb": "loggers", "mlflow": "loggers"},
+    **{"aiohttp": "live", "msgspec": "sketch", "shapely": "sketch", "kornia": "augment"},
+}
 EXAMPLE = f"{PROGRAM} fit --config configs/teacher_digits.yaml"
 
 

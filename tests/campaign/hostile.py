@@ -325,7 +325,7 @@ CASES = [
     ("sweep", ["a.yaml"], "a.yaml", "YAML", text(f"config: evil.py\naxes: {YAML}")),
     ("cli", [*DFAD, "--model.teacher_ckpt=logs/teacher"], RUN / "run.json", "YAML", text(YAML)),
     ("cli", [*DFAD, "--model.teacher_ckpt=logs/teacher"], RUN / "run.json", "list", text("[1]")),
-    *(("results", ["--compare", "a.json", str(RUN)], "a.json", kind, make) for kind, make in (
+    *(("compare", ["a.json", str(RUN)], "a.json", kind, make) for kind, make in (
         ("YAML", text(YAML)),
         ("list", text("[1]")),
         ("pickle", pickled),
