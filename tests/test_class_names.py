@@ -14,7 +14,6 @@ from quickdraw_files import write
 
 from datamodules import ImageArraysDataModule, NoImages, QuickDrawDataModule, QuickDrawImagesDataModule
 from lightning_tasks import MLP, ClassificationTask
-from lightning_tasks.export import load
 from lightning_tasks.export.export import export
 from lightning_tasks.export.predict import find_images, load, predict
 from lightning_tasks.runs.data_spec import in_order_of, require_equal

@@ -58,7 +58,7 @@ def test_all_formats_give_what_the_network_gives(exported, teacher_ckpt):
     program = torch.export.load(folder / "model.pt2").module()
     np.testing.assert_allclose(program(torch.from_numpy(images[:3]).float() / 255).numpy(), logits[:3], atol=1e-4)
     with safe_open(folder / "model.safetensors", "np") as file:
-        assert json.loads(file.metadata()["data_spec"])["mean"] == [0.3053]
+        assert json.loads(file.metadata()["facts"])["mean"] == [0.3053]
         assert set(file.keys()) == set(network.state_dict())
         assert np.array_equal(file.get_tensor("fc.weight"), network.fc.weight.detach().numpy())
     small = load(folder, "int8")
@@ -275,8 +275,7 @@ def test_what_cannot_be_exported(teacher_ckpt, tmp_path, monkeypatch):
 
 def test_the_command_shows_a_table(exported, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(export_module, "export", lambda *given: exported)
-    monkeypatch.setattr(sys, "argv", ["export", "--ckpt", "any"])
-    command.main()
+    command.main(["--ckpt", "any"])
     said = capsys.readouterr().out
     assert said.splitlines()[-1] == f"exported: {exported[0]}"
     assert "ONNX, int8" in said

@@ -401,7 +401,7 @@ class TestCommitted:
         made = set()
         for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
             text = page.read_text()
-            there = dict(re.findall(r"<!-- (.+?): made by python -m results -->\n(.*?)\n<!-- end", text, re.DOTALL))
+            there = dict(re.findall(r"<!-- (.+?): made by make results -->\n(.*?)\n<!-- end", text, re.DOTALL))
 
             def content(name, there=there):
                 kind, _, what = name.partition(" ")
@@ -469,7 +469,7 @@ def test_the_front_picture_by_hand(card, tmp_path):
     for each, teacher in zip(cards, (0.9, 0.94, 0.5), strict=True):
         each["metrics"]["test/acc_teacher"] = teacher
     second = {"seconds": [120, 240], "val/acc": [0.7, 0.7]}
-    cards.append(card(2, experiment="dfad_cifar10/47-,plus", over_time=second))
+    cards.append(card(2, experiment="dfad_cifar10/47-,DFAD+", over_time=second))
     cards[-1]["metrics"]["test/acc_teacher"] = 0.95
     images = np.zeros((10 * 4, 3 * 4, 3), dtype=np.uint8)
     images[8:12] = 255  # of the third class
@@ -492,7 +492,7 @@ def test_the_images_of_the_front_picture_are_those_of_the_newest_run(tmp_path):
     kept.write_text("kept")
     assert front.synthetic_images(logs, pictures).read_text() == "kept"
     for version in (0, 1):
-        figures = logs / f"dfad_cifar10/47-,plus/version_{version}/figures"
+        figures = logs / f"dfad_cifar10/47-,DFAD+/version_{version}/figures"
         figures.mkdir(parents=True)
         (figures / "synthetic_images.png").write_text(str(version))
     assert front.synthetic_images(logs, pictures).read_text() == "1"
