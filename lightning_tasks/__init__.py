@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lightning_tasks.sketch import MixtureHead, RegressionHead, SketchNetwork, SketchTask
 
 FAMILIES = ("by_hand.task", "classification", "multi_task", "sketch", "distillation", "data_free")
-ROOMS = ("base", "image_task", "networks", "losses", "callbacks", *FAMILIES)
+MODULES = ("base", "image_task", "networks", "losses", "callbacks", *FAMILIES)
 
 __all__ = [
     "CNN",
@@ -72,7 +72,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import what has a short name."""
     if name in __all__:
-        for room in ROOMS:
+        for room in MODULES:
             if name in vars(module := import_module(f"{__name__}.{room}")):
                 return globals().setdefault(name, getattr(module, name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

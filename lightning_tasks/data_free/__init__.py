@@ -9,7 +9,9 @@ from lightning_tasks.data_free.generator_losses import (
     BatchNormStatisticsLoss,
     ClassBalanceLoss,
     DiversityLoss,
+    GeneratorLoss,
     OneHotLoss,
+    SyntheticBatch,
 )
 from lightning_tasks.data_free.memory_bank import MemoryBank
 from lightning_tasks.data_free.meta_generator import MetaGenerator
@@ -27,6 +29,7 @@ __all__ = [
     "DiversityLoss",
     "FeatureLoss",
     "GeneratedPlot",
+    "GeneratorLoss",
     "GeneratorObjective",
     "GeneratorTraining",
     "ImageGenerator",
@@ -35,4 +38,5 @@ __all__ = [
     "OneHotLoss",
     "SelectionPlot",
     "StudentTraining",
+    "SyntheticBatch",
 ]

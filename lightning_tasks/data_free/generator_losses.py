@@ -1,4 +1,4 @@
-"""What a generator may minimise besides the agreement of student and teacher."""
+"""Further terms of the generator's loss, beside the disagreement of student and teacher: see objective.py."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ class SyntheticBatch(NamedTuple):
 
     Attributes:
         x: Images (B, C, H, W) in the space of normalised images.
-        logits_s: Logits of the student (B, num_classes); None while it does not play.
+        logits_s: Logits of the student (B, num_classes); None while the generator is pretrained.
         logits_t: Logits of the teacher (B, num_classes).
         statistics: Of the teacher's BatchNorm layers, if a loss asks for them.
         y: Classes (B,) that the generator was asked for, if it was.
@@ -33,7 +33,7 @@ class SyntheticBatch(NamedTuple):
 
 
 class GeneratorLoss(nn.Module):
-    """What a generator may minimise besides the agreement of student and teacher.
+    """A further term of the generator's loss.
 
     A subclass has a `name`, under which it is logged, and maps a batch of SyntheticBatch to a scalar.
 

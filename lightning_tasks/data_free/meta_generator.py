@@ -35,7 +35,7 @@ class MetaGenerator:
         generator: nn.Module,
         z: Tensor,
         steps: int,
-        judge: Callable[[Tensor], Tensor],
+        loss_fn: Callable[[Tensor], Tensor],
         backward: Callable[[Tensor], None],
         scale: Tensor | None = None,
     ) -> Tensor:
@@ -49,7 +49,7 @@ class MetaGenerator:
             generator: From noise to images; in training mode.
             z: Noise (B, latent_dim).
             steps: How many to take.
-            judge: Gives the loss of images, a scalar.
+            loss_fn: Gives the loss of images, a scalar.
             backward: Computes gradients of a loss.
             scale: By which `backward` multiplies them, a scalar; None for 1.
 
@@ -60,12 +60,12 @@ class MetaGenerator:
         start = [each.detach().clone() for each in weights]
         totals = [torch.zeros_like(each) for each in start]
         z = z.detach().clone().requires_grad_()
-        players: list[dict[str, Any]] = [{"params": weights, "lr": self.lr}, {"params": [z], "lr": self.lr_noise}]
-        adam = torch.optim.Adam(players, betas=(0.5, 0.999))
+        param_groups: list[dict[str, Any]] = [{"params": weights, "lr": self.lr}, {"params": [z], "lr": self.lr_noise}]
+        adam = torch.optim.Adam(param_groups, betas=(0.5, 0.999))
         best, least = torch.empty(0), torch.full((), torch.inf, device=z.device)
         for step in range(steps):
             x = generator(z)
-            loss = judge(x)
+            loss = loss_fn(x)
             adam.zero_grad()
             backward(loss)
             found = [(total, each.grad) for total, each in zip(totals, weights, strict=True) if each.grad is not None]

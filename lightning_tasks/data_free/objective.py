@@ -13,8 +13,8 @@ from lightning_tasks.data_free.part import Part
 from lightning_tasks.frozen_teacher import FrozenTeacher, Observed
 
 
-class Judged(NamedTuple):
-    """What came of a batch of synthetic images.
+class ObjectiveOutput(NamedTuple):
+    """The generator's loss of a batch of synthetic images.
 
     Attributes:
         loss: What the generator minimises, a scalar.
@@ -59,7 +59,7 @@ class GeneratorObjective(Part):
         self.where_agreed = where_agreed
         self.max_shift = max_shift
         self._observes = any(each.needs_statistics or each.needs_features for each in self.losses)
-        self._difference = AdversarialL1Loss()
+        self.l1_loss = AdversarialL1Loss()
 
     def require_layers(self, teacher: FrozenTeacher) -> None:
         """Refuse a teacher that lacks what a loss looks at.
@@ -77,8 +77,8 @@ class GeneratorObjective(Part):
 
     def __call__(
         self, x: Tensor, y: Tensor | None, teacher: FrozenTeacher, student: nn.Module | None, noise: Noise
-    ) -> Judged:
-        """Judge a batch.
+    ) -> ObjectiveOutput:
+        """Compute the generator's loss.
 
         Args:
             x: Images (B, C, H, W) in the space of normalised images.
@@ -101,7 +101,7 @@ class GeneratorObjective(Part):
             value = each(batch)
             parts.append((str(each.name), value))
             loss = loss + each.weight * value
-        return Judged(loss, parts, seen.logits)
+        return ObjectiveOutput(loss, parts, seen.logits)
 
     def disagreement(self, logits_s: Tensor, logits_t: Tensor) -> Tensor:
         """Compute the adversarial loss of all images, or of those whose class both networks agree on; 0 of none."""
@@ -109,4 +109,4 @@ class GeneratorObjective(Part):
             agreed = logits_s.argmax(dim=1) == logits_t.argmax(dim=1)
             differences = (logits_s.float() - logits_t.float()).abs().mean(dim=1)
             return (differences * agreed).mean()
-        return self._difference(logits_s, logits_t)
+        return self.l1_loss(logits_s, logits_t)

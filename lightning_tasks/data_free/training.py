@@ -46,8 +46,8 @@ class StudentTraining(Part):
             raise ValueError(f"student_training.steps must be at least 1, got {steps}")
         if l1_weight < 0:
             raise ValueError(f"student_training.l1_weight must not be negative, got {l1_weight}")
-        if not l1_weight and soft_loss is None:
-            raise ValueError("student_training.l1_weight: with 0 and no soft_loss the student learns nothing")
+        if not l1_weight and soft_loss is None and feature_loss is None:
+            raise ValueError("student_training.l1_weight: with 0 and no other loss the student learns nothing")
         self.steps = steps
         self.optimizer = optimizer
         self.scheduler = scheduler

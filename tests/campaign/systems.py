@@ -41,7 +41,7 @@ class Systems:
         shutil.copytree(self._data, folder)
         return folder
 
-    def eval_mode(self, name):
+    def uninterrupted(self, name):
         """Give the folder of the run of a kind, and its seconds."""
         if name not in self._done:
             folder = self.lay_out(self._folder / str(len(self._done)))

@@ -30,7 +30,7 @@ def at_once(children, words, folder, later=0.0, **options):
 @pytest.mark.parametrize("number", range(3))
 def test_two_resumes_of_one_run(name, number, children, other, systems, tmp_path):
     """One trains, and the other leaves it alone."""
-    whole, seconds = systems.eval_mode(name)
+    whole, seconds = systems.uninterrupted(name)
     folder = systems.lay_out(tmp_path / "run")
     children.run(words(name), folder, dies_at=("torch.save", 3))
     later = number / 3 * seconds * random.Random(name).random()
@@ -44,7 +44,7 @@ def test_two_resumes_of_one_run(name, number, children, other, systems, tmp_path
 
 
 def test_two_runs_of_one_experiment(children, other, systems, tmp_path):
-    whole, _ = systems.eval_mode("by hand")
+    whole, _ = systems.uninterrupted("by hand")
     folder = systems.lay_out(tmp_path / "run")
     done = at_once((children, other), words("by hand"), folder)
     assert [each.status for each in done] == [0, 0], done
@@ -57,7 +57,7 @@ def test_two_runs_of_one_experiment(children, other, systems, tmp_path):
 @pytest.mark.parametrize("name", ["image folder", "tiny imagenet", "sketches"])
 def test_two_conversions_of_one_set(name, children, other, systems, tmp_path):
     """Both are the first to read a folder."""
-    whole, _ = systems.eval_mode(name)
+    whole, _ = systems.uninterrupted(name)
     folder = systems.lay_out(tmp_path / "run")
     done = at_once((children, other), words(name), folder)
     assert [each.status for each in done] == [0, 0], done

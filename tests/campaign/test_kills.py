@@ -33,7 +33,7 @@ def moment(name, number, seconds):
 
 @pytest.mark.parametrize(("name", "number"), list(cases()))
 def test_a_killed_run_goes_on(name, number, children, systems, tmp_path):
-    whole, seconds = systems.eval_mode(name)
+    whole, seconds = systems.uninterrupted(name)
     for attempt in range(1, 10):
         folder = systems.lay_out(tmp_path / str(attempt))
         done = children.run(words(name), folder, **moment(name, number, seconds / attempt))
