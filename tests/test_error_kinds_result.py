@@ -70,5 +70,5 @@ def test_results_draw_them_if_there_are_such_runs(cards, drawn, tmp_path, monkey
     monkeypatch.setattr(command.run_cards, "is_current", lambda card, _: "expected" not in card["experiment"])
     Path("README.md").write_text("x")
     command.write(tmp_path)
-    assert (tmp_path / "pictures/cifar100_multitask_errors.png").is_file() == drawn
+    assert (tmp_path / "plots/cifar100_multitask_errors.png").is_file() == drawn
     assert seen == [["plain, argmax", "plain, least expected severity"]] * drawn

@@ -115,7 +115,7 @@ def test_classification(augment, monkeypatch):
 @pytest.mark.parametrize("soft_loss", [HintonLoss(standardise=True), DecoupledLoss()])
 @pytest.mark.parametrize("views", [None, 1])
 def test_distillation(soft_loss, views, teacher_ckpt):
-    assert waits_of_two_steps(*kd(teacher_ckpt, soft_loss=soft_loss, views=views)) == []
+    assert waits_of_two_steps(*kd(teacher_ckpt, soft_loss=soft_loss, cached_epochs=views)) == []
 
 
 @pytest.mark.parametrize("severity_loss", ["scaled", "expected"])

@@ -221,9 +221,10 @@ def test_only_code_of_the_project_makes_a_commit_dirty(tmp_path):
 
     assert commit(tmp_path / "nowhere") is None
     git("init", "-q")
-    (tmp_path / "cli.py").write_text("1")
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs/a.py").write_text("1")
+    (tmp_path / "datamodules").mkdir()
+    (tmp_path / "datamodules/a.py").write_text("1")
+    (tmp_path / "lightning_tasks/runs").mkdir(parents=True)
+    (tmp_path / "lightning_tasks/runs/a.py").write_text("1")
     git("add", ".")
     git("commit", "-qm", "x")
     head = git("rev-parse", "HEAD")
@@ -231,9 +232,9 @@ def test_only_code_of_the_project_makes_a_commit_dirty(tmp_path):
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs/mine.yaml").write_text("1")
     assert commit(tmp_path) == head
-    (tmp_path / "runs/new.py").write_text("1")
-    (tmp_path / "cli.py").write_text("2")
-    assert commit(tmp_path) == f"{head} with changes in cli.py, runs/new.py"
+    (tmp_path / "lightning_tasks/runs/new.py").write_text("1")
+    (tmp_path / "datamodules/a.py").write_text("2")
+    assert commit(tmp_path) == f"{head} with changes in datamodules/a.py, lightning_tasks/runs/new.py"
     inside = tmp_path / ".venv/lib/site-packages"
     inside.mkdir(parents=True)
     assert commit(inside) is None  # of an installed package, in somebody else's repository

@@ -141,7 +141,7 @@ def test_without_views_each_epoch_has_its_own_batches(teacher_ckpt):
 
 
 def test_a_run_with_views_that_is_resumed_ends_with_the_same_weights(teacher_ckpt, tmp_path):
-    options = {"augment": [BatchRandomCrop(2)], "views": 2}
+    options = {"augment": [BatchRandomCrop(2)], "cached_epochs": 2}
     task, data = make(teacher_ckpt, **options)
     make_trainer(max_epochs=5).fit(task, data)
     first, data = make(teacher_ckpt, **options)
@@ -252,7 +252,7 @@ def test_bad_options_are_one_line(teacher_ckpt, tmp_path):
     assert "student_from_teacher: stages.0.0" in refused(tmp_path, *words, "--model.student_from_teacher=true")
     with pytest.raises(ValueError, match="initialisation: the student starts with weights of its teacher"):
         make(teacher_ckpt, student=resnet, student_from_teacher=True, initialisation="he")
-    assert "views must be at least 1" in refused(tmp_path, *words, "--model.cached_epochs=0")
+    assert "cached_epochs must be at least 1" in refused(tmp_path, *words, "--model.cached_epochs=0")
     cold = ["--model.soft_loss=HintonLoss", "--model.soft_loss.temperature=-1"]
     assert "temperature must be above 0, got -1" in refused(tmp_path, *words, *cold)
     assert "was trained with" in refused(tmp_path, *words, "--data.image_size=8")

@@ -53,9 +53,11 @@ def test_figures_in_its_sentences_are_those_of_the_cards():
     assert int(rows) == len(systems)
     teachers = {
         r"public ResNet-20 \((\S+) %\)": [
-            card["metrics"]["test/acc_teacher"] for card in cards("dfad_cifar10/47-,plus-*")
+            card["metrics"]["test/acc_teacher"] for card in cards("dfad_cifar10/47-,DFAD+-*")
         ],
-        r"torchvision ResNet-34 \((\S+) %\)": [card["metrics"]["test/acc"] for card in cards("teacher_torchvision-*")],
+        r"ResNet-34 with ImageNet stem \((\S+) %\)": [
+            card["metrics"]["test/acc"] for card in cards("teacher_torchvision-*")
+        ],
         r"12-layer teacher \((\S+) %\)": [card["metrics"]["test/acc"] for card in cards("tinyimagenet_teacher-*")],
     }
     for said, measured in teachers.items():

@@ -38,7 +38,7 @@ class TreeData(ImageDataModule):
         self.groups = groups
 
     @property
-    def facts(self):
+    def data_spec(self):
         return {**super().data_spec, **({"groups": self.groups} if self.groups else {})}
 
     def download(self):

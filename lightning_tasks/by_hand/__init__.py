@@ -5,7 +5,7 @@ Read the files in this order, and follow one number from a pixel to the update o
 1. `layers.py`: what each layer computes, and how the derivative of the loss passes back through it.
 2. `loss.py`: where that derivative comes from: softmax and cross-entropy, and the L2 penalty.
 3. `network.py`: layers in a row; forward from left to right, backward from right to left (the chain rule).
-4. `initialisation.py`: what the weights are before the first step.
+4. `../initialisation.py`: what the weights are before the first step.
 5. `rules.py`: how a derivative changes a weight: gradient descent, momentum, RMSProp.
 
 The room knows neither PyTorch nor NumPy. It uses the functions of the Python array API standard
@@ -48,7 +48,7 @@ from lightning_tasks.by_hand.layers import Conv2d, Flatten, Layer, Linear, MaxPo
 from lightning_tasks.by_hand.loss import L2Penalty, SoftmaxCrossEntropy, one_hot
 from lightning_tasks.by_hand.network import Network
 from lightning_tasks.by_hand.rules import GradientDescent, Momentum, RMSProp, UpdateRule
-from lightning_tasks.networks.initialisation import Initialisation, standard_deviation
+from lightning_tasks.initialisation import Initialisation, standard_deviation
 
 __all__ = [
     "Conv2d",

@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from lightning_tasks.networks.initialisation import Initialisation, standard_deviation
+from lightning_tasks.initialisation import Initialisation, standard_deviation
 
 Activation = Literal["relu", "leaky_relu", "gelu", "silu", "tanh"]
 Normalisation = Literal["none", "batch", "layer"]
@@ -49,7 +49,7 @@ def initialise(network: nn.Module, initialisation: Initialisation) -> None:
 
     Args:
         network: Any network.
-        initialisation: "random", "xavier" or "he", see by_hand.initialisation.
+        initialisation: "random", "xavier" or "he", see lightning_tasks.initialisation.
     """
     for module in network.modules():
         if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)):
