@@ -55,7 +55,7 @@ def test_figures_in_its_sentences_are_those_of_the_cards():
         r"public ResNet-20 \((\S+) %\)": [
             card["metrics"]["test/acc_teacher"] for card in cards("dfad_cifar10/47-,DFAD+-*")
         ],
-        r"ResNet-34 with ImageNet stem \((\S+) %\)": [
+        r"ResNet-34 teacher with ImageNet stem \((\S+) %\)": [
             card["metrics"]["test/acc"] for card in cards("teacher_torchvision-*")
         ],
         r"12-layer teacher \((\S+) %\)": [card["metrics"]["test/acc"] for card in cards("tinyimagenet_teacher-*")],
