@@ -20,6 +20,7 @@ from lightning_tasks import (
     OneHotLoss,
     ResNet,
 )
+from lightning_tasks.data_free import GeneratorObjective, StudentTraining
 
 pytestmark = needs_gpu
 BLOCKS = [f"layer{stage}.{block}" for stage, count in enumerate((3, 4, 6, 3), start=1) for block in range(count)]
@@ -62,13 +63,12 @@ def test_a_round_with_a_resnet_34(tmp_path):
         student_from_teacher=True,
         generator=lambda shape: ImageGenerator(shape, width=8),
         conditional=True,
-        objective_max_shift=4,
-        objective_losses=[BatchNormStatisticsLoss(1.0), OneHotLoss(0.5), DiversityLoss(5.0)],
-        objective_where_agreed=True,
-        student_feature_loss=FeatureLoss(BLOCKS),
+        objective=GeneratorObjective(
+            [BatchNormStatisticsLoss(1.0), OneHotLoss(0.5), DiversityLoss(5.0)], where_agreed=True, max_shift=4
+        ),
+        student_training=StudentTraining(feature_loss=FeatureLoss(BLOCKS), soft_loss=HintonLoss(4.0)),
         memory_bank=MemoryBank(64),
         augmentation=Augmentation(),
-        student_soft_loss=HintonLoss(4.0),
         gradient_clip_norm=1.0,
         ema_decay=0.99,
         batch_size=4,
