@@ -14,7 +14,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from lightning_tasks.sweeps import __main__ as command
+from lightning_tasks.sweeps import command
 
 LocalCluster = pytest.importorskip("distributed").LocalCluster
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -80,8 +80,7 @@ def test_a_worker_of_this_process_fills_the_table(sweep_file, monkeypatch, capsy
     change(sweep_file, rule={"slow": {"model.rule.learning_rate": 0.01}}, L2={"off": {}})
     with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
         address = cluster.scheduler_address
-        monkeypatch.setattr(sys, "argv", ["sweeps", "table.yaml", "--scheduler", address, "--seeds", "1"])
-        assert command.main() == 0
+        assert command.main(["table.yaml", "--scheduler", address, "--seeds", "1"]) == 0
     out = capsys.readouterr().out
     assert out.startswith(f"{address}: 1 workers, 1 runs at a time\n")
     assert "[1/1] slow, off, seed 1: test/acc" in out

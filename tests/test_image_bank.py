@@ -307,7 +307,7 @@ class TestTask:
             make_trainer(limit_train_batches=1).fit(task, data)
             seen[weight] = tracked["loss_student"] - tracked["loss_soft"]
         assert seen[0.25] == pytest.approx(seen[1.0] / 4, rel=1e-3)
-        with pytest.raises(ValueError, match="l1_weight: with 0 and no soft_loss the student learns nothing"):
+        with pytest.raises(ValueError, match="l1_weight: with 0 and no other loss the student learns nothing"):
             make_task(teacher_ckpt, student_l1_weight=0.0)
 
     def test_the_student_learns_from_the_bank(self, teacher_ckpt):

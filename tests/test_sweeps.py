@@ -22,8 +22,7 @@ from matplotlib.image import imread
 from lightning_tasks.cli.main import main
 from lightning_tasks.cli.parser import task_parser
 from lightning_tasks.runs.identity import config_hash, read_command
-from lightning_tasks.sweeps import __main__ as command
-from lightning_tasks.sweeps import runner
+from lightning_tasks.sweeps import command, runner
 from lightning_tasks.sweeps.plan import read
 
 SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
@@ -36,7 +35,7 @@ def calls(monkeypatch):
 
     class Process:
         def __init__(self, words, **_):
-            self.words = words[3:]  # behind the interpreter, the script and the lock
+            self.words = words[5:]  # behind the interpreter, its options, the module and the lock
 
         def __enter__(self):
             return self
@@ -54,8 +53,7 @@ def calls(monkeypatch):
 
 
 def run(monkeypatch, *words):
-    monkeypatch.setattr(sys, "argv", ["sweeps", *map(str, words)])
-    return command.main()
+    return command.main([*map(str, words)])
 
 
 @pytest.mark.parametrize("path", few_fast({"dfad_digits"}, SWEEPS, attrgetter("stem")))
