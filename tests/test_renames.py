@@ -73,6 +73,36 @@ def test_a_word_of_a_command_line(old, new):
     assert renames.renamed_args(old.split("=")) == new.split("=")
 
 
+@pytest.mark.parametrize(
+    "arg",
+    [
+        "--experiment=Views",
+        "--plot_id=CurvesPicture",
+        "--trainer.callbacks=mine.CurvesPicture",
+        "--trainer.callbacks=FirstPicture",
+        "--data.root=ImageBank",
+        "--experiment=None",
+    ],
+)
+def test_words_of_the_users_stay(arg):
+    assert renames.renamed_args([arg]) == [arg]
+    assert renames.renamed_args(arg.split("=")) == arg.split("=")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"class_path": "mine.Net", "init_args": {"facts": 1, "bank": 2, "views": 3}},
+        {"class_path": "mine.Views", "init_args": {"mixed": 0.5}},
+        {"class_path": "mine.DFADTask", "init_args": {"student_steps": 2}},
+        {"class_path": "mine.GalleryPicture"},
+        {"model": {"class_path": "Net", "init_args": {"options": {"data": 1, "pictures": 2}}}},
+    ],
+)
+def test_classes_and_options_of_the_users_stay(config):
+    assert renames.renamed_config(config) == config
+
+
 def test_a_value_that_is_a_mapping():
     bank = json.dumps(OLD_DFAD["init_args"]["bank"])
     (arg,) = renames.renamed_args([f"--model.bank={bank}"])

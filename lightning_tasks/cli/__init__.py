@@ -38,8 +38,10 @@ def command() -> None:
     from lightning_tasks.runs.errors import one_line
 
     module = import_module(COMMANDS[args[0]][0])
-    own = module.__name__ != "lightning_tasks.cli.main"
-    one_line(lambda: sys.exit(module.main(args[1:])) if own else module.main(args))
+    if module.__name__ == "lightning_tasks.cli.main":
+        one_line(lambda: module.main(args))
+    else:
+        one_line(lambda: sys.exit(module.main(args[1:])))
 
 
 def _parser() -> argparse.ArgumentParser:

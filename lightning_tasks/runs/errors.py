@@ -39,8 +39,8 @@ class OneLineErrorParser(LightningArgumentParser):
     def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:  # type: ignore[override]
         """Parse a command line; its configs may be installed ones, its names those of an older version."""
         given = renamed_args(sys.argv[1:] if args is None else args)
-        # jsonargparse 4.53 hands the null of a part's option on as the text None.
-        given = [f"{arg.removesuffix('=None')}=null" if arg.endswith("=None") else arg for arg in given]
+        if len(given) == 1 and given[0].endswith("=None"):  # so jsonargparse 4.53 hands on the null of a part's option
+            given = [f"{given[0].removesuffix('=None')}=null"]
         return super().parse_args(with_installed_configs(given), *rest, **options)
 
     def parse_object(self, config: Any, *rest: Any, **options: Any) -> Any:

@@ -219,7 +219,7 @@ def _of_code(options: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _of_data(data: Any) -> Iterator[tuple[str, Any]]:
-    """Go through the data_spec of the data, and a digest of each part: labels, and the means of some samples."""
+    """Go through the specification of the data, and a digest of each part: labels, and the means of some samples."""
     yield from flat({"data": json.loads(json.dumps(getattr(data, "data_spec", {}), default=str))})
     for part in ("train_set", "val_set", "test_set"):
         samples = getattr(data, part, None)

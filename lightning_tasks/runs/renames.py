@@ -11,9 +11,14 @@ from typing import Any
 import yaml
 from pytorch_lightning.utilities import rank_zero_warn
 
+PLOTS = (
+    *("Activation", "Agreement", "Changes", "Confusion", "Curves", "ErrorKinds", "Filters", "Generated"),
+    *("MistakesBySeverity", "Predictions", "Reliability", "Selection", "Sketch", "TSNE"),
+)
 CLASSES = {
     "ImageBank": "MemoryBank",
     "Views": "Augmentation",
+    **{f"{name}Picture": f"{name}Plot" for name in PLOTS},
 }
 MODULES = {"lightning_tasks.distillation_oriented": "lightning_tasks.distillation.dot"}
 # Of each class, where an option is now: beside its former place, or in a part.
@@ -22,6 +27,7 @@ OPTIONS = {
         "adversarial_weight": "objective.adversarial_weight",
         "adversarial_where_agreed": "objective.where_agreed",
         "bank": "memory_bank",
+        "facts": "data_spec",
         "feature_loss": "student_training.feature_loss",
         "generator_losses": "objective.losses",
         "generator_shift": "objective.max_shift",
@@ -37,13 +43,14 @@ OPTIONS = {
         "views": "augmentation",
         "warm_up_epochs": "generator_training.pretrain_epochs",
     },
-    "KDTask": {"views": "cached_epochs"},
+    "KDTask": {"facts": "data_spec", "views": "cached_epochs"},
+    **{name: {"facts": "data_spec"} for name in ("ByHandTask", "ClassificationTask", "MultiTask", "SketchTask")},
     "MemoryBank": {"mirrored": "flip", "mixed": "mix_ratio", "replaced": "eviction", "shifted": "max_shift"},
     "Augmentation": {"mirrored": "flip", "mixed": "mix_ratio", "shifted": "max_shift"},
 }
 AMBIGUOUS = {"soft_loss"}  # on a command line: another task has it where it was
-OF_TASKS = {"facts": "data_spec"}
 TOP = {"pictures": "plots"}  # options beside those of task and data
+NAMES_CLASSES = ("--model", "--trainer.callbacks")  # options whose values may
 CHECKPOINT = {"bank": "memory_bank", "facts": "data_spec"}  # entries of a checkpoint
 
 _said: set[str] = set()
@@ -55,19 +62,23 @@ def _say(old: str, new: str) -> None:
         rank_zero_warn(f"{old} is {new} now; the old name will be dropped with version 1.0")
 
 
+def _is_ours(name: str) -> bool:
+    """Say whether a class may be of this project, by its name: a user's own has a module."""
+    return "." not in name or name.startswith("lightning_tasks.")
+
+
 def rename_class(name: str) -> str:
-    """Give the present name of a class, with or without its module."""
+    """Give the present name of a class of this project, with or without its module; any other as it is."""
     module, dot, last = name.rpartition(".")
-    new = CLASSES.get(last) or re.sub(r"^(\w+)Picture$", r"\1Plot", last)
-    if new == last:
+    if last not in CLASSES or not _is_ours(name):
         return f"{MODULES.get(module, module)}{dot}{last}"
-    _say(last, new)
-    return new if module.startswith("lightning_tasks") else f"{module}{dot}{new}"  # which may lie elsewhere now
+    _say(last, CLASSES[last])
+    return CLASSES[last]  # without a module, which may be another now
 
 
 def rename_options(class_name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Put the options of a class where they are now; those of its parts too."""
-    places = OF_TASKS | OPTIONS.get(class_name.rpartition(".")[2], {})
+    places = OPTIONS.get(class_name.rpartition(".")[2], {}) if _is_ours(class_name) else {}
     renamed: dict[str, Any] = {}
     for name, value in options.items():
         *parts, last = places.get(name, name).split(".")
@@ -75,14 +86,23 @@ def rename_options(class_name: str, options: Mapping[str, Any]) -> dict[str, Any
         inside = renamed
         for part in parts:
             inside = inside.setdefault(part, {})
-        inside[last] = renamed_config(value)
+        inside[last] = _renamed(value)
     return renamed
 
 
 def renamed_config(config: Any) -> Any:
-    """Give a config, or a part of one, with the present names."""
+    """Give a config with the present names."""
+    config = _renamed(config)
+    if not isinstance(config, dict) or not config.keys() & {"model", "data", "trainer", "experiment"}:
+        return config
+    for old in config.keys() & TOP.keys():
+        _say(old, TOP[old])
+    return {TOP.get(key, key): value for key, value in config.items()}
+
+
+def _renamed(config: Any) -> Any:
     if isinstance(config, list):
-        return [renamed_config(each) for each in config]
+        return [_renamed(each) for each in config]
     if not isinstance(config, dict):
         return config
     if isinstance(config.get("class_path"), str):
@@ -92,15 +112,15 @@ def renamed_config(config: Any) -> Any:
             if isinstance(config.get(options), dict):
                 renamed[options] = rename_options(name, config[options])
         return renamed
-    top = TOP if config.keys() & {"model", "data", "trainer", "experiment"} else {}
-    return {top.get(key, key): renamed_config(value) for key, value in config.items()}
+    return {key: _renamed(value) for key, value in config.items()}
 
 
 def renamed_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Give a checkpoint with the present names of its entries, and of the options of its task."""
     checkpoint = {CHECKPOINT.get(key, key): value for key, value in checkpoint.items()}
     if isinstance(states := checkpoint.get("callbacks"), dict):
-        checkpoint["callbacks"] = {re.sub(r"^(\w+)Picture\b", r"\1Plot", key): state for key, state in states.items()}
+        old = re.compile(rf"^({'|'.join(PLOTS)})Picture\b")
+        checkpoint["callbacks"] = {old.sub(r"\1Plot", key): state for key, state in states.items()}
     options = checkpoint.get("hyper_parameters")
     if isinstance(options, dict) and "_class_path" in options:
         name = rename_class(options["_class_path"])
@@ -123,7 +143,7 @@ def renamed_args(args: Sequence[str]) -> list[str]:
 
 def _renamed_arg(arg: str, before: str, after: str) -> str:
     if not arg.startswith("--"):
-        return _renamed_value(arg) if before.startswith("--") else arg
+        return _renamed_value(arg) if before.startswith(NAMES_CLASSES) else arg
     option, equals, value = arg[2:].partition("=")
     head, *rest = option.split(".")
     if not rest:
@@ -139,7 +159,7 @@ def _renamed_arg(arg: str, before: str, after: str) -> str:
         kind = {"memory_bank": "MemoryBank", "augmentation": "Augmentation"}.get(part, "")
         new = ".".join([head, part, *(OPTIONS.get(kind, {}).get(each, each) for each in inside)])
     _say(option, new)
-    return f"--{new}{equals}{_renamed_value(value)}"
+    return f"--{new}{equals}{_renamed_value(value) if arg.startswith(NAMES_CLASSES) else value}"
 
 
 def _renamed_value(value: str) -> str:
@@ -151,6 +171,6 @@ def _renamed_value(value: str) -> str:
             config = yaml.safe_load(value)
         except yaml.YAMLError:  # the parser says where
             return value
-        new = renamed_config(config)
+        new = _renamed(config)
         return value if new == config else json.dumps(new)
     return value
