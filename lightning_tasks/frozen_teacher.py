@@ -43,7 +43,7 @@ class FrozenTeacher(nn.Module):
         trained: Whether it has its weights already, as a module that is given from Python.
 
     Attributes:
-        data_spec: Of the data that it was trained with, see runs.data_spec; None where they are not known.
+        data_spec: Of the data that it was trained with, see runs.data_spec; None where it is not known.
         accuracy: On the validation images of the run that has trained it; None where that is not known.
     """
 

@@ -185,6 +185,9 @@ def photos(folder):
     (folder / "broken.png").write_bytes(b"no image")
     (folder / "._few.gif").write_bytes(b"of a Mac")
     (folder / "notes.txt").write_text("")
+    for hidden in (".ipynb_checkpoints", "__MACOSX"):
+        (folder / hidden).mkdir()
+        colours.save(folder / hidden / "copy.png")
     return folder
 
 

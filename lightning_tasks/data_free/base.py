@@ -42,7 +42,7 @@ class DataFreeTask(DistillationTask):
     Kullback-Leibler divergence of the student's answers from the teacher's in nats, and there are no accuracies.
 
     Args:
-        data_spec: See ImageDataSpec; they must be the teacher's.
+        data_spec: See ImageDataSpec; it must be the teacher's.
         teacher: See DistillationTask.
         student: See DistillationTask.
         teacher_ckpt: See DistillationTask.

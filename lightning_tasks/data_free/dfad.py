@@ -63,7 +63,7 @@ class DFADTask(DataFreeTask):
         Trainer(max_epochs=50).fit(task, datamodule=data)
 
     Args:
-        data_spec: See ImageDataSpec; they must be the teacher's.
+        data_spec: See ImageDataSpec; it must be the teacher's.
         teacher: See DistillationTask.
         student: See DistillationTask.
         teacher_ckpt: See DistillationTask.

@@ -33,7 +33,7 @@ class DistillationTask(ImageTask):
     and `test/acc_teacher`, on top of ImageTask's metrics.
 
     Args:
-        data_spec: See ImageDataSpec; they must be the teacher's.
+        data_spec: See ImageDataSpec; it must be the teacher's.
         teacher: The network that `teacher_ckpt` holds.
         student: The network that learns.
         teacher_ckpt: A checkpoint, the folder of a run or an experiment, or weights alone, see FrozenTeacher.load; None

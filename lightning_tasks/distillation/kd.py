@@ -31,7 +31,7 @@ class KDTask(DistillationTask):
     (cross-entropy, nats), `train/loss_soft` (see the soft loss) and `train/acc`, on top of DistillationTask's metrics.
 
     Args:
-        data_spec: See ImageDataSpec; they must be the teacher's.
+        data_spec: See ImageDataSpec; it must be the teacher's.
         teacher: See DistillationTask.
         student: See DistillationTask.
         teacher_ckpt: See DistillationTask.

@@ -148,12 +148,18 @@ def find_images(places: list[str]) -> list[Path]:
     """
     found: list[Path] = []
     for place in map(Path, places):
-        below = (each for each in place.rglob("[!.]*") if each.suffix.lower() in SUFFIXES and each.is_file())
-        files = [place] if place.is_file() else sorted(below)
+        below = (each for each in sorted(place.rglob("*")) if each.suffix.lower() in SUFFIXES and each.is_file())
+        visible = (each for each in below if not any(map(is_hidden, each.relative_to(place).parts)))
+        files = [place] if place.is_file() else list(visible)
         if not files:
             raise FileNotFoundError(f"no image files at {place}")
         found += files
     return found
+
+
+def is_hidden(name: str) -> bool:
+    """Say whether a program has made a file or folder for itself, as `.ipynb_checkpoints` and `__MACOSX`."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def main() -> None:

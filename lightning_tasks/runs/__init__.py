@@ -1,1 +1,1 @@
-"""What a run is: identity, data_spec of its data, folders, checkpoints, errors. Knows no task and no datamodule."""
+"""What a run is: identity, specification of its data, folders, checkpoints, errors. Knows no task and no datamodule."""

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
 NO_IMAGES = "no images"  # the name of the set where there is none
-OF_A_NETWORK = ("num_classes", "image_shape", "mean", "std", "classes")  # data_spec that hold without a set
-NAMES = ("classes", "words")  # data_spec that name the classes, in order
-OF_CLASSES = ("classes", "class_levels")  # data_spec that are known once the data are read; older checkpoints lack them
+OF_A_NETWORK = ("num_classes", "image_shape", "mean", "std", "classes")  # entries that hold without a set
+NAMES = ("classes", "words")  # entries that name the classes, in order
+OF_CLASSES = ("classes", "class_levels")  # entries that are known once the data are read; older checkpoints lack them
 SHOWN = 10  # names of classes at most
 
 
@@ -101,7 +101,7 @@ def in_order_of(theirs: Mapping[str, Any] | None, ours: Mapping[str, Any]) -> di
 
 
 def require_equal(theirs: Mapping[str, Any] | None, ours: Mapping[str, Any], of: str) -> None:
-    """Refuse data_spec that differ, as a whole; where one side has no images, those that a network has without them.
+    """Refuse other specifications, as a whole; where one side has no images, those that a network has without them.
 
     Names of classes that one side does not know pass.
 
