@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from campaign_counts import count, write
+from helpers.campaign_counts import count, write
 
 from tools.results.tables import campaign_table
 

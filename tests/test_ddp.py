@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, TINY_BY_HAND, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_cli
+from helpers.commands import ROOT, TINY_BY_HAND, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_cli
 
 from lightning_tasks import ByHandTask, DFADTask
 from lightning_tasks.runs.errors import describe
@@ -195,7 +195,7 @@ import json, sys
 for folder in {folders!r}:
     sys.path.insert(0, folder)
 import pytorch_lightning as pl, torch
-from scripted import ScriptedDataModule, ScriptedNetwork
+from helpers.scripted import ScriptedDataModule, ScriptedNetwork
 from lightning_tasks import ClassificationTask
 
 torch.set_num_threads(1)

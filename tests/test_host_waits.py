@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, make_trainer
+from helpers.commands import ROOT, make_trainer
+from helpers.quickdraw_files import write
+from helpers.tree_data import Shares, TreeData
 from pytorch_lightning import Callback
-from quickdraw_files import write
 from torch.utils._python_dispatch import TorchDispatchMode
-from tree_data import Shares, TreeData
 
 from datamodules import BatchCutMix, BatchMixUp, BatchRandomCrop, BatchRandomFlip, DigitsDataModule, QuickDrawDataModule
 from lightning_tasks import ByHandTask, ClassificationTask, KDTask, MixtureHead, MultiTask, SketchNetwork, SketchTask

@@ -3,7 +3,7 @@
 import json
 
 import matplotlib.pyplot as plt
-from conftest import ROOT
+from helpers.commands import ROOT
 
 
 def test_it_runs_and_distils(monkeypatch, capsys):

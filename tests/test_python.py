@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
+from helpers.commands import ROOT
 from pytorch_lightning import Trainer
 from torch import nn
 

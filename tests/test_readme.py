@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
+from helpers.commands import ROOT
 
 from datamodules import DigitsDataModule
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import TINY_DATA, TINY_TEACHER, TINY_TRAINER, make_trainer, run_cli
+from helpers.commands import TINY_DATA, TINY_TEACHER, TINY_TRAINER, make_trainer, run_cli
 from helpers.data_free import make_task
 from pytorch_lightning import Callback
 from pytorch_lightning.utilities.exceptions import MisconfigurationException

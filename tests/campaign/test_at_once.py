@@ -5,8 +5,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from children import Children
-from systems import assert_same_run, finished_run, words, write_sweep
+from helpers.children import Children
+from helpers.systems import assert_same_run, finished_run, words, write_sweep
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import files
+from helpers.commands import files
 
 TABLES = sorted((Path(__file__).parent / "bad_input").glob("*.yaml"))
 LONGEST = 500

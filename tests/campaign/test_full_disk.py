@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from conftest import SWEEP, TINY_BY_HAND, TINY_DATA, TINY_TEACHER, TINY_TRAINER
-from quickdraw_files import write
+from helpers.commands import SWEEP, TINY_BY_HAND, TINY_DATA, TINY_TEACHER, TINY_TRAINER
+from helpers.quickdraw_files import write
 
 from lightning_tasks.runs.atomic_writes import write_atomic
 

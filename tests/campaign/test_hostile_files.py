@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import TINY_TRAINER
-from hostile import CASES, EVIL, FIT, MARK, array_of_objects, calling_python_in_a_graph, pickled, saved
+from helpers.commands import TINY_TRAINER
+from helpers.hostile import CASES, EVIL, FIT, MARK, array_of_objects, calling_python_in_a_graph, pickled, saved
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_there_are_as_many_as_promised():
 @pytest.mark.parametrize("make", [pickled, saved, array_of_objects])
 def test_what_is_kept_of_drawings_is_made_anew(make, children, good, tmp_path):
     """A careless reader would take it for the arrays of an earlier call."""
-    from quickdraw_files import write
+    from helpers.quickdraw_files import write
 
     folder = write(tmp_path, ["cat", "dog"])
     for word in ("cat", "dog"):

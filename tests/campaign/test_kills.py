@@ -10,7 +10,7 @@ import signal
 import time
 
 import pytest
-from systems import SYSTEMS, assert_same_run, differences, finished_run, words, write_sweep
+from helpers.systems import SYSTEMS, assert_same_run, differences, finished_run, words, write_sweep
 
 KILLS = 9  # of each system: six at random moments, three at a place
 FAST = {("by hand", 0), ("data-free with all parts", 1), ("sketches", 7)}  # others are slow

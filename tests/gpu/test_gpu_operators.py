@@ -1,8 +1,8 @@
 """How many operators a round of data-free distillation gives to a GPU, which would else wait for the host."""
 
 import torch
-from conftest import make_trainer
-from gpu_runs import needs_gpu
+from helpers.commands import make_trainer
+from helpers.gpu_runs import needs_gpu
 from pytorch_lightning import Callback
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves

@@ -4,9 +4,9 @@ import inspect
 import json
 
 import pytest
-from gpu_runs import fit, needs_gpu
+from helpers.gpu_runs import fit, needs_gpu
+from helpers.systems import finished_run
 from PIL import Image
-from systems import finished_run
 
 from lightning_tasks import callbacks
 from lightning_tasks.callbacks import CustomScalars, NetworkGraph, Plot, SeriesPlot

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from conftest import run_card
-from gpu_runs import fit, needs_gpu
-from systems import finished_run
-from test_live import DRAW, ask, points
+from helpers.commands import run_card
+from helpers.gpu_runs import fit, needs_gpu
+from helpers.live import DRAW, ask, points
+from helpers.systems import finished_run
 
 from lightning_tasks.export import load
 from lightning_tasks.export.export import export

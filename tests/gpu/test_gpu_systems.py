@@ -5,9 +5,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from conftest import run_cli
-from gpu_runs import each_system, fit, needs_gpu, words
-from systems import assert_same_run, finished_run
+from helpers.commands import run_cli
+from helpers.gpu_runs import each_system, fit, needs_gpu, words
+from helpers.systems import assert_same_run, finished_run
 
 from lightning_tasks.callbacks import PredictionWriter, RunCard
 from lightning_tasks.cli.main import main

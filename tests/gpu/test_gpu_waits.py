@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from conftest import run_cli
-from gpu_runs import each_system, needs_gpu, words
-from waits import Waits
+from helpers.commands import run_cli
+from helpers.gpu_runs import each_system, needs_gpu, words
+from helpers.waits import Waits
 
 from lightning_tasks.callbacks import RunCard
 

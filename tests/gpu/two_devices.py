@@ -9,8 +9,8 @@ from functools import cache
 
 import pytest
 import torch
-from conftest import run_cli
-from gpu_runs import each_system, words
+from helpers.commands import run_cli
+from helpers.gpu_runs import each_system, words
 from torch import distributed
 
 from lightning_tasks.callbacks import RunCard

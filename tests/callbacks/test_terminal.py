@@ -1,0 +1,450 @@
+"""What a fit says: first lines, a bar or a line an epoch, how long it will take, and what came of it."""
+
+import io
+import logging
+import os
+import pty
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from helpers.commands import ROOT, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_card, run_cli
+from pytorch_lightning.callbacks import EarlyStopping, Timer
+from rich.console import Console
+from rich.progress import Progress, TextColumn
+
+from lightning_tasks.callbacks import Clock, CompactProgressBar, ProgressLines
+from lightning_tasks.callbacks import clock as clocks
+from lightning_tasks.callbacks import progress as bars
+from lightning_tasks.callbacks.clock import in_words
+
+SHOWN = ["--trainer.enable_progress_bar=true", "--trainer.enable_model_summary=true"]
+TEACHER = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, *SHOWN]
+LINE = re.compile(r"epoch +(\d+)/(\d+), loss ([\d.e-]+), val/acc ([\d.]+), \d+ s(?:, ((?:at \w+ )?\d+ s) to go)?$")
+
+
+def lines_of(out):
+    return [line for line in out.splitlines() if line.startswith("epoch ") and "test" not in line]
+
+
+@pytest.fixture
+def logged():
+    """What Lightning logs, which goes to the standard error that was there when it was imported."""
+    text = io.StringIO()
+    handler = logging.StreamHandler(text)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).addHandler(handler)
+    yield text
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).removeHandler(handler)
+
+
+# First lines
+
+
+def test_first_lines_say_what_on_what_and_where(capsys, logged):
+    run_cli("fit", *TEACHER, "--trainer.max_epochs=2", "--seed_everything=7")
+    said = capsys.readouterr()
+    assert said.out.splitlines()[:5] == [
+        "teacher: ClassificationTask",
+        "data: digits, 100 samples to learn from, 145 samples to validate on",
+        "network: ResNet, 19,830 parameters",
+        "folder: logs/teacher/version_0",
+        "training: 2 epochs of 4 steps, 32-true, 1 x CPU, 1 threads, seed 7",
+    ]
+    for noise in ("TPU", "GPU available", "Seed set", "Restor", "max_epochs", "Loaded model", "summary callbacks"):
+        assert noise not in said.out + said.err + logged.getvalue()
+
+
+def test_a_frozen_teacher_is_named_in_a_line_and_nothing_is_said_twice(teacher_ckpt, capsys, logged):
+    run_cli("fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, *SHOWN, f"--model.teacher_ckpt={teacher_ckpt}",
+            "--trainer.max_epochs=1")  # fmt: skip
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    assert "data: none to learn from, 145 samples of digits to validate on" in lines
+    assert "student: ResNet, 5,144 parameters, 25.9% of the teacher's" in lines
+    assert "teacher: ResNet, 19,830 parameters, frozen" in lines
+    assert len(set(lines)) == len(lines)
+    everything = said.out + said.err + logged.getvalue()
+    assert everything.count("5,144") == everything.count("25.9%") == 1
+    assert everything.count("validation images right") == 1
+    assert "Conv2d" not in said.out
+    assert "multiply-adds" not in said.out
+
+
+def test_the_table_of_layers_is_there_for_who_asks_and_fits_80_columns(teacher_ckpt, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    words = [*TINY_DFAD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}", "--trainer.fast_dev_run=1"]
+    run_cli("fit", *words, "--trainer.callbacks=NetworkSummary")
+    out = capsys.readouterr().out
+    assert {"student: ResNet", "generator: ImageGenerator"} <= {line.strip() for line in out.splitlines()}
+    assert "teacher: ResNet  " not in out
+    assert "multiply-adds" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("name", ["mnist_fcn", "mnist_cnn", "cifar100_fcn", "cifar100_cnn", "cifar100_resnet18"])
+def test_the_courses_that_ask_for_a_summary_have_one(name):
+    assert "NetworkSummary" in (ROOT / f"configs/{name}.yaml").read_text()
+
+
+def test_lightnings_own_summary_can_be_asked_for(capsys, logged):
+    run_cli("fit", *TEACHER, "--trainer.callbacks=RichModelSummary", "--trainer.fast_dev_run=1")
+    said = capsys.readouterr()
+    assert "Total params" in said.out
+    assert "already configured" not in said.out + said.err + logged.getvalue()
+
+
+# Without a terminal
+
+
+def test_a_file_gets_a_line_an_epoch_at_once_and_no_control_characters(tmp_path):
+    """Also while the run goes on: a file's buffer is not waited for."""
+    words = [*TEACHER, "--trainer.max_epochs=30", "--plots=false"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with open("said.txt", "w") as file:
+        run = subprocess.Popen(
+            [sys.executable, ROOT / "cli.py", "fit", *words], stdout=file, stderr=file, env=environment
+        )
+        while run.poll() is None and not lines_of(Path("said.txt").read_text()):
+            time.sleep(0.05)
+        running = run.poll() is None and "epoch 30/30" not in Path("said.txt").read_text()
+        assert run.wait(timeout=120) == 0
+    assert running
+    said = Path("said.txt").read_text()
+    assert not re.search(r"[^\n -~]", said.replace("━", "")), said
+    found = [LINE.match(line) for line in lines_of(said)]
+    assert all(found), said
+    assert [(int(each[1]), int(each[2])) for each in found] == [(epoch, 30) for epoch in range(1, 31)]
+    assert [each[5] is None for each in found] == [False] * 29 + [True]  # no time left after the last
+    card = run_card("teacher")
+    best = found[card["best_epoch"] - 1]
+    assert best[4] == f"{card['metrics']['val/acc']:#.4g}"
+    assert said.count("to go on this machine") == 1
+
+
+def test_an_epoch_without_validation_shows_none(capsys):
+    run_cli("fit", *TEACHER, "--trainer.max_epochs=4", "--trainer.check_val_every_n_epoch=2")
+    assert ["val/acc" in line for line in lines_of(capsys.readouterr().out)] == [False, True, False, True]
+
+
+def test_the_metric_that_chooses_is_shown(capsys):
+    words = ["--checkpoint_best.monitor=val/loss", "--checkpoint_best.mode=min", "--trainer.max_epochs=1"]
+    run_cli("fit", *TEACHER, *words)
+    (line,) = lines_of(capsys.readouterr().out)
+    assert f"val/loss {run_card('teacher')['metrics']['val/loss']:#.4g}" in line
+
+
+def test_neither_bar_nor_lines(capsys):
+    run_cli("fit", *TEACHER, "--trainer.enable_progress_bar=false", "--trainer.max_epochs=2")
+    out = capsys.readouterr().out
+    assert lines_of(out) == []
+    assert "to go" not in out
+
+
+def test_another_progress_bar_takes_the_place_of_ours(capsys):
+    trainer = run_cli("fit", *TEACHER, "--trainer.callbacks=TQDMProgressBar", "--trainer.fast_dev_run=1").trainer
+    assert type(trainer.progress_bar_callback).__name__ == "TQDMProgressBar"
+
+
+def test_a_resumed_run_counts_what_is_left(capsys):
+    run_cli("fit", *TEACHER, "--trainer.max_epochs=2", "--test_after_fit=false")
+    capsys.readouterr()
+    run_cli("fit", *TEACHER, "--trainer.max_epochs=5", "--ckpt_path=last")
+    out = capsys.readouterr().out
+    assert "training: 3 more epochs of 4 steps" in out
+    assert [line.split(",")[0] for line in lines_of(out)] == ["epoch 3/5", "epoch 4/5", "epoch 5/5"]
+    assert re.search(r"about \d+ s to go on this machine, for 2 epochs like this one\n", out)
+
+
+def test_a_fast_dev_run_says_no_time_and_no_folder(capsys):
+    run_cli("fit", *TEACHER, "--trainer.fast_dev_run=1")
+    out = capsys.readouterr().out
+    assert "folder:" not in out
+    assert "to go" not in out
+    assert "next:" not in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--trainer.max_epochs=-1", "--trainer.max_steps=10"], r"about \d+ s to go on this machine\n"),
+        (["--trainer.max_epochs=-1", "--trainer.max_time=00:00:00:05", "--trainer.limit_train_batches=1"],
+         r"about [0-5] s to go on this machine\n"),
+        (["--trainer.max_epochs=3", "--trainer.limit_train_batches=1"], r"for 2 epochs like this one\n"),
+        (["--trainer.max_epochs=3", "--trainer.callbacks=EarlyStopping", "--trainer.callbacks.monitor=val/loss",
+          "--trainer.callbacks.patience=9"], r"\nat most \d+ s to go on this machine, for 2 epochs"),
+    ],
+)  # fmt: skip
+def test_other_ends_of_a_run(words, said, capsys):
+    run_cli("fit", *TEACHER, *words, "--plots=false", "--test_after_fit=false")
+    out = capsys.readouterr().out
+    assert re.search(said, out), out
+    assert "-1" not in out
+    assert "inf" not in out
+    assert "nan" not in out
+
+
+# How long
+
+
+class Host:
+    """The time of a host that stands still, until it is told to go on."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr(clocks, "time", SimpleNamespace(perf_counter=lambda: self.now))
+
+
+def pretend(clock, host, seconds, warm_up=0, batches=10, **options):
+    """Let a clock see epochs of the given seconds."""
+    callbacks = options.pop("callbacks", [])
+    trainer = SimpleNamespace(
+        current_epoch=0, max_epochs=20, max_steps=-1, global_step=0, num_training_batches=batches, should_stop=False,
+        is_global_zero=True, fast_dev_run=False, check_val_every_n_epoch=1, callbacks=callbacks, **options,
+    )  # fmt: skip
+    task = SimpleNamespace(pretrains_generator=warm_up > 0)
+    clock.on_train_start(trainer, task)
+    for length in seconds:
+        task.pretrains_generator = trainer.current_epoch < warm_up
+        clock.on_train_epoch_start(trainer, task)
+        for index in range(batches):
+            clock.on_train_batch_start(trainer, task, None, index)
+            host.now += length / batches
+        clock.on_train_epoch_end(trainer, task)
+        trainer.current_epoch += 1
+    return trainer
+
+
+def test_it_is_said_after_the_first_steps_of_a_long_epoch(monkeypatch, capsys):
+    host = Host(monkeypatch)
+    trainer = pretend(Clock(), host, [60.0])
+    assert capsys.readouterr().out == "about 19 min to go on this machine, for 20 epochs like this one\n"
+    trainer = pretend(Clock(), host, [2.0])  # a short one is measured whole
+    assert capsys.readouterr().out == "about 38 s to go on this machine, for 19 epochs like this one\n"
+    trainer.is_global_zero = False
+    clock = Clock()
+    clock.on_train_start(trainer, None)
+    clock.on_train_epoch_start(trainer, None)
+    host.now += 5
+    clock.on_train_epoch_end(trainer, None)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_slow_first_batch_does_not_count(monkeypatch, capsys):
+    host = Host(monkeypatch)
+    trainer = SimpleNamespace(
+        current_epoch=0, max_epochs=2, max_steps=-1, global_step=0, num_training_batches=100, should_stop=False,
+        is_global_zero=True, fast_dev_run=False, check_val_every_n_epoch=1, callbacks=[],
+    )  # fmt: skip
+    clock = Clock()
+    clock.on_train_start(trainer, None)
+    clock.on_train_epoch_start(trainer, None)
+    for index in range(10):
+        clock.on_train_batch_start(trainer, None, None, index)
+        host.now += 1 if index else 500
+    assert clock.seconds_an_epoch == pytest.approx(100)
+
+
+def test_a_warm_up_does_not_promise_the_time_of_the_student(monkeypatch, capsys):
+    host, clock = Host(monkeypatch), Clock()
+    trainer = pretend(clock, host, [2.0, 2.0], warm_up=4)
+    assert capsys.readouterr().out == (
+        "at least 38 s to go on this machine, for 19 epochs like this one; later ones, in which the student learns,"
+        " take longer\n"
+    )
+    assert clock.left(trainer, 2) == "at least 36 s"
+    clock = Clock()
+    trainer = pretend(clock, host, [2.0] * 4 + [20.0], warm_up=4)
+    assert capsys.readouterr().out.splitlines()[1] == ("about 5 min to go on this machine, for 16 epochs like this one")
+    assert clock.left(trainer, 5) == "5 min"  # 15 times 20 s: the generator's pretraining is forgotten
+
+
+def test_epochs_that_become_slower_are_followed(monkeypatch, capsys):
+    clock = Clock()
+    trainer = pretend(clock, Host(monkeypatch), [1.0] * 10 + [50.0] * 5)
+    assert clock.left(trainer, 15) == "4 min"  # 5 times 50 s
+
+
+def test_what_ends_first_counts(monkeypatch, capsys):
+    host = Host(monkeypatch)
+    timer = Timer({"seconds": 7})
+    assert pretend(Clock(), host, [2.0], callbacks=[timer])
+    assert capsys.readouterr().out == "about 7 s to go on this machine\n"
+    pretend(Clock(), host, [2.0], callbacks=[EarlyStopping("val/loss")])
+    assert capsys.readouterr().out.startswith("at most 38 s to go")
+
+
+def test_no_time_is_known_of_endless_epochs(monkeypatch, capsys):
+    clock = Clock()
+    trainer = pretend(clock, Host(monkeypatch), [2.0])
+    trainer.max_epochs = -1
+    assert clock.left(trainer, 1) == ""
+    trainer.max_epochs, clock.seconds_an_epoch = 9, float("inf")
+    assert clock.left(trainer, 1) == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0, "0 s"), (89, "89 s"), (720, "12 min"), (5400, "1.5 h"), (5 * 86400, "5.0 days")]
+)
+def test_times_in_words(seconds, said):
+    assert in_words(seconds) == said
+
+
+# In a terminal
+
+
+def test_a_terminal_has_a_bar_and_all_else_lines():
+    assert isinstance(bars.progress(Console(force_terminal=True, _environ={"TERM": "xterm"}))[1], CompactProgressBar)
+    for console in (Console(force_terminal=True, _environ={"TERM": "dumb"}), Console(file=open(os.devnull, "w"))):  # noqa: SIM115
+        assert isinstance(bars.progress(console)[1], ProgressLines)
+
+
+def in_terminal(*words):
+    """What a command writes to a terminal of 80 columns, which is that of its child."""
+    script = f"import sys; sys.argv = ['cli.py', *{list(words)!r}]; from lightning_tasks import cli; cli.command()"
+    reader, writer = pty.openpty()
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24", "PYTHONPATH": str(ROOT)}
+    run = subprocess.Popen([sys.executable, "-c", script], stdout=writer, stderr=writer, env=environment)
+    os.close(writer)
+    said = b""
+    while True:
+        try:
+            part = os.read(reader, 65536)
+        except OSError:  # closed at the other end
+            break
+        said += part
+        if not part:
+            break
+    os.close(reader)
+    assert run.wait(timeout=60) == 0, said
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said.decode()).replace("\r", "\n")
+
+
+def test_every_line_of_a_terminal_fits_80_columns(teacher_ckpt):
+    words = [*TINY_DFAD, *TINY_DATA, *TINY_TRAINER, *SHOWN, f"--model.teacher_ckpt={teacher_ckpt}"]
+    words += ["--model.objective.losses=[{class_path: OneHotLoss, init_args: {weight: 1.0}}]", "--plots=false"]
+    said = in_terminal("fit", *words, "--trainer.max_epochs=3", "--model.generator_training.pretrain_epochs=1")
+    bars_seen = [line for line in said.splitlines() if line.startswith("Epoch")]
+    assert "Epoch 3/3" in bars_seen[-1]
+    assert re.search(r"━ 2/2 \d+ s student: \d.*val/acc: \d", bars_seen[-1]), bars_seen[-1]
+    assert re.search(r"generator: -?\d", "".join(each for each in bars_seen if each.startswith("Epoch 1/3")))
+    assert not [line for line in bars_seen if "Epoch 0" in line]
+    own = [line for line in said.splitlines() if not line.startswith(("teacher: /", "      python", "next:"))]
+    assert max(map(len, own)) <= 80, max(own, key=len)
+    assert "epoch 1/3, " not in said  # no lines too
+
+
+def test_the_widest_bar_fits_80_columns(monkeypatch):
+    """Of a long run: hundreds of epochs and steps, hours left, and long names of the numbers."""
+    bar = CompactProgressBar(Clock())
+    bar._loss, bar._validation = {"loss_generator": -1234.5678}, {"val/agreement": 0.98765}
+    trainer = pretend(bar.clock, Host(monkeypatch), [300.0], is_last_batch=False, training=True)
+    trainer.current_epoch, trainer.max_epochs = 99, 500
+    bar.setup(trainer, None, "fit")
+    console = Console(width=80, force_terminal=True, record=True, file=io.StringIO(), _environ={})
+    progress = Progress(*bar.configure_columns(trainer), TextColumn("{task.fields[metrics]}"), console=console)
+    metrics = " ".join(f"{name}: {value}" for name, value in bar.get_metrics(trainer, None).items())
+    bar.train_progress_bar_id = progress.add_task(bar._get_train_description(99), total=391, metrics=metrics)
+    progress.update(bar.train_progress_bar_id, completed=390)
+    console.print(progress.get_renderable())
+    (line,) = [line.rstrip() for line in console.export_text().splitlines() if line.strip()]
+    assert line == "Epoch 100/500 ━━━╸ 390/391 33.3 h left generator: -1235. val/agreement: 0.9877"
+    assert len(line) <= 80
+
+
+def test_the_bar_reads_no_number_between_log_steps(monkeypatch):
+    """Each would make the host wait for the device."""
+    read = []
+    monkeypatch.setattr("lightning_tasks.callbacks.standard.Console", lambda: Console(force_interactive=True))
+    monkeypatch.setattr(bars, "training_loss", lambda trainer: read.append(trainer.fit_loop.batch_idx) or {})
+    cli = run_cli("fit", *TEACHER, "--trainer.max_epochs=1", "--trainer.log_every_n_steps=3", "--test_after_fit=false",
+                  "--data.batch_size=10")  # fmt: skip
+    assert isinstance(cli.trainer.progress_bar_callback, CompactProgressBar)
+    assert read == [3, 6, 9, 9]  # after each third batch, and at the end of the epoch
+
+
+# The end
+
+
+def test_the_result_stands_beside_the_validation_of_the_same_weights(capsys):
+    run_cli("fit", *TEACHER, "--trainer.max_epochs=4", "--trainer.callbacks=CurvesPlot")
+    lines = capsys.readouterr().out.splitlines()
+    card = run_card("teacher")
+    (head,) = [index for index, line in enumerate(lines) if "validation" in line and "test" in line]
+    assert lines[head].split(",")[0] == f"epoch {card['best_epoch']}/4"
+    assert "the best val/acc" in lines[head]
+    metrics = card["metrics"]
+    assert lines[head + 1].split() == ["acc", f"{metrics['test/acc']:#.4g}", f"{metrics['val/acc']:#.4g}"]
+    assert lines[head + 2 :] == [
+        "figures: logs/teacher/version_0/figures",
+        "run card: logs/teacher/version_0/run.json",
+        "next: python cli.py export --ckpt logs/teacher/version_0",
+        "      tensorboard --logdir logs/teacher",
+    ]
+
+
+def test_a_student_is_compared_with_its_teacher(capsys):
+    run_cli("fit", *TEACHER, "--trainer.max_epochs=1")
+    capsys.readouterr()
+    words = ["--model.teacher_ckpt=logs/teacher", "--trainer.max_epochs=1", "--trainer.limit_test_batches=1"]
+    run_cli("fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, *words)
+    out = capsys.readouterr().out
+    card = run_card("dfad")
+    assert re.search(rf"\nacc_teacher +{card['metrics']['test/acc_teacher']:#.4g} *\n", out)
+    assert "      python cli.py compare logs/dfad/version_0 logs/teacher/version_0\n" in out
+    assert "a part of the data only, so no result\n" in out
+
+
+def test_a_second_run_is_compared_with_the_first(capsys):
+    for _ in range(2):
+        run_cli("fit", *TEACHER, "--trainer.max_epochs=1", "--trainer.logger=false")
+    out = capsys.readouterr().out
+    assert out.count("compare logs/teacher/version_1 logs/teacher/version_0\n") == 1
+    assert "tensorboard" not in out
+
+
+def test_what_comes_next_can_be_run(capsys):
+    """An untested run is tested; a run is exported and compared: the commands are those that are printed."""
+    import shlex
+
+    run_cli("fit", *TEACHER, "--trainer.max_epochs=1", "--test_after_fit=false")
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("next: ")]
+    words = shlex.split(line.removeprefix("next: "))
+    assert words[:2] == ["python", "cli.py"]
+    assert "test/acc" in run_cli(*words[2:], "--trainer.callbacks=ConfusionPlot").trainer.callback_metrics
+    assert capsys.readouterr().out.splitlines()[-1] == "figures: logs/teacher/version_1/figures"
+
+
+def test_only_the_first_process_speaks():
+    """Two processes on a CPU: each line once."""
+    words = [*TEACHER, "--trainer.devices=2", "--trainer.max_epochs=2", "--plots=false"]
+    done = subprocess.run([sys.executable, ROOT / "cli.py", "fit", *words], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    for start in (
+        "teacher: ClassificationTask",
+        "data: ",
+        "folder: ",
+        "training: ",
+        "epoch 1/2, l",
+        "run card: ",
+        "next: ",
+    ):
+        assert sum(line.startswith(start) for line in done.stdout.splitlines()) == 1, start
+    for noise in ("GLOBAL_RANK", "distributed_backend", "Seed set"):
+        assert noise not in done.stdout + done.stderr
+
+
+def test_what_is_said_changes_no_figure_and_no_identity(capsys):
+    torch.manual_seed(0)
+    cards = []
+    for words in (SHOWN, ["--trainer.callbacks=NetworkSummary"], []):
+        run_cli("fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, *words, "--trainer.max_epochs=2")
+        cards.append(run_card("teacher", len(cards)))
+    assert cards[0]["metrics"] == cards[1]["metrics"] == cards[2]["metrics"]
+    assert cards[0]["config_hash"] == cards[1]["config_hash"] == cards[2]["config_hash"]

@@ -1,0 +1,177 @@
+"""Configs that need the run of another: found by seed and configuration, or trained first."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from filelock import FileLock
+from helpers.commands import TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER
+
+from lightning_tasks.cli.parser import task_parser
+
+TEACHER = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2"]
+STUDENT = [*TINY_DFAD, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1", "--model.teacher_ckpt=logs/teacher"]
+
+
+def write(name, words, **changes):
+    """A config of a command line, with other values at its top."""
+    config = yaml.safe_load(task_parser().dump(task_parser().parse_args(["fit", *words]), skip_none=True))["fit"]
+    Path("configs").mkdir(exist_ok=True)
+    Path(f"configs/{name}.yaml").write_text(yaml.safe_dump(config | changes))
+
+
+@pytest.fixture
+def configs(tmp_path):
+    write("teacher", TEACHER)
+    write("dfad", STUDENT)
+    return tmp_path
+
+
+def card(experiment, version=0):
+    return json.loads(Path(f"logs/{experiment}/version_{version}/run.json").read_text())
+
+
+def fit(children, folder, *words, config="dfad", **options):
+    return children.run(["fit", f"--config=configs/{config}.yaml", *words], folder, **options)
+
+
+def test_what_is_missing_is_trained_first_and_found_the_next_time(configs, children):
+    done = fit(children, configs)
+    assert done.status == 0, done.err
+    assert "teacher_ckpt: configs/teacher.yaml with seed 42 has not been run; training it first" in done.out
+    assert card("dfad")["teacher_ckpt"].endswith("teacher/version_0/checkpoints/best.ckpt")
+    assert done.out.count("next: ") == 1
+    again = fit(children, configs)
+    assert again.status == 0, again.err
+    assert "first" not in again.out
+    assert not Path("logs/teacher/version_1").exists()
+    assert card("dfad", 1)["teacher_sha256"] == card("dfad")["teacher_sha256"]
+
+
+@pytest.mark.slow
+def test_a_seed_has_a_teacher_of_its_own(configs, children):
+    for words in ([], ["--seed_everything=1"], ["--seed_everything", "1"]):
+        done = fit(children, configs, *words)
+        assert done.status == 0, done.err
+    assert [card("teacher", version)["seed"] for version in (0, 1)] == [42, 1]
+    assert not Path("logs/teacher/version_2").exists()
+    of = [card("dfad", version)["teacher_ckpt"].split("/")[-3] for version in range(3)]
+    assert of == ["version_0", "version_1", "version_1"]
+
+
+@pytest.mark.slow
+def test_a_run_that_was_stopped_goes_on(configs, children):
+    """First the teacher, from its last checkpoint."""
+    done = fit(children, configs, config="teacher", dies_at=["torch.save", 3])
+    assert done.status == -signal.SIGKILL
+    assert Path("logs/teacher/version_0/checkpoints/last.ckpt").exists()
+    done = fit(children, configs)
+    assert done.status == 0, done.err
+    assert "configs/teacher.yaml with seed 42 is unfinished; resuming it first" in done.out
+    assert card("teacher")["epochs"] == 2
+    assert not Path("logs/teacher/version_1").exists()
+    whole = configs / "whole"
+    whole.mkdir()
+    (whole / "configs").symlink_to(configs / "configs")
+    assert fit(children, whole, config="teacher").status == 0
+    ours, theirs = (torch.load(folder / "logs/teacher/version_0/checkpoints/last.ckpt") for folder in (configs, whole))
+    assert all(torch.equal(value, theirs["state_dict"][name]) for name, value in ours["state_dict"].items())
+
+
+@pytest.mark.slow
+def test_other_options_are_refused_and_the_ways_out_are_named(configs, children):
+    assert fit(children, configs, "--trainer.max_epochs=1", config="teacher").status == 0
+    done = fit(children, configs)
+    assert done.status == 1
+    line = done.err.splitlines()[-1]
+    assert "logs/teacher/version_0 was made with other options than configs/teacher.yaml has now" in line
+    assert "(trainer.max_epochs 1 there, 2 here); --model.teacher_ckpt=logs/teacher/version_0 takes it" in line
+    done = fit(children, configs, "--model.teacher_ckpt=logs/teacher/version_0")
+    assert done.status == 0, done.err
+    done = children.run(line[line.index("fit --config") :].removesuffix(" makes another").split(), configs)
+    assert done.status == 0, done.err
+    assert fit(children, configs).status == 0
+    assert card("dfad", 1)["teacher_ckpt"].split("/")[-3] == "version_1"
+
+
+def test_a_teacher_of_another_precision_is_another(configs, children):
+    assert fit(children, configs, "--trainer.precision=bf16-true", config="teacher").status == 0
+    done = fit(children, configs)
+    assert done.status == 1
+    assert "(trainer.precision bf16-true there, " in done.err.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_a_chain_of_three(configs, children):
+    write("second", [*STUDENT, "--model.teacher.width=2", "--model.teacher_ckpt=logs/dfad", "--experiment=second"])
+    done = fit(children, configs, config="second")
+    assert done.status == 0, done.err
+    assert card("second")["teacher_ckpt"].endswith("dfad/version_0/checkpoints/best.ckpt")
+    assert card("dfad")["teacher_ckpt"].endswith("teacher/version_0/checkpoints/best.ckpt")
+
+
+@pytest.mark.parametrize("length", [1, 2])
+def test_a_circle_is_refused(tmp_path, children, length):
+    write("dfad", [*STUDENT, f"--model.teacher_ckpt=logs/{'dfad' if length == 1 else 'other'}"])
+    write("other", [*STUDENT, "--model.teacher_ckpt=logs/dfad", "--experiment=other"])
+    done = fit(children, tmp_path)
+    assert done.status == 1
+    between = "" if length == 1 else "configs/other.yaml -> "
+    line = done.err.splitlines()[-1]
+    assert line.endswith(f"configs need each other: configs/dfad.yaml -> {between}configs/dfad.yaml")
+    assert not Path("logs").exists()
+
+
+def test_it_may_be_left_to_the_user(configs, children):
+    done = fit(children, configs, "--prepare=false", "--seed_everything=3")
+    assert done.status == 1
+    assert done.err.splitlines()[-1] == (
+        "error: teacher_ckpt: no run of configs/teacher.yaml with seed 3 in logs/teacher;"
+        " python cli.py fit --config configs/teacher.yaml makes it"
+    )
+    assert not Path("logs").exists()
+
+
+@pytest.mark.slow
+def test_one_that_fails_ends_the_run_with_its_line(configs, children):
+    write("teacher", TEACHER, data={"class_path": "ImageFolderDataModule", "init_args": {"folder": "nosuch"}})
+    done = fit(children, configs)
+    assert done.status == 1
+    assert [line for line in done.err.splitlines() if line.startswith("error: ")] == [done.err.splitlines()[-1]]
+    assert "nosuch" in done.err.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_one_that_another_process_trains_is_waited_for(configs, children):
+    assert fit(children, configs, config="teacher").status == 0
+    run = Path("logs/teacher/version_0")
+    (run / "run.json").rename(run / "later.json")
+    lock = FileLock(run / "run.lock")
+    lock.acquire()
+    child = children.start(["fit", "--config=configs/dfad.yaml"], configs)
+    time.sleep(3)
+    assert not Path("logs/dfad").exists()
+    (run / "later.json").rename(run / "run.json")
+    lock.release()
+    done = children.finish(child)
+    assert done.status == 0, done.err
+    assert "teacher_ckpt: another process trains logs/teacher/version_0; waiting for it" in done.out
+    assert not Path("logs/teacher/version_1").exists()
+
+
+@pytest.mark.slow
+def test_sigterm_ends_both_and_the_teacher_can_go_on(configs, children):
+    write("teacher", [*TEACHER, "--trainer.max_epochs=500"])
+    child = children.start(["fit", "--config=configs/dfad.yaml"], configs)
+    last = Path("logs/teacher/version_0/checkpoints/last.ckpt")
+    while not last.exists():
+        time.sleep(0.05)
+    os.kill(child, signal.SIGTERM)
+    assert children.finish(child).status == 143
+    FileLock("logs/teacher/version_0/run.lock").acquire(timeout=5)
+    assert not Path("logs/dfad").exists()

@@ -1,0 +1,35 @@
+"""What a generator is trained towards: the disagreement, further losses, and their weights."""
+
+import pytest
+import torch
+from helpers.commands import make_trainer
+from helpers.data_free import make_task
+
+from lightning_tasks import BatchNormStatisticsLoss, OneHotLoss
+
+
+def test_the_generators_loss_has_all_parts(teacher_ckpt):
+    losses = [BatchNormStatisticsLoss(2.0), OneHotLoss(3.0)]
+    task, data = make_task(teacher_ckpt, objective_losses=losses, objective_adversarial_weight=0.5)
+    tracked, disagreements = {}, []
+    task.track = lambda name, value, count: tracked.update({name: value.item()})
+    found = task.objective.disagreement
+    task.objective.disagreement = lambda *logits: disagreements.append(found(*logits)) or disagreements[-1]
+    make_trainer(limit_train_batches=1).fit(task, data)
+    expected = 2 * tracked["loss_statistics"] + 3 * tracked["loss_one_hot"] - 0.5 * disagreements[-1].item()
+    assert tracked["loss_generator"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_negative_weight_of_the_disagreement_is_refused(teacher_ckpt):
+    with pytest.raises(ValueError, match=r"adversarial_weight must not be negative, got -0\.5"):
+        make_task(teacher_ckpt, objective_adversarial_weight=-0.5)
+
+
+def test_disagreement_where_both_agree(teacher_ckpt):
+    task, _ = make_task(teacher_ckpt, objective_where_agreed=True)
+    s = torch.tensor([[2.0, 0.0], [0.0, 3.0], [5.0, 0.0], [1.0, 0.0]])
+    t = torch.tensor([[4.0, 0.0], [9.0, 0.0], [7.0, 4.0], [1.0, 0.0]])  # the second is another class
+    found = task.objective.disagreement(s, t)
+    assert found.item() == pytest.approx((1 + 0 + 3 + 0) / 4)
+    task.objective.where_agreed = False
+    assert task.objective.disagreement(s, t).item() == pytest.approx((1 + 6 + 3 + 0) / 4)

@@ -1,0 +1,423 @@
+import functools
+import hashlib
+import http.server
+import multiprocessing
+import pickle
+import tarfile
+import threading
+import warnings
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from helpers.commands import superclasses
+from torch.utils.data import DataLoader
+from torchvision import datasets
+
+from datamodules import (
+    CIFAR10DataModule,
+    CIFAR100DataModule,
+    DigitsDataModule,
+    MNISTDataModule,
+    NoImages,
+)
+from datamodules.images import channel_statistics
+from datamodules.splits import per_class_subset, stratified_split
+from datamodules.tensors import BalancedSampler, StepDataset, TensorImages
+
+
+class TestSplits:
+    labels = torch.arange(1000) % 10
+
+    def test_parts_are_whole_disjoint_and_stratified(self):
+        first, second = stratified_split(self.labels, 0.7, seed=3)
+        assert torch.equal(torch.cat([first, second]).sort().values, torch.arange(1000))
+        assert torch.bincount(self.labels[first]).tolist() == [70] * 10
+        assert torch.bincount(self.labels[second]).tolist() == [30] * 10
+
+    def test_seed_decides(self):
+        a, b, c = (stratified_split(self.labels, 0.7, seed)[0] for seed in (1, 1, 2))
+        assert torch.equal(a, b)
+        assert not torch.equal(a, c)
+
+    @pytest.mark.parametrize(
+        ("count", "share", "expected"), [(2, 0.9, 1), (3, 0.9, 2), (4, 0.9, 3), (9, 0.99, 8), (9, 0.05, 1), (7, 0.7, 5)]
+    )
+    def test_a_class_of_few_has_a_sample_in_each_part(self, count, share, expected):
+        labels = torch.tensor([0] * 100 + [1] * count)
+        first, second = stratified_split(labels, share, 0)
+        assert ((labels[first] == 1).sum(), (labels[second] == 1).sum()) == (expected, count - expected)
+        assert (labels[first] == 0).sum() == round(100 * share)
+
+    def test_a_share_that_leaves_a_class_of_ten_out_is_refused(self):
+        with pytest.raises(ValueError, match=r"class 0 has 10 samples, and a share of 0\.99 leaves one part"):
+            stratified_split(torch.zeros(10, dtype=torch.int64), 0.99, 0)
+
+    def test_empty_class_is_refused(self):
+        with pytest.raises(ValueError, match=r"data\.x: class 9 has 1 samples"):
+            stratified_split(torch.tensor([0] * 10 + [9]), 0.9, 0, "data.x")
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            stratified_split(self.labels, 1.0, 0)
+
+    def test_per_class(self):
+        chosen = per_class_subset(self.labels, 7, seed=0)
+        assert torch.bincount(self.labels[chosen]).tolist() == [7] * 10
+        with pytest.raises(ValueError, match="n: 101 samples a class asked for, but class 0 has 100"):
+            per_class_subset(self.labels, 101, 0, "n")
+
+
+class TestModule:
+    def test_parts_are_disjoint_and_cover_all(self):
+        data = DigitsDataModule()
+        data.setup("fit")
+        parts = [data.train_set, data.val_set, data.test_set]
+        assert [len(part) for part in parts] == [1293, 145, 359]
+        assert sum(int(part.images.sum()) for part in parts) == int(data.load()[0].images.sum())
+        assert all(len(part.labels.unique()) == 10 for part in parts)
+
+    @pytest.mark.parametrize(("split", "share"), [("70:30", 0.7), ("80:20", 0.8), ("90:10", 0.9)])
+    def test_ratio(self, split, share):
+        data = DigitsDataModule(split=split)
+        data.setup("fit")
+        assert (len(data.train_set) + len(data.val_set)) / 1797 == pytest.approx(share, abs=0.005)
+
+    def test_ratio_of_a_set_with_an_official_split_takes_all_samples(self, mnist_root):
+        data = MNISTDataModule(root=str(mnist_root), split="90:10", val_fraction=0.2)
+        data.setup("fit")
+        assert len(data.test_set) == 30
+        assert len(data.train_set) + len(data.val_set) == 270
+
+    def test_validation_comes_from_the_training_part(self, mnist_root):
+        data = MNISTDataModule(root=str(mnist_root), val_fraction=0.2)
+        data.setup("fit")
+        official = datasets.MNIST(str(mnist_root), train=True)
+        assert len(data.train_set) + len(data.val_set) == len(official)
+        assert torch.equal(data.test_set.images[:, 0], datasets.MNIST(str(mnist_root), train=False).data)
+
+    def test_batches_are_normalised(self):
+        data = DigitsDataModule()
+        data.setup("fit")
+        x, y = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
+        assert x.dtype == torch.float32
+        assert y.dtype == torch.int64
+        raw = data.val_set.images.float() / 255
+        torch.testing.assert_close(x, (raw - data.mean[0]) / data.std[0])
+
+    def test_statistics_are_those_of_the_set(self):
+        images = DigitsDataModule().load()[0].images.double() / 255
+        assert DigitsDataModule.mean[0] == pytest.approx(images.mean().item(), abs=1e-4)
+        assert DigitsDataModule.std[0] == pytest.approx(images.std().item(), abs=1e-4)
+
+    def test_per_class_counts(self):
+        data = DigitsDataModule(train_per_class=12, test_per_class=5)
+        data.setup("fit")
+        assert torch.bincount(data.train_set.labels).tolist() == [12] * 10
+        assert torch.bincount(data.test_set.labels).tolist() == [5] * 10
+
+    def test_epochs_are_shuffled_and_repeatable(self):
+        data = DigitsDataModule(batch_size=100)
+        data.setup("fit")
+        loader = data.train_dataloader()
+        orders = []
+        for epoch in (0, 1, 0):
+            loader.sampler.set_epoch(epoch)
+            orders.append(torch.cat([y for _, y in loader]))
+        assert len(orders[0]) == 1293
+        assert torch.equal(orders[0], orders[2])
+        assert not torch.equal(orders[0], orders[1])
+
+    def test_a_last_batch_of_one_sample_is_left_out(self, mnist_root):
+        """BatchNorm could not train on it. 180 training images: 2 batches of 89 and 2, 1 of 179, 1 of all."""
+        for batch_size, sizes in ((89, [89, 89, 2]), (179, [179]), (180, [180]), (1, [1] * 180)):
+            data = MNISTDataModule(root=str(mnist_root), batch_size=batch_size)
+            data.prepare_data()
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                assert [len(y) for _, y in data.train_dataloader()] == sizes
+
+    def test_fewer_samples_than_a_batch_are_said(self, mnist_root):
+        data = MNISTDataModule(root=str(mnist_root), batch_size=181)
+        data.prepare_data()
+        with pytest.warns(UserWarning, match="data.batch_size is 181: a step takes all 180 training samples"):
+            assert [len(y) for _, y in data.train_dataloader()] == [180]
+
+    @pytest.mark.parametrize("device", ["cpu", "cuda"])
+    def test_memory_is_pinned_where_the_run_is_on_a_gpu(self, device, monkeypatch):
+        """Not where there is one, which a run on the CPU leaves alone."""
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        data = DigitsDataModule()
+        data.prepare_data()
+        assert not data.train_dataloader().pin_memory
+        strategy = SimpleNamespace(root_device=torch.device(device))
+        data.trainer = SimpleNamespace(strategy=strategy, world_size=1, global_rank=0)
+        for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+            assert loader.pin_memory == (device == "cuda")
+
+    def test_another_normalisation_is_in_the_facts(self):
+        data = DigitsDataModule(image_size=8, mean=[0.5], std=(0.25,))
+        assert (data.data_spec["mean"], data.data_spec["std"]) == ((0.5,), (0.25,))
+        assert data.normalise(torch.ones(1, 1, 8, 8)).unique().tolist() == [2]
+        for options in ({"mean": (0.1, 0.2)}, {"std": (0.0,)}):
+            with pytest.raises(ValueError, match="needs a number for each of 1 channels"):
+                DigitsDataModule(**options)
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            (
+                {"mean": (125.3,)},
+                r"^mean is of images in \[0, 1\] and must be in \[0, 1\] too, got \(125\.3,\); divide by 255\?$",
+            ),
+            ({"std": (63.0,)}, r"^std is of images in .*, got \(63\.0,\); divide by 255\?$"),
+            ({"mean": (-0.1,)}, r"^mean is of images in .*, got \(-0\.1,\)$"),
+            ({"mean": (1.01,), "normalise": False}, r"^mean is of images in"),
+        ],
+    )
+    def test_mean_and_deviation_in_other_units_are_refused(self, options, said):
+        with pytest.raises(ValueError, match=said):
+            DigitsDataModule(**options)
+        with pytest.raises(ValueError, match=said):
+            NoImages(2, **{"image_shape": (1, 8, 8), "mean": (0.0,), "std": (1.0,)} | options)
+        assert NoImages(2, image_shape=(1, 8, 8), mean=(0.0,), std=(1.0,)).data_spec["std"] == (1.0,)
+
+    def test_one_value_has_no_deviation(self):
+        """Whatever the value and the number of images; rounding errors made it a root of less than 0."""
+        for value in range(256):
+            for count in (4, 7, 1000):
+                images = torch.full((count, 1, 3, 3), value, dtype=torch.uint8)
+                mean, std = channel_statistics(TensorImages(images, torch.zeros(count)))
+                assert (mean[0], std) == (round(value / 255, 4), (0.0,))
+
+    @pytest.mark.parametrize("balanced", [True, False])
+    def test_training_samples_are_balanced_if_asked_for(self, balanced):
+        data = DigitsDataModule(balanced_sampling=balanced)
+        data.setup("fit")
+        assert isinstance(data.train_dataloader().sampler, BalancedSampler) == balanced
+
+    def test_worker_processes_give_the_same_batches(self):
+        batches = []
+        for num_workers in (0, 1):
+            data = DigitsDataModule(batch_size=700, num_workers=num_workers)
+            data.setup("fit")
+            loader = data.train_dataloader()
+            assert loader.num_workers == num_workers
+            batches.append([y for _, y in loader])
+        assert all(torch.equal(*pair) for pair in zip(*batches, strict=True))
+
+    def test_without_data_an_epoch_is_step_numbers(self):
+        data = DigitsDataModule(steps_per_epoch=7)
+        data.setup("fit")
+        assert list(data.train_dataloader()) == list(range(7))
+        assert data.train_set is None
+        assert data.on_after_batch_transfer(3, 0) == 3
+
+    @pytest.mark.parametrize("options", [{"batch_size": 0}, {"steps_per_epoch": 0}, {"eval_batch_size": -1}])
+    def test_bad_numbers_are_refused(self, options):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            DigitsDataModule(**options)
+
+
+def test_whole_batches_equal_single_samples():
+    data = TensorImages(torch.arange(24).view(6, 1, 2, 2).to(torch.uint8), torch.arange(6))
+    x, y = data.__getitems__([4, 1])
+    assert torch.equal(x, torch.stack([data[4][0], data[1][0]]))
+    assert y.tolist() == [4, 1]
+    with pytest.raises(ValueError, match="6 images, but 5 labels"):
+        TensorImages(data.images, data.labels[:5])
+
+
+def test_balanced_sampler_evens_out_and_shares():
+    labels = torch.tensor([0] * 900 + [1] * 100)
+    data = TensorImages(torch.zeros(1000, 1, 1, 1, dtype=torch.uint8), labels)
+    ranks = [BalancedSampler(data, 2, rank, seed=5) for rank in (0, 1)]
+    drawn = [list(sampler) for sampler in ranks]
+    assert [len(part) for part in drawn] == [500, 500]
+    assert drawn[0] != drawn[1]
+    assert labels[torch.tensor(drawn[0] + drawn[1])].float().mean() == pytest.approx(0.5, abs=0.05)
+    assert list(ranks[0]) == drawn[0]
+    ranks[0].set_epoch(1)
+    assert list(ranks[0]) != drawn[0]
+
+
+def test_step_dataset_has_a_length_and_is_not_shared_out():
+    assert len(StepDataset(5)) == 5
+    assert list(DataLoader(StepDataset(5), batch_size=None)) == [0, 1, 2, 3, 4]
+
+
+def cifar_archive(folder, monkeypatch, module, fetched=None):
+    """A small archive in the official format, with the checksums of the torchvision class patched to it."""
+    base = folder / "made" / module.dataset.base_folder
+    base.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    fine = module.num_classes == 100
+    lists = {"train_list": [], "test_list": []}
+    for key, count in (("train_list", 4), ("test_list", 2)):
+        for name, _ in getattr(module.dataset, key):
+            labels = list(range(module.num_classes)) * count
+            images = generator.integers(0, 256, (len(labels), 3072), dtype=np.uint8)
+            content = {"data": images, "fine_labels" if fine else "labels": labels, "coarse_labels": labels}
+            (base / name).write_bytes(pickle.dumps(content))
+            lists[key].append([name, hashlib.md5((base / name).read_bytes()).hexdigest()])
+    meta = dict(module.dataset.meta)
+    names = [f"class {index}" for index in range(module.num_classes)]
+    (base / meta["filename"]).write_bytes(pickle.dumps({meta["key"]: names, "coarse_label_names": names}))
+    meta["md5"] = hashlib.md5((base / meta["filename"]).read_bytes()).hexdigest()
+    archive = folder / module.dataset.filename
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(base, arcname=module.dataset.base_folder)
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            if fetched is not None:
+                fetched.append(self.command)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(module.dataset, "url", f"http://127.0.0.1:{server.server_port}/{archive.name}")
+    monkeypatch.setattr(module.dataset, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
+    monkeypatch.setattr(module.dataset, "meta", meta)
+    for key, value in lists.items():
+        monkeypatch.setattr(module.dataset, key, value)
+
+
+def test_cifar_in_another_packaging_is_named_where_the_download_fails(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.CIFAR10, "url", "http://127.0.0.1:9/nothing")
+    with pytest.raises(OSError, match=r"the download failed \(URLError: [^;]*\)\. Remove"):
+        CIFAR10DataModule(root=str(tmp_path)).prepare_data()
+    for name in ("CIFAR10.npz", "cifar100.npz", "cifar10_resnet20.pth"):
+        (tmp_path / name).touch()
+    with pytest.raises(OSError, match=r"what is there, \S*/CIFAR10\.npz, are not the official") as error:
+        CIFAR10DataModule(root=str(tmp_path)).prepare_data()
+    assert "ImageArraysDataModule .npz and .npy" in str(error.value)
+
+
+@pytest.mark.parametrize("module", [CIFAR10DataModule, CIFAR100DataModule])
+def test_cifar_is_downloaded_verified_and_read(module, tmp_path, monkeypatch):
+    cifar_archive(tmp_path, monkeypatch, module)
+    data = module(root=str(tmp_path / "root"), val_fraction=0.25)
+    data.prepare_data()
+    assert len(data.train_set) + len(data.val_set) == 4 * module.num_classes * len(module.dataset.train_list)
+    assert len(data.test_set) == 2 * module.num_classes
+    assert data.train_set.images.shape[1:] == data.image_shape
+    assert data.class_names[3] == "class 3"
+    assert module.mean != (CIFAR100DataModule if module is CIFAR10DataModule else CIFAR10DataModule).mean
+
+
+@pytest.mark.parametrize("module", [CIFAR10DataModule, CIFAR100DataModule])
+@pytest.mark.parametrize("packing", ["nested", "in the root", "of the name", "tar", "tar.xz in another folder"])
+def test_official_files_of_cifar_in_other_packings(module, packing, tmp_path, monkeypatch):
+    fetched = []
+    cifar_archive(tmp_path, monkeypatch, module, fetched)
+    root, base = tmp_path / "root", module.dataset.base_folder
+    root.mkdir()
+    archive = next(tmp_path.glob("*.tar.gz"))
+    with tarfile.open(archive) as official:
+        if packing.startswith("tar"):
+            official.extractall(tmp_path / "out", filter="data")
+            name, kind = (archive.stem, "w") if packing == "tar" else (f"{archive.stem}.xz", "w:xz")
+            with tarfile.open(root / name, kind) as tar:
+                tar.add(tmp_path / "out" / base, arcname="elsewhere" if "folder" in packing else base)
+        else:
+            place = {"nested": root / base, "in the root": tmp_path, "of the name": tmp_path}[packing]
+            official.extractall(place, filter="data")
+            if packing == "in the root":
+                root.rmdir()
+            if packing != "nested":
+                (place / base).rename(root if packing == "in the root" else root / module.dataset.__name__.lower())
+    data = module(root=str(root), val_fraction=0.25)
+    data.prepare_data()
+    assert len(data.test_set) == 2 * module.num_classes
+    assert data.class_names[3] == "class 3"
+    assert not fetched
+
+
+def test_a_full_disk_while_cifar_is_unpacked_is_said(tmp_path, monkeypatch):
+    fetched = []
+    cifar_archive(tmp_path, monkeypatch, CIFAR10DataModule, fetched)
+
+    def full(path):
+        raise OSError(f"{path}: no room")
+
+    monkeypatch.setattr("datamodules.cifar.whole_file", full)
+    with pytest.raises(OSError, match=r"cifar-10-batches-py/[\w.]+: no room"):
+        CIFAR10DataModule(root=str(tmp_path)).prepare_data()
+    assert not fetched
+
+
+def test_a_damaged_archive_of_cifar_is_fetched(tmp_path, monkeypatch):
+    fetched = []
+    cifar_archive(tmp_path, monkeypatch, CIFAR10DataModule, fetched)
+    archive, root = next(tmp_path.glob("*.tar.gz")), tmp_path / "root"
+    root.mkdir()
+    content = archive.read_bytes()
+    (root / archive.name).write_bytes(content[: len(content) // 2])
+    CIFAR10DataModule(root=str(root), val_fraction=0.25).prepare_data()
+    assert "GET" in fetched
+
+
+def test_channels_rows_and_columns_of_cifar(cifar_root):
+    data = CIFAR100DataModule(root=str(cifar_root), val_fraction=0.25)
+    data.prepare_data()
+    image = data.test_set.images[0]
+    for channel, row, column in ((0, 0, 1), (0, 5, 0), (1, 0, 0), (2, 31, 31), (1, 7, 8)):
+        assert image[channel, row, column] == 90 * channel + 2 * row + column % 2
+
+
+def test_superclasses_of_cifar_100_are_those_in_its_files(cifar_root):
+    data = CIFAR100DataModule(root=str(cifar_root), val_fraction=0.25)
+    assert data.class_levels == {}  # not known before anything is read
+    data.prepare_data()
+    assert data.class_levels == {"superclass": [superclasses()[7 * label % 20] for label in range(100)]}
+
+
+def prepare(root):
+    torch.set_num_threads(1)
+    data = CIFAR10DataModule(root=root, val_fraction=0.25)
+    data.prepare_data()
+    return len(data.test_set)
+
+
+def test_two_runs_share_one_download(tmp_path, monkeypatch):
+    fetched = []
+    cifar_archive(tmp_path, monkeypatch, CIFAR10DataModule, fetched)
+    assert prepare(str(tmp_path / "alone")) == 20
+    requests_of_one = len(fetched)
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        sizes = pool.map(prepare, [str(tmp_path / "root")] * 2)
+    assert sizes == [20, 20]
+    assert len(fetched) == 2 * requests_of_one > 0
+
+
+@pytest.mark.real_data
+class TestRealData:
+    def test_statistics_are_those_of_the_training_images(self, real_data):
+        for module in (MNISTDataModule, CIFAR100DataModule):
+            images = module(root=str(real_data)).load()[0].images.double() / 255
+            assert images.mean((0, 2, 3)).tolist() == pytest.approx(module.mean, abs=1e-4)
+            assert images.std((0, 2, 3)).tolist() == pytest.approx(module.std, abs=1e-4)
+
+    def test_official_sizes_and_names(self, real_data):
+        data = CIFAR100DataModule(root=str(real_data))
+        data.prepare_data()
+        assert [len(part) for part in (data.train_set, data.val_set, data.test_set)] == [45000, 5000, 10000]
+        assert torch.bincount(data.test_set.labels).tolist() == [100] * 100
+        assert data.class_names[:2] == ["apple", "aquarium_fish"]
+        groups = dict(zip(data.class_names, data.class_levels["superclass"], strict=True))
+        assert sorted(Counter(groups.values()).values()) == [5] * 20
+        trees = {name for name, group in groups.items() if group == "trees"}
+        assert trees == {"maple_tree", "oak_tree", "palm_tree", "pine_tree", "willow_tree"}
+        assert groups["aquarium_fish"] == "fish"
+
+
+def test_subsets_are_indices_of_the_same_images():
+    data = DigitsDataModule(train_per_class=5)
+    data.setup("fit")
+    assert data.train_set._images.data_ptr() == data.val_set._images.data_ptr() == data.test_set._images.data_ptr()
+    part = TensorImages(torch.arange(6, dtype=torch.uint8).view(6, 1, 1, 1), torch.arange(6) + 10)
+    part = part.subset(torch.tensor([5, 3, 1])).subset(torch.tensor([2, 0]))
+    assert part.labels.tolist() == [11, 15]
+    assert part[1][0].item() == 5
+    assert part.__getitems__([1, 0])[1].tolist() == [15, 11]
+    assert torch.equal(part.copy().images, part.images)

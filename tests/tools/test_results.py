@@ -1,0 +1,498 @@
+"""Tables from run cards: every cell computed by hand, on cards whose figures all differ."""
+
+import copy
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from helpers.commands import ROOT
+from matplotlib.image import imsave
+
+from lightning_tasks.cli.parser import task_parser
+from lightning_tasks.compare.cards import collect, group_key, is_current, key, read, read_all, without_paths, write_csv
+from lightning_tasks.compare.command import main as compare
+from lightning_tasks.compare.table import comparison, find_cards
+from lightning_tasks.runs.identity import config_hash, read_command
+from tools.results import front
+from tools.results.__main__ import section
+from tools.results.tables import (
+    benchmark_table,
+    campaign_table,
+    duration,
+    figures,
+    fill,
+    front_table,
+    machine,
+    overrides,
+    results_table,
+    systems_table,
+)
+
+CONFIG = "configs/mnist_mlp.yaml"
+
+
+@pytest.fixture(scope="module")
+def configuration():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        return read_command(task_parser(), ["fit", f"--config={CONFIG}"])
+
+
+@pytest.fixture
+def card(configuration):
+    """Make a card: test 0.80, best 0.90, last 0.70, mean 0.60, all plus 0.01 times the seed."""
+
+    def make(seed, **more):
+        values = {"test/acc": 0.8, "val/acc": 0.9, "val/acc_last": 0.7, "val/acc_mean": 0.6, "test/loss": 0.5}
+        return {
+            "experiment": "mnist_mlp",
+            "seed": seed,
+            "metrics": {name: value + 0.01 * seed for name, value in values.items()},
+            "headline": ["test/acc"],
+            "monitor": "val/acc",
+            "seconds": 10.0 * seed**2,
+            "parameters": {"student": 1000, "teacher": 5000},
+            "student_share": 0.2,
+            "device": "1 x CPU, 2 threads",
+            "precision": "32-true",
+            "commit": 40 * "a",
+            "config_hash": config_hash(configuration),
+            "date": "2026-01-01",
+            "command": f"python cli.py fit --config {CONFIG} --seed_everything {seed}",
+            "configuration": copy.deepcopy(configuration),
+            **more,
+        }
+
+    return make
+
+
+def put(folder, *cards):
+    for index, each in enumerate(cards):
+        place = folder / f"any/version_{index}"
+        place.mkdir(parents=True)
+        (place / "run.json").write_text(json.dumps(each))
+    return folder
+
+
+def test_damaged_cards_are_named_and_passed_over(tmp_path, card, capsys):
+    logs = put(tmp_path / "logs", card(1), card(2), card(3), card(4), card(5), card(6), card(7))
+    paths = [logs / f"any/version_{index}/run.json" for index in range(7)]
+    paths[1].write_text(paths[1].read_text()[:100])
+    paths[2].write_bytes(b"")
+    paths[3].write_bytes(b"\xff\xfe")
+    paths[4].write_text("[1, 2]")
+    for place, name in ((paths[5], "metrics"), (paths[6], "experiment")):
+        content = json.loads(place.read_text())
+        if name == "metrics":
+            del content["metrics"]
+        else:
+            content["experiment"] = "../../elsewhere"
+        place.write_text(json.dumps(content))
+    collect(logs, tmp_path / "runs", task_parser())
+    shutil.copy(paths[1], tmp_path / "runs/damaged.json")
+    assert [each["seed"] for each in read_all(tmp_path / "runs", task_parser())] == [1]
+    said = capsys.readouterr()
+    lines = [line for line in (said.out + said.err).splitlines() if line.startswith("skipped: ")]
+    assert len(lines) == 7
+    assert all(any(str(path) in line for line in lines) for path in paths[1:])
+    assert any("it has no metrics" in line for line in lines)
+    assert any("'../../elsewhere' cannot name a folder" in line for line in lines)
+    assert not list(tmp_path.parent.glob("elsewhere*"))
+    for place in (paths[2], paths[2].parent):
+        with pytest.raises(ValueError, match=rf"compare: no finished run at {place}: it has no run.json"):
+            find_cards([place], task_parser())
+
+
+def test_only_whole_runs_of_one_commit_are_collected(tmp_path, card, capsys):
+    cards = [
+        card(1),
+        card(2),
+        card(3, commit=40 * "a" + " with changes in cli.py"),
+        card(4, commit="None"),
+        card(5, partial={"train": 2}),
+        card(6, commit=f"{40 * 'a'} then {40 * 'b'}"),
+    ]
+    collect(put(tmp_path / "logs", *cards), tmp_path / "runs", task_parser())
+    assert [each["seed"] for each in read_all(tmp_path / "runs", task_parser())] == [1, 2]
+    said = capsys.readouterr().out
+    assert "version_2/run.json" in said
+    assert "with changes in cli.py" in said
+    assert "of a part of the data" in said
+
+
+def test_the_newest_of_one_run_counts_and_devices_and_seeds_are_apart(tmp_path, card):
+    """A seed is that of a chain: with another teacher it is the same run, done again."""
+    cards = [
+        card(1, date="2026-02-01"),
+        card(1, date="2026-01-01", seconds=1.0),
+        card(1, date="2026-03-01", device="1 x H100"),
+        card(3, date="2026-03-01", teacher_sha256="a" * 64),
+        card(3, date="2026-02-01", teacher_sha256="b" * 64, seconds=1.0),
+        card(4, date="2026-02-01", teacher_sha256="b" * 64),
+        card(2),
+    ]
+    runs = tmp_path / "runs"
+    collect(put(tmp_path / "logs", *cards), runs, task_parser())
+    kept = read_all(runs, task_parser())
+    assert len(kept) == 5
+    assert len({group_key(each) for each in kept}) == 2
+    assert all(each["seconds"] != 1.0 for each in kept)
+    newer = put(tmp_path / "later", card(1, date="2026-04-01", seconds=2.0))
+    collect(newer, runs, task_parser())
+    kept = read_all(runs, task_parser())
+    assert len(kept) == 5
+    assert sorted(each["seconds"] for each in kept)[0] == 2.0
+    older = put(tmp_path / "older", card(1, date="2025-04-01", seconds=3.0))
+    collect(older, runs, task_parser())
+    assert read_all(runs, task_parser()) == kept
+
+
+def test_what_is_collected_does_not_tell_where_it_lay(tmp_path, card):
+    command = f"python cli.py fit --config {CONFIG} --trainer.default_root_dir /a/logs --seed_everything 1"
+    made = card(1, command=command, teacher_ckpt="/a/logs/mine/x/version_3/checkpoints/best.ckpt", teacher_sha256="f")
+    collect(put(tmp_path / "logs", made), tmp_path / "runs", task_parser())
+    (path,) = (tmp_path / "runs").glob("*.json")
+    kept = json.loads(path.read_text())
+    assert kept["command"] == f"python cli.py fit --config {CONFIG} --seed_everything 1"
+    assert kept["teacher_ckpt"] == "x/version_3/checkpoints/best.ckpt"
+    assert {name for name in kept if kept[name] != made[name]} == {"command", "teacher_ckpt"}
+    joined = made | {"command": made["command"].replace("_dir /a/logs", "_dir=/a/logs")}
+    assert without_paths(joined)["command"] == kept["command"]
+    others = without_paths(
+        card(1, teacher_ckpt="/a/data/theirs.pth", recogniser_ckpt="/b/e/version_0/checkpoints/best.ckpt")
+    )
+    assert (others["teacher_ckpt"], others["recogniser_ckpt"]) == (
+        "data/theirs.pth",
+        "e/version_0/checkpoints/best.ckpt",
+    )
+    assert without_paths(card(1, teacher_ckpt=None))["teacher_ckpt"] is None
+
+
+def test_a_card_without_an_option_of_today_has_its_default(tmp_path, card, configuration):
+    old = card(1, config_hash="of another time")
+    old["configuration"]["model"]["init_args"].pop("ema_decay")
+    old["configuration"]["data"]["init_args"].pop("normalise")
+    (tmp_path / "a.json").write_text(json.dumps(old))
+    assert read(tmp_path / "a.json", task_parser())["config_hash"] == config_hash(configuration)
+    old["configuration"]["data"]["init_args"]["normalise"] = False
+    (tmp_path / "a.json").write_text(json.dumps(old))
+    assert read(tmp_path / "a.json", task_parser())["config_hash"] != config_hash(configuration)
+    old["configuration"]["model"]["init_args"]["no_more"] = 1
+    (tmp_path / "a.json").write_text(json.dumps(old))
+    assert read(tmp_path / "a.json", task_parser())["config_hash"] == "of another time"
+
+
+def test_a_card_is_current_while_its_command_means_the_same(card, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert is_current(card(1), task_parser())
+    assert is_current(card(1, command=f"python cli.py fit --config {CONFIG} --plots false"), task_parser())
+    assert not is_current(card(1, command=f"python cli.py fit --config {CONFIG} --trainer.max_epochs 1"), task_parser())
+    assert not is_current(card(1, command="python cli.py fit --config configs/none.yaml"), task_parser())
+
+
+def test_rows_of_the_csv(tmp_path, card):
+    write_csv([card(1), card(2, metrics={"test/acc": 0.5})], tmp_path / "results.csv")
+    rows = list(csv.DictReader((tmp_path / "results.csv").open()))
+    assert [row["test/acc"] for row in rows] == ["0.8100", "0.5000"]
+    assert [row["val/acc_last"] for row in rows] == ["0.7100", ""]
+    assert rows[0]["parameters_student"] == "1000"
+    assert rows[1]["seed"] == "2"
+
+
+def test_row_of_the_results_table(card):
+    table = results_table([card(1), card(3), card(8)]).splitlines()
+    # Of 1, 3 and 8: mean 4, standard deviation sqrt(13) = 3.61; the median time is that of seed 3.
+    assert table[2] == (
+        "| [mnist_mlp](../configs/mnist_mlp.yaml) | 3 | 1,000 (20.0% of the teacher) | acc 84.00 ± 3.61 | 94.00 ± 3.61"
+        " | 74.00 ± 3.61 | 64.00 ± 3.61 | 90 | 1 x CPU, 2 threads, 32-true |"
+    )
+    assert len(table) == 5
+
+
+def test_results_are_apart_by_device_and_options_and_losses_are_no_percentages(card):
+    words = f"python cli.py fit --config {CONFIG} --data.batch_size 4 --trainer.enable_progress_bar=false"
+    other = card(2, device="1 x H100", headline=["test/acc", "test/loss"], command=words)
+    rows = results_table([card(1), other]).splitlines()[2:4]
+    assert "| 1 | 1,000 (20.0% of the teacher) | acc 81.00 |" in rows[0]
+    assert "[mnist_mlp](../configs/mnist_mlp.yaml) `--data.batch_size=4` | 1 |" in rows[1]
+    assert "| acc 82.00, loss 0.5200 |" in rows[1]
+    unvalidated = card(1)
+    unvalidated["metrics"] = {"test/acc": 0.9}
+    assert "| acc 90.00 | - | - | - | 10 |" in results_table([unvalidated])
+
+
+ROW = {"row": "X1", "experiment": "mnist_mlp", "system": "an MLP", "page": "x.md", "reported": "50", "public": "60"}
+
+
+def test_row_of_the_systems_table(card):
+    apart = card(9, command=f"python cli.py fit --config {CONFIG} --data.batch_size 4", config_hash="other")
+    absent = [ROW | {"experiment": "absent"}, ROW | {"experiment": "absent", "needs": "a GPU"}]
+    lines = systems_table([ROW, *absent], [card(1), card(3), apart]).splitlines()
+    assert lines[2] == (
+        "| [an MLP](x.md) | 50 | 60 | 82.00 ± 1.41 (2 seeds) | [mnist_mlp](../configs/mnist_mlp.yaml)"
+        " | 50 s, 2 CPU cores |"
+    )
+    named = systems_table([ROW | {"metric": "test/loss"}], [card(1)]).splitlines()[2]
+    assert f"| 50 | 60 | {card(1)['metrics']['test/loss']:.4f} (1 seed) |" in named
+    cells = [
+        card(9, command=f"{apart['command']} --experiment s/b", experiment=f"s/{cell}") for cell in ("a", "b", "b")
+    ]
+    (cell,) = systems_table([ROW | {"experiment": "s/b"}], cells).splitlines()[2:]
+    assert "(2 seeds) | [sweeps/s](../configs/sweeps/s.yaml) |" in cell
+    assert "| not run yet | [absent](../configs/absent.yaml) | - |" in lines[3]
+    assert "| not run yet, needs a GPU | [absent](../configs/absent.yaml) | - |" in lines[4]
+
+
+def test_front_has_the_chosen_rows_and_the_headline_first(card):
+    """Three systems, of which the second is not for the front, and the third is the headline's."""
+    systems = [ROW | {"front": "First"}, ROW, ROW | {"front": "Headline", "row": "A4", "reported": "70"}]
+    lines = front_table(systems, [card(2)]).splitlines()
+    assert lines[0] == "| task and data | ours, test | course | best public | time |"
+    assert lines[2:] == [
+        "| [Headline](docs/x.md) | 82.00 (1 seed) | 70 | 60 | 40 s, 2 CPU cores |",
+        "| [First](docs/x.md) | 82.00 (1 seed) | 50 | 60 | 40 s, 2 CPU cores |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("teachers", "said"),
+    [("aaa", "3 seeds, one teacher"), ("abc", "3 seeds, 3 teachers"), ("aab", "3 seeds, 2 teachers")],
+)
+def test_a_spread_says_how_many_teachers_it_is_of(card, teachers, said):
+    cards = [card(seed, teacher_sha256=64 * teacher) for seed, teacher in enumerate(teachers, 1)]
+    assert figures(ROW, cards)[0] == f"82.00 ± 1.00 ({said})"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.4, "0 s"), (89, "89 s"), (91, "2 min"), (884, "15 min"), (5300, "88 min"), (5989, "1.7 h")],
+)
+def test_durations(seconds, said):
+    assert duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [("1 x CPU, 1 threads", "1 CPU core"), ("1 x CPU, 12 threads", "12 CPU cores"), ("2 x NVIDIA H200",) * 2],
+)
+def test_machines(device, said):
+    assert machine({"device": device}) == said
+
+
+def test_overrides_are_what_changes_the_run(card):
+    words = "--a.b=1 --seed_everything 3 --plots false --c 2 --trainer.enable_model_summary false --flag"
+    assert overrides({"command": f"python cli.py fit --config x.yaml {words}"}) == ["--a.b=1", "--c=2", "--flag"]
+
+
+def test_sections_are_filled_and_nothing_else():
+    text = "a\n<!-- x y: made by make results -->\nold\n<!-- end of x y -->\nb"
+    new = fill(text, lambda name: f"\\1 of {name}")
+    assert new == "a\n<!-- x y: made by make results -->\n\\1 of x y\n<!-- end of x y -->\nb"
+    with pytest.raises(ValueError, match="no section"):
+        fill(text.replace("end of", "END OF"), str)
+    with pytest.raises(ValueError, match="no section 'y'"):
+        section("y", [])
+
+
+def test_campaign_table(tmp_path):
+    path = tmp_path / "campaign.csv"
+    lines = [
+        "what,tried,passed,failed,skipped,commit",
+        '"Killed, resumed.",5,4,1,2,0123456789abcdef',
+        "B.,7,7,0,3,fedcba9876543210",
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    table = campaign_table(path)
+    assert "| Killed, resumed. | 5 | 4 | 1 |\n| B. | 7 | 7 | 0 |\n" in table
+    assert "Of commit 0123456789, fedcba9876; 5 were left out." in table
+
+
+def test_benchmark_table(tmp_path):
+    path = tmp_path / "benchmarks.csv"
+    path.write_text("name,other,unit,ours,theirs,ratio,bar,repeats,hardware\nload,PIL,s,1,4,4.123,2,7,x86\n")
+    assert "| load | PIL | 1 s | 4 s | **4.12** | 2 |" in benchmark_table(path)
+    assert "medians of 7 pairs on x86." in benchmark_table(path)
+
+
+def test_comparison_shows_what_differs_and_all_metrics(tmp_path, card, monkeypatch, capsys):
+    one, two = card(1), card(2)
+    two["configuration"]["model"]["init_args"]["label_smoothing"] = 0.25
+    two["metrics"].pop("test/loss")
+    place = put(tmp_path / "logs", one, two)
+    cards = find_cards([place / "any"], task_parser())
+    assert [path.rsplit("/", 1)[1] for path in cards] == ["version_0", "version_1"]
+    table = comparison(cards)
+    columns = [list(column.cells) for column in table.columns]
+    assert dict(zip(columns[0], zip(*columns[1:], strict=True), strict=True)) == {
+        "model.label_smoothing": ("0.0", "0.25"),
+        "seed": ("1", "2"),
+        "seconds": ("10.0", "40.0"),
+        "test/acc": ("0.81", "0.82"),
+        "test/loss": ("0.51", "-"),
+        "val/acc": ("0.91", "0.92"),
+        "val/acc_last": ("0.71", "0.72"),
+        "val/acc_mean": ("0.61", "0.62"),
+    }
+    compare([*cards])
+    said = capsys.readouterr().out
+    assert "0.61" in said
+    assert "0.62" in said
+    with pytest.raises(ValueError, match="no finished run at nowhere"):
+        find_cards([tmp_path.joinpath("nowhere").relative_to(tmp_path)], task_parser())
+
+
+def test_comparison_of_other_classes_leaves_their_options_out(card):
+    """And shows names whole, without the folder of all and without packages."""
+    one, two, three = card(1), card(2), card(3)
+    two["configuration"]["model"]["init_args"]["network"] = {"class_path": "a.b.Other", "init_args": {"width": 3}}
+    del three["configuration"]["model"]["init_args"]["label_smoothing"]
+    table = comparison({"logs/any/version_0": one, str(Path("logs/any/version_1").absolute()): two, "logs/x/y": three})
+    assert [column.header for column in table.columns] == ["", "any/version_0", "any/version_1", "x/y"]
+    assert all(column.overflow == "fold" for column in table.columns)
+    columns = [list(column.cells) for column in table.columns]
+    rows = dict(zip(columns[0], zip(*columns[1:], strict=True), strict=True))
+    network = one["configuration"]["model"]["init_args"]["network"]["class_path"].rpartition(".")[2]
+    assert rows["model.network"] == (network, "Other", network)
+    assert rows["model.label_smoothing"] == ("0.0", "0.0", "-")
+    assert [name for name in rows if name.startswith("model.")] == ["model.label_smoothing", "model.network"]
+
+
+IN_TABLES = {"mnist_by_hand", "mnist_by_hand_augmented", "mnist_cnn_by_hand", "mnist_cnn_by_hand_60000"}
+IN_TABLES |= {"cifar100_multitask"}
+ALL = pytest.param(None, marks=pytest.mark.slow, id="all")
+
+
+class TestCommitted:
+    """What this repository shows belongs to the configs beside it."""
+
+    @pytest.fixture
+    def folder(self, experiments, monkeypatch, tmp_path):
+        """The folder of all cards, or one of those of some experiments."""
+        monkeypatch.chdir(ROOT)
+        runs = ROOT / "results/runs"
+        if experiments is None:
+            return runs
+        for path in runs.glob("*.json"):
+            if json.loads(path.read_text())["experiment"] in experiments:
+                shutil.copy(path, tmp_path)
+        return tmp_path
+
+    @pytest.mark.parametrize("experiments", [{*IN_TABLES, "dfad_plus_digits", "quickdraw_sketch"}, ALL])
+    def test_cards_are_of_todays_configs(self, folder):
+        cards = read_all(folder, task_parser())
+        assert len({key(card) for card in cards}) == len(cards) > 0
+        assert [card["command"] for card in cards if not is_current(card, task_parser())] == []
+
+    def test_cards_do_not_tell_where_they_were_made(self):
+        for path in (ROOT / "results/runs").rglob("*.json"):
+            made = json.loads(path.read_text())
+            assert without_paths(made) == made, path
+            assert not re.search(r'"/|=/', json.dumps(made)), path
+
+    @pytest.mark.parametrize("experiments", [IN_TABLES, ALL])
+    def test_pages_show_what_the_cards_say(self, experiments, folder):
+        """Sections made anew are those that stand, but for sweeps, whose tables take longer to read."""
+        cards = read_all(folder, task_parser())
+        made = set()
+        for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+            text = page.read_text()
+            there = dict(re.findall(r"<!-- (.+?): made by make results -->\n(.*?)\n<!-- end", text, re.DOTALL))
+
+            def content(name, there=there):
+                kind, _, what = name.partition(" ")
+                of_other_cards = kind in ("front", "systems") or not set(what.split(", ")) <= {"", *(experiments or ())}
+                if kind == "sweep" or (experiments and of_other_cards):
+                    return there[name]
+                made.add(kind)
+                return section(name, cards)
+
+            assert fill(text, content) == text, page
+        assert made >= {"results", "benchmarks", "campaign"}
+
+    def test_many_errors_of_networks_with_a_tree_are_inside_the_superclass(self):
+        """With a wrong map from class to superclass it would be 4 of 99, as by chance, and nearly all across groups."""
+        metrics = [json.loads(path.read_text())["metrics"] for path in (ROOT / "results/runs").rglob("*.json")]
+        shares = [each["test/same_super"] for each in metrics if "test/same_super" in each]
+        assert shares
+        assert all(0.2 < share < 0.65 for share in shares), shares
+
+    def test_every_experiment_is_in_a_table(self):
+        pages = "".join(page.read_text() for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
+        listed = {name for names in re.findall(r"<!-- results (.+?): made", pages) for name in names.split(", ")}
+        cards = list((ROOT / "results/runs").glob("*.json"))
+        experiments = {json.loads(path.read_text())["experiment"] for path in cards}
+        systems = {row["experiment"] for row in yaml.safe_load((ROOT / "results/systems.yaml").read_text())}
+        swept = {
+            f"{path.stem}/" for path in (ROOT / "configs/sweeps").glob("*.yaml") if f"<!-- sweep {path.stem}:" in pages
+        }
+        assert all(name in listed or name.startswith(tuple(swept)) for name in experiments | systems)
+
+
+def test_the_whole_command_in_a_copy(tmp_path, card, monkeypatch, capsys):
+    """Cards in, CSV and pages out."""
+    from tools.results import __main__ as command
+
+    for name in ("configs", "cli.py"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "results").mkdir()
+    shutil.copy(ROOT / "results/systems.yaml", tmp_path / "results")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "README.md").write_text("x")
+    page = tmp_path / "docs/a.md"
+    page.write_text("<!-- results mnist_mlp: made by make results -->\n<!-- end of results mnist_mlp -->")
+    monkeypatch.setattr(command, "HERE", tmp_path / "results")
+    monkeypatch.setattr(command, "ROOT", tmp_path)
+    stale = card(7, command=f"python cli.py fit --config {CONFIG} --trainer.max_epochs 1")
+    command.write(put(tmp_path / "logs", card(1), stale))
+    assert "acc 81.00 |" in page.read_text()
+    assert "87.00" not in page.read_text()
+    assert "not in the tables, since its config is another by now: mnist_mlp, seed 7" in capsys.readouterr().out
+    assert len((tmp_path / "results/results.csv").read_text().splitlines()) == 3
+
+
+def test_the_front_picture_by_hand(card, tmp_path):
+    """Two seeds of DFAD+, whose means lie between them, one of DFAD, and one of what is not drawn."""
+    over_time = {
+        "DFAD+": ([60, 120], [0.5, 0.9]),
+        "DFAD": ([60, 300], [0.1, 0.3]),
+        "other": ([60, 600], [0.2, 0.2]),
+    }
+    cards = []
+    for name, (seconds, values) in over_time.items():
+        kept = {"seconds": seconds, "val/acc": values}
+        cards.append(card(1, experiment=f"dfad_cifar10/47-,{name}", over_time=kept))
+    for each, teacher in zip(cards, (0.9, 0.94, 0.5), strict=True):
+        each["metrics"]["test/acc_teacher"] = teacher
+    second = {"seconds": [120, 240], "val/acc": [0.7, 0.7]}
+    cards.append(card(2, experiment="dfad_cifar10/47-,DFAD+", over_time=second))
+    cards[-1]["metrics"]["test/acc_teacher"] = 0.95
+    images = np.zeros((10 * 4, 3 * 4, 3), dtype=np.uint8)
+    images[8:12] = 255  # of the third class
+    imsave(tmp_path / "tiles.png", images)
+    left, right = front.draw(cards, tmp_path / "tiles.png").axes
+    lines = {line.get_label(): line.get_xydata().tolist() for line in right.lines if line.get_alpha() is None}
+    assert lines.pop("teacher, on test images") == [[0, pytest.approx(93)], [1, pytest.approx(93)]]
+    assert lines == {"DFAD+": [[1.5, 60.0], [3.0, 80.0]], "DFAD": [[1.0, 10.0], [5.0, 30.0]]}
+    faint = [line.get_xydata().tolist() for line in right.lines if line.get_alpha()]
+    assert faint == [[[1, 50], [2, 90]], [[2, 70], [4, 70]]]
+    assert (left.get_yticks().tolist()[2], left.get_yticklabels()[2].get_text()) == (10, "bird")
+    shown = left.images[0].get_array()[..., :3]
+    assert shown[10].min() == 1 > shown[6].max() == shown[14].max() == 0
+
+
+def test_the_images_of_the_front_picture_are_those_of_the_newest_run(tmp_path):
+    pictures, logs = tmp_path / "pictures", tmp_path / "logs"
+    pictures.mkdir()
+    kept = front.synthetic_images(logs, pictures)
+    kept.write_text("kept")
+    assert front.synthetic_images(logs, pictures).read_text() == "kept"
+    for version in (0, 1):
+        figures = logs / f"dfad_cifar10/47-,DFAD+/version_{version}/figures"
+        figures.mkdir(parents=True)
+        (figures / "synthetic_images.png").write_text(str(version))
+    assert front.synthetic_images(logs, pictures).read_text() == "1"
