@@ -221,79 +221,18 @@ def pretend(clock, host, seconds, warm_up=0, batches=10, **options):
     return trainer
 
 
-def test_it_is_said_after_the_first_steps_of_a_long_epoch(monkeypatch, capsys):
-    host = Host(monkeypatch)
-    trainer = pretend(Clock(), host, [60.0])
-    assert capsys.readouterr().out == "about 19 min to go on this machine, for 20 epochs like this one\n"
-    trainer = pretend(Clock(), host, [2.0])  # a short one is measured whole
-    assert capsys.readouterr().out == "about 38 s to go on this machine, for 19 epochs like this one\n"
-    trainer.is_global_zero = False
-    clock = Clock()
-    clock.on_train_start(trainer, None)
-    clock.on_train_epoch_start(trainer, None)
-    host.now += 5
-    clock.on_train_epoch_end(trainer, None)
-    assert capsys.readouterr().out == ""
 
 
-def test_a_slow_first_batch_does_not_count(monkeypatch, capsys):
-    host = Host(monkeypatch)
-    trainer = SimpleNamespace(
-        current_epoch=0, max_epochs=2, max_steps=-1, global_step=0, num_training_batches=100, should_stop=False,
-        is_global_zero=True, fast_dev_run=False, check_val_every_n_epoch=1, callbacks=[],
-    )  # fmt: skip
-    clock = Clock()
-    clock.on_train_start(trainer, None)
-    clock.on_train_epoch_start(trainer, None)
-    for index in range(10):
-        clock.on_train_batch_start(trainer, None, None, index)
-        host.now += 1 if index else 500
-    assert clock.seconds_an_epoch == pytest.approx(100)
 
 
-def test_a_warm_up_does_not_promise_the_time_of_the_student(monkeypatch, capsys):
-    host, clock = Host(monkeypatch), Clock()
-    trainer = pretend(clock, host, [2.0, 2.0], warm_up=4)
-    assert capsys.readouterr().out == (
-        "at least 38 s to go on this machine, for 19 epochs like this one; later ones, in which the student learns,"
-        " take longer\n"
-    )
-    assert clock.left(trainer, 2) == "at least 36 s"
-    clock = Clock()
-    trainer = pretend(clock, host, [2.0] * 4 + [20.0], warm_up=4)
-    assert capsys.readouterr().out.splitlines()[1] == ("about 5 min to go on this machine, for 16 epochs like this one")
-    assert clock.left(trainer, 5) == "5 min"  # 15 times 20 s: the generator's pretraining is forgotten
 
 
-def test_epochs_that_become_slower_are_followed(monkeypatch, capsys):
-    clock = Clock()
-    trainer = pretend(clock, Host(monkeypatch), [1.0] * 10 + [50.0] * 5)
-    assert clock.left(trainer, 15) == "4 min"  # 5 times 50 s
 
 
-def test_what_ends_first_counts(monkeypatch, capsys):
-    host = Host(monkeypatch)
-    timer = Timer({"seconds": 7})
-    assert pretend(Clock(), host, [2.0], callbacks=[timer])
-    assert capsys.readouterr().out == "about 7 s to go on this machine\n"
-    pretend(Clock(), host, [2.0], callbacks=[EarlyStopping("val/loss")])
-    assert capsys.readouterr().out.startswith("at most 38 s to go")
 
 
-def test_no_time_is_known_of_endless_epochs(monkeypatch, capsys):
-    clock = Clock()
-    trainer = pretend(clock, Host(monkeypatch), [2.0])
-    trainer.max_epochs = -1
-    assert clock.left(trainer, 1) == ""
-    trainer.max_epochs, clock.seconds_an_epoch = 9, float("inf")
-    assert clock.left(trainer, 1) == ""
 
 
-@pytest.mark.parametrize(
-    ("seconds", "said"), [(0, "0 s"), (89, "89 s"), (720, "12 min"), (5400, "1.5 h"), (5 * 86400, "5.0 days")]
-)
-def test_times_in_words(seconds, said):
-    assert in_words(seconds) == said
 
 
 # In a terminal
@@ -372,53 +311,12 @@ def test_the_bar_reads_no_number_between_log_steps(monkeypatch):
 # The end
 
 
-def test_the_result_stands_beside_the_validation_of_the_same_weights(capsys):
-    run_cli("fit", *TEACHER, "--trainer.max_epochs=4", "--trainer.callbacks=CurvesPlot")
-    lines = capsys.readouterr().out.splitlines()
-    card = run_card("teacher")
-    (head,) = [index for index, line in enumerate(lines) if "validation" in line and "test" in line]
-    assert lines[head].split(",")[0] == f"epoch {card['best_epoch']}/4"
-    assert "the best val/acc" in lines[head]
-    metrics = card["metrics"]
-    assert lines[head + 1].split() == ["acc", f"{metrics['test/acc']:#.4g}", f"{metrics['val/acc']:#.4g}"]
-    assert lines[head + 2 :] == [
-        "figures: logs/teacher/version_0/figures",
-        "run card: logs/teacher/version_0/run.json",
-        "next: python cli.py export --ckpt logs/teacher/version_0",
-        "      tensorboard --logdir logs/teacher",
-    ]
 
 
-def test_a_student_is_compared_with_its_teacher(capsys):
-    run_cli("fit", *TEACHER, "--trainer.max_epochs=1")
-    capsys.readouterr()
-    words = ["--model.teacher_ckpt=logs/teacher", "--trainer.max_epochs=1", "--trainer.limit_test_batches=1"]
-    run_cli("fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, *words)
-    out = capsys.readouterr().out
-    card = run_card("dfad")
-    assert re.search(rf"\nacc_teacher +{card['metrics']['test/acc_teacher']:#.4g} *\n", out)
-    assert "      python cli.py compare logs/dfad/version_0 logs/teacher/version_0\n" in out
-    assert "a part of the data only, so no result\n" in out
 
 
-def test_a_second_run_is_compared_with_the_first(capsys):
-    for _ in range(2):
-        run_cli("fit", *TEACHER, "--trainer.max_epochs=1", "--trainer.logger=false")
-    out = capsys.readouterr().out
-    assert out.count("compare logs/teacher/version_1 logs/teacher/version_0\n") == 1
-    assert "tensorboard" not in out
 
 
-def test_what_comes_next_can_be_run(capsys):
-    """An untested run is tested; a run is exported and compared: the commands are those that are printed."""
-    import shlex
-
-    run_cli("fit", *TEACHER, "--trainer.max_epochs=1", "--test_after_fit=false")
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("next: ")]
-    words = shlex.split(line.removeprefix("next: "))
-    assert words[:2] == ["python", "cli.py"]
-    assert "test/acc" in run_cli(*words[2:], "--trainer.callbacks=ConfusionPlot").trainer.callback_metrics
-    assert capsys.readouterr().out.splitlines()[-1] == "figures: logs/teacher/version_1/figures"
 
 
 def test_only_the_first_process_speaks():

@@ -319,118 +319,12 @@ def test_benchmark_table(tmp_path):
     assert "medians of 7 pairs on x86." in benchmark_table(path)
 
 
-def test_comparison_shows_what_differs_and_all_metrics(tmp_path, card, monkeypatch, capsys):
-    one, two = card(1), card(2)
-    two["configuration"]["model"]["init_args"]["label_smoothing"] = 0.25
-    two["metrics"].pop("test/loss")
-    place = put(tmp_path / "logs", one, two)
-    cards = find_cards([place / "any"], task_parser())
-    assert [path.rsplit("/", 1)[1] for path in cards] == ["version_0", "version_1"]
-    table = comparison(cards)
-    columns = [list(column.cells) for column in table.columns]
-    assert dict(zip(columns[0], zip(*columns[1:], strict=True), strict=True)) == {
-        "model.label_smoothing": ("0.0", "0.25"),
-        "seed": ("1", "2"),
-        "seconds": ("10.0", "40.0"),
-        "test/acc": ("0.81", "0.82"),
-        "test/loss": ("0.51", "-"),
-        "val/acc": ("0.91", "0.92"),
-        "val/acc_last": ("0.71", "0.72"),
-        "val/acc_mean": ("0.61", "0.62"),
-    }
-    compare([*cards])
-    said = capsys.readouterr().out
-    assert "0.61" in said
-    assert "0.62" in said
-    with pytest.raises(ValueError, match="no finished run at nowhere"):
-        find_cards([tmp_path.joinpath("nowhere").relative_to(tmp_path)], task_parser())
 
 
-def test_comparison_of_other_classes_leaves_their_options_out(card):
-    """And shows names whole, without the folder of all and without packages."""
-    one, two, three = card(1), card(2), card(3)
-    two["configuration"]["model"]["init_args"]["network"] = {"class_path": "a.b.Other", "init_args": {"width": 3}}
-    del three["configuration"]["model"]["init_args"]["label_smoothing"]
-    table = comparison({"logs/any/version_0": one, str(Path("logs/any/version_1").absolute()): two, "logs/x/y": three})
-    assert [column.header for column in table.columns] == ["", "any/version_0", "any/version_1", "x/y"]
-    assert all(column.overflow == "fold" for column in table.columns)
-    columns = [list(column.cells) for column in table.columns]
-    rows = dict(zip(columns[0], zip(*columns[1:], strict=True), strict=True))
-    network = one["configuration"]["model"]["init_args"]["network"]["class_path"].rpartition(".")[2]
-    assert rows["model.network"] == (network, "Other", network)
-    assert rows["model.label_smoothing"] == ("0.0", "0.0", "-")
-    assert [name for name in rows if name.startswith("model.")] == ["model.label_smoothing", "model.network"]
 
 
-IN_TABLES = {"mnist_by_hand", "mnist_by_hand_augmented", "mnist_cnn_by_hand", "mnist_cnn_by_hand_60000"}
-IN_TABLES |= {"cifar100_multitask"}
-ALL = pytest.param(None, marks=pytest.mark.slow, id="all")
 
 
-class TestCommitted:
-    """What this repository shows belongs to the configs beside it."""
-
-    @pytest.fixture
-    def folder(self, experiments, monkeypatch, tmp_path):
-        """The folder of all cards, or one of those of some experiments."""
-        monkeypatch.chdir(ROOT)
-        runs = ROOT / "results/runs"
-        if experiments is None:
-            return runs
-        for path in runs.glob("*.json"):
-            if json.loads(path.read_text())["experiment"] in experiments:
-                shutil.copy(path, tmp_path)
-        return tmp_path
-
-    @pytest.mark.parametrize("experiments", [{*IN_TABLES, "dfad_plus_digits", "quickdraw_sketch"}, ALL])
-    def test_cards_are_of_todays_configs(self, folder):
-        cards = read_all(folder, task_parser())
-        assert len({key(card) for card in cards}) == len(cards) > 0
-        assert [card["command"] for card in cards if not is_current(card, task_parser())] == []
-
-    def test_cards_do_not_tell_where_they_were_made(self):
-        for path in (ROOT / "results/runs").rglob("*.json"):
-            made = json.loads(path.read_text())
-            assert without_paths(made) == made, path
-            assert not re.search(r'"/|=/', json.dumps(made)), path
-
-    @pytest.mark.parametrize("experiments", [IN_TABLES, ALL])
-    def test_pages_show_what_the_cards_say(self, experiments, folder):
-        """Sections made anew are those that stand, but for sweeps, whose tables take longer to read."""
-        cards = read_all(folder, task_parser())
-        made = set()
-        for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
-            text = page.read_text()
-            there = dict(re.findall(r"<!-- (.+?): made by make results -->\n(.*?)\n<!-- end", text, re.DOTALL))
-
-            def content(name, there=there):
-                kind, _, what = name.partition(" ")
-                of_other_cards = kind in ("front", "systems") or not set(what.split(", ")) <= {"", *(experiments or ())}
-                if kind == "sweep" or (experiments and of_other_cards):
-                    return there[name]
-                made.add(kind)
-                return section(name, cards)
-
-            assert fill(text, content) == text, page
-        assert made >= {"results", "benchmarks", "campaign"}
-
-    def test_many_errors_of_networks_with_a_tree_are_inside_the_superclass(self):
-        """With a wrong map from class to superclass it would be 4 of 99, as by chance, and nearly all across groups."""
-        metrics = [json.loads(path.read_text())["metrics"] for path in (ROOT / "results/runs").rglob("*.json")]
-        shares = [each["test/same_super"] for each in metrics if "test/same_super" in each]
-        assert shares
-        assert all(0.2 < share < 0.65 for share in shares), shares
-
-    def test_every_experiment_is_in_a_table(self):
-        pages = "".join(page.read_text() for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
-        listed = {name for names in re.findall(r"<!-- results (.+?): made", pages) for name in names.split(", ")}
-        cards = list((ROOT / "results/runs").glob("*.json"))
-        experiments = {json.loads(path.read_text())["experiment"] for path in cards}
-        systems = {row["experiment"] for row in yaml.safe_load((ROOT / "results/systems.yaml").read_text())}
-        swept = {
-            f"{path.stem}/" for path in (ROOT / "configs/sweeps").glob("*.yaml") if f"<!-- sweep {path.stem}:" in pages
-        }
-        assert all(name in listed or name.startswith(tuple(swept)) for name in experiments | systems)
 
 
 def test_the_whole_command_in_a_copy(tmp_path, card, monkeypatch, capsys):
@@ -455,44 +349,5 @@ def test_the_whole_command_in_a_copy(tmp_path, card, monkeypatch, capsys):
     assert len((tmp_path / "results/results.csv").read_text().splitlines()) == 3
 
 
-def test_the_front_picture_by_hand(card, tmp_path):
-    """Two seeds of DFAD+, whose means lie between them, one of DFAD, and one of what is not drawn."""
-    over_time = {
-        "DFAD+": ([60, 120], [0.5, 0.9]),
-        "DFAD": ([60, 300], [0.1, 0.3]),
-        "other": ([60, 600], [0.2, 0.2]),
-    }
-    cards = []
-    for name, (seconds, values) in over_time.items():
-        kept = {"seconds": seconds, "val/acc": values}
-        cards.append(card(1, experiment=f"dfad_cifar10/47-,{name}", over_time=kept))
-    for each, teacher in zip(cards, (0.9, 0.94, 0.5), strict=True):
-        each["metrics"]["test/acc_teacher"] = teacher
-    second = {"seconds": [120, 240], "val/acc": [0.7, 0.7]}
-    cards.append(card(2, experiment="dfad_cifar10/47-,DFAD+", over_time=second))
-    cards[-1]["metrics"]["test/acc_teacher"] = 0.95
-    images = np.zeros((10 * 4, 3 * 4, 3), dtype=np.uint8)
-    images[8:12] = 255  # of the third class
-    imsave(tmp_path / "tiles.png", images)
-    left, right = front.draw(cards, tmp_path / "tiles.png").axes
-    lines = {line.get_label(): line.get_xydata().tolist() for line in right.lines if line.get_alpha() is None}
-    assert lines.pop("teacher, on test images") == [[0, pytest.approx(93)], [1, pytest.approx(93)]]
-    assert lines == {"DFAD+": [[1.5, 60.0], [3.0, 80.0]], "DFAD": [[1.0, 10.0], [5.0, 30.0]]}
-    faint = [line.get_xydata().tolist() for line in right.lines if line.get_alpha()]
-    assert faint == [[[1, 50], [2, 90]], [[2, 70], [4, 70]]]
-    assert (left.get_yticks().tolist()[2], left.get_yticklabels()[2].get_text()) == (10, "bird")
-    shown = left.images[0].get_array()[..., :3]
-    assert shown[10].min() == 1 > shown[6].max() == shown[14].max() == 0
 
 
-def test_the_images_of_the_front_picture_are_those_of_the_newest_run(tmp_path):
-    pictures, logs = tmp_path / "pictures", tmp_path / "logs"
-    pictures.mkdir()
-    kept = front.synthetic_images(logs, pictures)
-    kept.write_text("kept")
-    assert front.synthetic_images(logs, pictures).read_text() == "kept"
-    for version in (0, 1):
-        figures = logs / f"dfad_cifar10/47-,DFAD+/version_{version}/figures"
-        figures.mkdir(parents=True)
-        (figures / "synthetic_images.png").write_text(str(version))
-    assert front.synthetic_images(logs, pictures).read_text() == "1"

@@ -1,0 +1,100 @@
+"""The time that a run will take, as a clock that is set by hand says."""
+
+import io
+import logging
+import os
+import pty
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from helpers.commands import ROOT, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_card, run_cli
+from pytorch_lightning.callbacks import EarlyStopping, Timer
+from rich.console import Console
+from rich.progress import Progress, TextColumn
+
+from lightning_tasks.callbacks import Clock, CompactProgressBar, ProgressLines
+from lightning_tasks.callbacks import clock as clocks
+from lightning_tasks.callbacks import progress as bars
+from lightning_tasks.callbacks.clock import in_words
+
+
+
+def test_it_is_said_after_the_first_steps_of_a_long_epoch(monkeypatch, capsys):
+    host = Host(monkeypatch)
+    trainer = pretend(Clock(), host, [60.0])
+    assert capsys.readouterr().out == "about 19 min to go on this machine, for 20 epochs like this one\n"
+    trainer = pretend(Clock(), host, [2.0])  # a short one is measured whole
+    assert capsys.readouterr().out == "about 38 s to go on this machine, for 19 epochs like this one\n"
+    trainer.is_global_zero = False
+    clock = Clock()
+    clock.on_train_start(trainer, None)
+    clock.on_train_epoch_start(trainer, None)
+    host.now += 5
+    clock.on_train_epoch_end(trainer, None)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_slow_first_batch_does_not_count(monkeypatch, capsys):
+    host = Host(monkeypatch)
+    trainer = SimpleNamespace(
+        current_epoch=0, max_epochs=2, max_steps=-1, global_step=0, num_training_batches=100, should_stop=False,
+        is_global_zero=True, fast_dev_run=False, check_val_every_n_epoch=1, callbacks=[],
+    )  # fmt: skip
+    clock = Clock()
+    clock.on_train_start(trainer, None)
+    clock.on_train_epoch_start(trainer, None)
+    for index in range(10):
+        clock.on_train_batch_start(trainer, None, None, index)
+        host.now += 1 if index else 500
+    assert clock.seconds_an_epoch == pytest.approx(100)
+
+
+def test_a_warm_up_does_not_promise_the_time_of_the_student(monkeypatch, capsys):
+    host, clock = Host(monkeypatch), Clock()
+    trainer = pretend(clock, host, [2.0, 2.0], warm_up=4)
+    assert capsys.readouterr().out == (
+        "at least 38 s to go on this machine, for 19 epochs like this one; later ones, in which the student learns,"
+        " take longer\n"
+    )
+    assert clock.left(trainer, 2) == "at least 36 s"
+    clock = Clock()
+    trainer = pretend(clock, host, [2.0] * 4 + [20.0], warm_up=4)
+    assert capsys.readouterr().out.splitlines()[1] == ("about 5 min to go on this machine, for 16 epochs like this one")
+    assert clock.left(trainer, 5) == "5 min"  # 15 times 20 s: the generator's pretraining is forgotten
+
+
+def test_epochs_that_become_slower_are_followed(monkeypatch, capsys):
+    clock = Clock()
+    trainer = pretend(clock, Host(monkeypatch), [1.0] * 10 + [50.0] * 5)
+    assert clock.left(trainer, 15) == "4 min"  # 5 times 50 s
+
+
+def test_what_ends_first_counts(monkeypatch, capsys):
+    host = Host(monkeypatch)
+    timer = Timer({"seconds": 7})
+    assert pretend(Clock(), host, [2.0], callbacks=[timer])
+    assert capsys.readouterr().out == "about 7 s to go on this machine\n"
+    pretend(Clock(), host, [2.0], callbacks=[EarlyStopping("val/loss")])
+    assert capsys.readouterr().out.startswith("at most 38 s to go")
+
+
+def test_no_time_is_known_of_endless_epochs(monkeypatch, capsys):
+    clock = Clock()
+    trainer = pretend(clock, Host(monkeypatch), [2.0])
+    trainer.max_epochs = -1
+    assert clock.left(trainer, 1) == ""
+    trainer.max_epochs, clock.seconds_an_epoch = 9, float("inf")
+    assert clock.left(trainer, 1) == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0, "0 s"), (89, "89 s"), (720, "12 min"), (5400, "1.5 h"), (5 * 86400, "5.0 days")]
+)
+def test_times_in_words(seconds, said):
+    assert in_words(seconds) == said

@@ -1,0 +1,74 @@
+"""The last lines of a run: its result, and the commands that come next."""
+
+import io
+import logging
+import os
+import pty
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from helpers.commands import ROOT, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_card, run_cli
+from pytorch_lightning.callbacks import EarlyStopping, Timer
+from rich.console import Console
+from rich.progress import Progress, TextColumn
+
+from lightning_tasks.callbacks import Clock, CompactProgressBar, ProgressLines
+from lightning_tasks.callbacks import clock as clocks
+from lightning_tasks.callbacks import progress as bars
+from lightning_tasks.callbacks.clock import in_words
+
+
+
+def test_the_result_stands_beside_the_validation_of_the_same_weights(capsys):
+    run_cli("fit", *TEACHER, "--trainer.max_epochs=4", "--trainer.callbacks=CurvesPlot")
+    lines = capsys.readouterr().out.splitlines()
+    card = run_card("teacher")
+    (head,) = [index for index, line in enumerate(lines) if "validation" in line and "test" in line]
+    assert lines[head].split(",")[0] == f"epoch {card['best_epoch']}/4"
+    assert "the best val/acc" in lines[head]
+    metrics = card["metrics"]
+    assert lines[head + 1].split() == ["acc", f"{metrics['test/acc']:#.4g}", f"{metrics['val/acc']:#.4g}"]
+    assert lines[head + 2 :] == [
+        "figures: logs/teacher/version_0/figures",
+        "run card: logs/teacher/version_0/run.json",
+        "next: python cli.py export --ckpt logs/teacher/version_0",
+        "      tensorboard --logdir logs/teacher",
+    ]
+
+
+def test_a_student_is_compared_with_its_teacher(capsys):
+    run_cli("fit", *TEACHER, "--trainer.max_epochs=1")
+    capsys.readouterr()
+    words = ["--model.teacher_ckpt=logs/teacher", "--trainer.max_epochs=1", "--trainer.limit_test_batches=1"]
+    run_cli("fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, *words)
+    out = capsys.readouterr().out
+    card = run_card("dfad")
+    assert re.search(rf"\nacc_teacher +{card['metrics']['test/acc_teacher']:#.4g} *\n", out)
+    assert "      python cli.py compare logs/dfad/version_0 logs/teacher/version_0\n" in out
+    assert "a part of the data only, so no result\n" in out
+
+
+def test_a_second_run_is_compared_with_the_first(capsys):
+    for _ in range(2):
+        run_cli("fit", *TEACHER, "--trainer.max_epochs=1", "--trainer.logger=false")
+    out = capsys.readouterr().out
+    assert out.count("compare logs/teacher/version_1 logs/teacher/version_0\n") == 1
+    assert "tensorboard" not in out
+
+
+def test_what_comes_next_can_be_run(capsys):
+    """An untested run is tested; a run is exported and compared: the commands are those that are printed."""
+    import shlex
+
+    run_cli("fit", *TEACHER, "--trainer.max_epochs=1", "--test_after_fit=false")
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("next: ")]
+    words = shlex.split(line.removeprefix("next: "))
+    assert words[:2] == ["python", "cli.py"]
+    assert "test/acc" in run_cli(*words[2:], "--trainer.callbacks=ConfusionPlot").trainer.callback_metrics
+    assert capsys.readouterr().out.splitlines()[-1] == "figures: logs/teacher/version_1/figures"

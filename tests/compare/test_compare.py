@@ -1,0 +1,78 @@
+"""Finished runs beside each other."""
+
+import copy
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from helpers.commands import ROOT
+from matplotlib.image import imsave
+
+from lightning_tasks.cli.parser import task_parser
+from lightning_tasks.compare.cards import collect, group_key, is_current, key, read, read_all, without_paths, write_csv
+from lightning_tasks.compare.command import main as compare
+from lightning_tasks.compare.table import comparison, find_cards
+from lightning_tasks.runs.identity import config_hash, read_command
+from tools.results import front
+from tools.results.__main__ import section
+from tools.results.tables import (
+    benchmark_table,
+    campaign_table,
+    duration,
+    figures,
+    fill,
+    front_table,
+    machine,
+    overrides,
+    results_table,
+    systems_table,
+)
+
+
+
+def test_comparison_shows_what_differs_and_all_metrics(tmp_path, card, monkeypatch, capsys):
+    one, two = card(1), card(2)
+    two["configuration"]["model"]["init_args"]["label_smoothing"] = 0.25
+    two["metrics"].pop("test/loss")
+    place = put(tmp_path / "logs", one, two)
+    cards = find_cards([place / "any"], task_parser())
+    assert [path.rsplit("/", 1)[1] for path in cards] == ["version_0", "version_1"]
+    table = comparison(cards)
+    columns = [list(column.cells) for column in table.columns]
+    assert dict(zip(columns[0], zip(*columns[1:], strict=True), strict=True)) == {
+        "model.label_smoothing": ("0.0", "0.25"),
+        "seed": ("1", "2"),
+        "seconds": ("10.0", "40.0"),
+        "test/acc": ("0.81", "0.82"),
+        "test/loss": ("0.51", "-"),
+        "val/acc": ("0.91", "0.92"),
+        "val/acc_last": ("0.71", "0.72"),
+        "val/acc_mean": ("0.61", "0.62"),
+    }
+    compare([*cards])
+    said = capsys.readouterr().out
+    assert "0.61" in said
+    assert "0.62" in said
+    with pytest.raises(ValueError, match="no finished run at nowhere"):
+        find_cards([tmp_path.joinpath("nowhere").relative_to(tmp_path)], task_parser())
+
+
+def test_comparison_of_other_classes_leaves_their_options_out(card):
+    """And shows names whole, without the folder of all and without packages."""
+    one, two, three = card(1), card(2), card(3)
+    two["configuration"]["model"]["init_args"]["network"] = {"class_path": "a.b.Other", "init_args": {"width": 3}}
+    del three["configuration"]["model"]["init_args"]["label_smoothing"]
+    table = comparison({"logs/any/version_0": one, str(Path("logs/any/version_1").absolute()): two, "logs/x/y": three})
+    assert [column.header for column in table.columns] == ["", "any/version_0", "any/version_1", "x/y"]
+    assert all(column.overflow == "fold" for column in table.columns)
+    columns = [list(column.cells) for column in table.columns]
+    rows = dict(zip(columns[0], zip(*columns[1:], strict=True), strict=True))
+    network = one["configuration"]["model"]["init_args"]["network"]["class_path"].rpartition(".")[2]
+    assert rows["model.network"] == (network, "Other", network)
+    assert rows["model.label_smoothing"] == ("0.0", "0.0", "-")
+    assert [name for name in rows if name.startswith("model.")] == ["model.label_smoothing", "model.network"]
