@@ -1,3 +1,4 @@
+import copy
 import os
 import sys
 import urllib.request
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.campaign_counts import pytest_addoption, pytest_terminal_summary  # noqa: F401  # hooks of pytest
+from helpers.cards import CONFIG
 from helpers.commands import ROOT, SWEEP, TINY_BY_HAND, TINY_DATA, TINY_TEACHER, TINY_TRAINER, run_cli, superclasses
 from hypothesis import settings
 
@@ -38,7 +40,7 @@ def clean_state(monkeypatch, tmp_path):
 @pytest.fixture(autouse=True)
 def no_graph(request, monkeypatch):
     """TensorBoard's graph, of which only its own tests know, takes longer than a short run."""
-    if request.module.__name__ != "test_tensorboard":
+    if request.module.__name__ not in ("test_tensorboard", "test_graph"):
         monkeypatch.setattr("lightning_tasks.callbacks.NetworkGraph.setup", lambda *_, **__: None)
 
 
@@ -172,3 +174,44 @@ def system_folder(system_data, tmp_path, monkeypatch):
     folder = system_data.lay_out(tmp_path / "systems")
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def configuration():
+    """What a config comes to, read once."""
+    from lightning_tasks.cli.parser import task_parser
+    from lightning_tasks.runs.identity import read_command
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        return read_command(task_parser(), ["fit", f"--config={CONFIG}"])
+
+
+@pytest.fixture
+def card(configuration):
+    """Make a card: test 0.80, best 0.90, last 0.70, mean 0.60, all plus 0.01 times the seed."""
+
+    from lightning_tasks.runs.identity import config_hash
+
+    def make(seed, **more):
+        values = {"test/acc": 0.8, "val/acc": 0.9, "val/acc_last": 0.7, "val/acc_mean": 0.6, "test/loss": 0.5}
+        return {
+            "experiment": "mnist_mlp",
+            "seed": seed,
+            "metrics": {name: value + 0.01 * seed for name, value in values.items()},
+            "headline": ["test/acc"],
+            "monitor": "val/acc",
+            "seconds": 10.0 * seed**2,
+            "parameters": {"student": 1000, "teacher": 5000},
+            "student_share": 0.2,
+            "device": "1 x CPU, 2 threads",
+            "precision": "32-true",
+            "commit": 40 * "a",
+            "config_hash": config_hash(configuration),
+            "date": "2026-01-01",
+            "command": f"python cli.py fit --config {CONFIG} --seed_everything {seed}",
+            "configuration": copy.deepcopy(configuration),
+            **more,
+        }
+
+    return make

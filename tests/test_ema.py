@@ -1,40 +1,27 @@
 """Averaged weights of a task: updated once a step of the optimizer, evaluated beside the trained ones."""
 
-import sqlite3
-import sys
-from pathlib import Path
-from types import SimpleNamespace
-
 import pytest
 import pytorch_lightning as pl
 import torch
 from helpers.commands import (
-    ROOT,
-    TINY_BY_HAND,
-    TINY_DATA,
-    TINY_DFAD,
-    TINY_TEACHER,
-    TINY_TRAINER,
-    few_fast,
+    FIT_DFAD,
+    FIT_TEACHER,
     make_trainer,
-    refusal,
     refused,
     run_card,
     run_cli,
 )
+from helpers.hostile import DFAD
 from helpers.plots import compile_eagerly
 
 from datamodules import DigitsDataModule
 from lightning_tasks import MLP, ClassificationTask
-from lightning_tasks.callbacks import LearningRateRange
-from lightning_tasks.cli.precision import fast_kernels, usable_precision
-
 
 
 class TestEMA:
     def test_follows_the_formula_and_is_evaluated_beside_the_weights(self):
         decay = 0.9
-        run_cli(*TEACHER, f"--model.ema_decay={decay}", "--data.train_per_class=5")
+        run_cli(*FIT_TEACHER, f"--model.ema_decay={decay}", "--data.train_per_class=5")
         card = run_card("teacher")
         assert {"test/acc_ema", "test/loss_ema", "val/acc_ema", "val/acc_ema_last", "test/acc"} <= set(card["metrics"])
         assert card["parameters_trained"] == card["parameters"]["network"]
@@ -63,7 +50,7 @@ class TestEMA:
 
     @pytest.mark.slow
     def test_of_a_student_resumes_to_the_bit(self, teacher_ckpt):
-        words = [*DFAD, f"--model.teacher_ckpt={teacher_ckpt}", "--model.ema_decay=0.9", "--trainer.max_epochs=2"]
+        words = [*FIT_DFAD, f"--model.teacher_ckpt={teacher_ckpt}", "--model.ema_decay=0.9", "--trainer.max_epochs=2"]
         run_cli(*words, "--experiment=whole")
         run_cli(*words, "--experiment=parts", "--trainer.max_epochs=1")
         run_cli(*words, "--experiment=parts", "--ckpt_path=last")
@@ -78,7 +65,7 @@ class TestEMA:
     @pytest.mark.slow
     def test_of_a_compiled_network_is_that_of_the_network(self, monkeypatch):
         compile_eagerly(monkeypatch)
-        words = [*TEACHER, "--model.ema_decay=0.9", "--trainer.max_epochs=2", "--data.train_per_class=5"]
+        words = [*FIT_TEACHER, "--model.ema_decay=0.9", "--trainer.max_epochs=2", "--data.train_per_class=5"]
         for compiled in (False, True):
             task = run_cli(*words, f"--model.compile={compiled}", f"--experiment=compiled_{compiled}").model
             assert (task.network._compiled_call_impl is not None) == compiled
@@ -95,7 +82,7 @@ class TestEMA:
     @pytest.mark.parametrize(
         "own", ["EMAWeightAveraging", "{class_path: StochasticWeightAveraging, init_args: {swa_lrs: 0.05}}"]
     )
-    @pytest.mark.parametrize("words", [TEACHER, DFAD], ids=["classification", "dfad"])
+    @pytest.mark.parametrize("words", [FIT_TEACHER, FIT_DFAD], ids=["classification", "dfad"])
     def test_lightnings_own_is_refused_since_it_tests_other_weights_than_it_validates(
         self, words, own, teacher_ckpt, tmp_path
     ):
@@ -106,11 +93,11 @@ class TestEMA:
     @pytest.mark.slow
     def test_a_batch_size_that_lightning_finds_is_in_the_card(self):
         finder = "{class_path: BatchSizeFinder, init_args: {max_trials: 2, init_val: 5, steps_per_trial: 1}}"
-        cli = run_cli(*TEACHER, f"--trainer.callbacks=[{finder}]", "--trainer.max_epochs=1")
+        cli = run_cli(*FIT_TEACHER, f"--trainer.callbacks=[{finder}]", "--trainer.max_epochs=1")
         card = run_card("teacher")
         assert card["batch_size"] == cli.trainer.num_training_batches == 10  # of 100 images; 5 were doubled
         assert card["configuration"]["data"]["init_args"]["batch_size"] == 25
 
     def test_decay_out_of_range(self):
         with pytest.raises(ValueError, match=r"ema_decay must be in \(0, 1\), got 1.0"):
-            run_cli(*TEACHER, "--model.ema_decay=1.0")
+            run_cli(*FIT_TEACHER, "--model.ema_decay=1.0")

@@ -1,28 +1,13 @@
 """The time that a run will take, as a clock that is set by hand says."""
 
-import io
-import logging
-import os
-import pty
-import re
-import subprocess
-import sys
-import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
-from helpers.commands import ROOT, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_card, run_cli
+from helpers.clocks import Host, pretend
 from pytorch_lightning.callbacks import EarlyStopping, Timer
-from rich.console import Console
-from rich.progress import Progress, TextColumn
 
-from lightning_tasks.callbacks import Clock, CompactProgressBar, ProgressLines
-from lightning_tasks.callbacks import clock as clocks
-from lightning_tasks.callbacks import progress as bars
+from lightning_tasks.callbacks import Clock
 from lightning_tasks.callbacks.clock import in_words
-
 
 
 def test_it_is_said_after_the_first_steps_of_a_long_epoch(monkeypatch, capsys):

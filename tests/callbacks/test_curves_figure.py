@@ -1,27 +1,13 @@
 """The figure of the curves."""
 
-from itertools import pairwise
-
-import numpy as np
 import pytest
-import torch
 from helpers.commands import few_fast
-from helpers.plots import MANY, confused, labels, require_readable
-from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
+from helpers.plots import require_readable
 from PIL import Image
-from torch.nn import functional as F
 
 from lightning_tasks import BaseTask, ByHandTask, ClassificationTask, DFADTask, KDTask, MultiTask, SketchTask
-from lightning_tasks.callbacks.activations import draw_activations
-from lightning_tasks.callbacks.answers import calibration, calibration_error, draw_answers, draw_reliability
-from lightning_tasks.callbacks.confusion import confusion_order, draw_confusion, worst_pairs
 from lightning_tasks.callbacks.curves import Panel, draw_curves, panels
-from lightning_tasks.callbacks.filters import draw_filters
-from lightning_tasks.callbacks.plots import add_axes
-from lightning_tasks.callbacks.tsne import draw_points, name_places
-from lightning_tasks.data_free.plots import draw_generated, tiles
-from lightning_tasks.runs.plot_style import BLUE, COLOURS, VERMILLION, save_plot
+from lightning_tasks.runs.plot_style import save_plot
 
 HISTORY = {  # epochs from 0
     "train/loss_student": [(0, 7.0), (1, 6.0), (2, 5.0)],

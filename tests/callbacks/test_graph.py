@@ -1,10 +1,7 @@
 """The graph of the network in TensorBoard."""
 
-import io
-import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from helpers.commands import (
@@ -13,27 +10,17 @@ from helpers.commands import (
     TINY_DFAD,
     TINY_TEACHER,
     TINY_TRAINER,
-    files,
     make_trainer,
-    run_card,
     run_cli,
 )
-from helpers.scripted import ANSWERS, LABELS, PROBABILITIES, SCRIPTED
-from PIL import Image
-from pytorch_lightning.loggers import Logger
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.custom_scalar import layout_pb2
-from tensorboard.plugins.hparams import metadata
-from tensorboard.plugins.hparams.backend_context import _sort_and_reduce_to_hparams_limit
+from helpers.events import read, scalars
 from torch import nn
 
 from datamodules import DigitsDataModule
 from lightning_tasks import MLP, ClassificationTask
-from lightning_tasks.callbacks import LearningRates, NetworkGraph
+from lightning_tasks.callbacks import NetworkGraph
 from lightning_tasks.networks import ImageNetwork
 from lightning_tasks.runs.logger import ExperimentLogger
-
-
 
 
 @pytest.mark.parametrize("kind", ["ClassificationTask", "DFADTask"])

@@ -1,38 +1,26 @@
 """The test of the range of learning rates."""
 
-import sqlite3
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from helpers.commands import (
-    ROOT,
-    TINY_BY_HAND,
-    TINY_DATA,
-    TINY_DFAD,
-    TINY_TEACHER,
-    TINY_TRAINER,
-    few_fast,
-    make_trainer,
+    FIT_DFAD,
+    FIT_TEACHER,
     refusal,
-    refused,
-    run_card,
     run_cli,
 )
-from helpers.plots import compile_eagerly
 
-from datamodules import DigitsDataModule
-from lightning_tasks import MLP, ClassificationTask
 from lightning_tasks.callbacks import LearningRateRange
-from lightning_tasks.cli.precision import fast_kernels, usable_precision
-
 
 
 class TestLearningRateRange:
-    WORDS = (*TEACHER, "--data.train_per_class=20", "--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=0.05")
+    WORDS = (
+        *FIT_TEACHER,
+        "--data.train_per_class=20",
+        "--model.optimizer=torch.optim.SGD",
+        "--model.optimizer.lr=0.05",
+    )
 
     def test_training_is_as_without(self, caplog):
         caplog.set_level("INFO")
@@ -54,7 +42,7 @@ class TestLearningRateRange:
 
     def test_refused(self, tmp_path, teacher_ckpt):
         callback = "--trainer.callbacks=[LearningRateRange]"
-        line = refusal(tmp_path, *DFAD, f"--model.teacher_ckpt={teacher_ckpt}", callback)
+        line = refusal(tmp_path, *FIT_DFAD, f"--model.teacher_ckpt={teacher_ckpt}", callback)
         assert "LearningRateRange needs a task of one optimizer, which DFADTask is not" in line
         with pytest.raises(ValueError, match=r"expected 0 < min_lr < max_lr and two steps, got 1, 0\.1, 100"):
             LearningRateRange(1, 0.1)

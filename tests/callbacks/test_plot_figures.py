@@ -5,25 +5,17 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from helpers.commands import few_fast
-from helpers.plots import MANY, confused, labels, require_readable
+from helpers.plots import CIFAR10, MANY, confused, labels, require_readable
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from PIL import Image
-from torch.nn import functional as F
 
-from lightning_tasks import BaseTask, ByHandTask, ClassificationTask, DFADTask, KDTask, MultiTask, SketchTask
 from lightning_tasks.callbacks.activations import draw_activations
 from lightning_tasks.callbacks.answers import calibration, calibration_error, draw_answers, draw_reliability
 from lightning_tasks.callbacks.confusion import confusion_order, draw_confusion, worst_pairs
-from lightning_tasks.callbacks.curves import Panel, draw_curves, panels
 from lightning_tasks.callbacks.filters import draw_filters
 from lightning_tasks.callbacks.plots import add_axes
 from lightning_tasks.callbacks.tsne import draw_points, name_places
-from lightning_tasks.data_free.plots import draw_generated, tiles
-from lightning_tasks.runs.plot_style import BLUE, COLOURS, VERMILLION, save_plot
-
-CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+from lightning_tasks.runs.plot_style import BLUE, COLOURS, VERMILLION
 
 
 class TestConfusion:
@@ -78,14 +70,6 @@ class TestConfusion:
         boxes = [label.get_window_extent() for label in axes.get_yticklabels()]
         assert all(upper.y0 >= lower.y1 - 1 for upper, lower in pairwise(boxes))
         assert figure.texts[0].get_window_extent().x0 > axes.get_window_extent().x1
-
-
-
-
-
-
-
-
 
 
 class TestActivations:
@@ -236,5 +220,3 @@ class TestFilters:
         weights = torch.tensor([1.0, 3.0]).view(1, 2, 1, 1).expand(1, 2, 2, 3)
         assert draw_filters(weights, "").axes[0].images[0].get_array().shape == (2, 3)
         assert draw_filters(torch.rand(9, 3, 3, 3), "").axes[0].images[0].get_array().shape == (3, 3, 3)
-
-

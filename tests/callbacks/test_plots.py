@@ -8,14 +8,14 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
-from helpers.commands import TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, make_trainer, run_card, run_cli
+from helpers.commands import TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_cli
 from helpers.plots import NAMES, Seer, compile_eagerly, fit, spy
 from helpers.scripted import ANSWERS, LABELS, SCRIPTED, ScriptedNetwork, loss, right
 from pytorch_lightning.callbacks import EarlyStopping
 from torch import nn
 
 from datamodules import DigitsDataModule
-from lightning_tasks import ClassificationTask, DFADTask, ImageGenerator, ResNet
+from lightning_tasks import ClassificationTask, ResNet
 from lightning_tasks.callbacks import (
     ActivationPlot,
     ConfusionPlot,
@@ -28,7 +28,6 @@ from lightning_tasks.callbacks import (
 )
 from lightning_tasks.callbacks import plots as pictures
 from lightning_tasks.cli.parser import task_parser
-from lightning_tasks.data_free import plots as generated
 from lightning_tasks.data_free.plots import GeneratedPlot
 from lightning_tasks.networks import eval_mode
 from lightning_tasks.runs.identity import read_command
@@ -142,12 +141,6 @@ def test_tsne_is_drawn_after_the_epochs_asked_for(monkeypatch, epochs, drawn):
     monkeypatch.setattr(TSNEPlot, "draw", lambda self, trainer, task, epoch: seen.append(epoch))
     fit(Seer, TSNEPlot("network.maps", epochs=epochs), max_epochs=3)
     assert seen == drawn
-
-
-
-
-
-
 
 
 ALL_PICTURES = [
@@ -300,5 +293,3 @@ def test_the_mark_stands_below_the_picture_and_covers_nothing():
     last = np.split(rows, np.flatnonzero(np.diff(rows) > 3) + 1)[-1]
     assert 5 < len(last) < 20  # a line of small letters, with nothing beside it
     assert np.flatnonzero(image[last].min(axis=0) < 0.9).max() < 0.6 * image.shape[1]
-
-

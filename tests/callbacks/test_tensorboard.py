@@ -1,4 +1,4 @@
-"""What TensorBoard and other loggers get to show: values by epochs, options and final metrics, the graph, pictures."""
+"""What TensorBoard and other loggers get to show: values by epochs, options and final metrics, images."""
 
 import io
 import json
@@ -8,39 +8,25 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import (
-    TINY_BY_HAND,
     TINY_DATA,
     TINY_DFAD,
-    TINY_TEACHER,
     TINY_TRAINER,
     files,
     make_trainer,
     run_card,
     run_cli,
 )
+from helpers.events import read, scalars
 from helpers.scripted import ANSWERS, LABELS, PROBABILITIES, SCRIPTED
 from PIL import Image
 from pytorch_lightning.loggers import Logger
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata
 from tensorboard.plugins.hparams.backend_context import _sort_and_reduce_to_hparams_limit
-from torch import nn
 
 from datamodules import DigitsDataModule
 from lightning_tasks import MLP, ClassificationTask
-from lightning_tasks.callbacks import LearningRates, NetworkGraph
-from lightning_tasks.networks import ImageNetwork
-from lightning_tasks.runs.logger import ExperimentLogger
-
-
-def read(run):
-    return EventAccumulator(str(run), size_guidance={"scalars": 0, "images": 0}).Reload()
-
-
-def scalars(events, tag):
-    """Points (x, y) of a curve."""
-    return [(event.step, pytest.approx(event.value, abs=1e-6)) for event in events.Scalars(tag)]
+from lightning_tasks.callbacks import LearningRates
 
 
 def steps(events):
@@ -176,20 +162,6 @@ def test_tensorboard_shows_the_picture_of_the_folder():
     (event,) = read(run).Images("test/confusion")
     shown = Image.open(io.BytesIO(event.encoded_image_string))
     assert np.array_equal(shown, Image.open(run / "figures/confusion.png").convert("RGB"))
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 
 
 class ImageLogger(Logger):

@@ -1,4 +1,4 @@
-"""What a fit says: first lines, a bar or a line an epoch, how long it will take, and what came of it."""
+"""What fit prints: first lines, a bar or a line an epoch, and how a run ended."""
 
 import io
 import logging
@@ -9,21 +9,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers.commands import ROOT, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_card, run_cli
-from pytorch_lightning.callbacks import EarlyStopping, Timer
+from helpers.clocks import Host, pretend
+from helpers.commands import ROOT, SHOWN, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_card, run_cli
 from rich.console import Console
 from rich.progress import Progress, TextColumn
 
 from lightning_tasks.callbacks import Clock, CompactProgressBar, ProgressLines
-from lightning_tasks.callbacks import clock as clocks
 from lightning_tasks.callbacks import progress as bars
-from lightning_tasks.callbacks.clock import in_words
 
-SHOWN = ["--trainer.enable_progress_bar=true", "--trainer.enable_model_summary=true"]
 TEACHER = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, *SHOWN]
 LINE = re.compile(r"epoch +(\d+)/(\d+), loss ([\d.e-]+), val/acc ([\d.]+), \d+ s(?:, ((?:at \w+ )?\d+ s) to go)?$")
 
@@ -193,48 +189,6 @@ def test_other_ends_of_a_run(words, said, capsys):
 # How long
 
 
-class Host:
-    """The time of a host that stands still, until it is told to go on."""
-
-    def __init__(self, monkeypatch):
-        self.now = 0.0
-        monkeypatch.setattr(clocks, "time", SimpleNamespace(perf_counter=lambda: self.now))
-
-
-def pretend(clock, host, seconds, warm_up=0, batches=10, **options):
-    """Let a clock see epochs of the given seconds."""
-    callbacks = options.pop("callbacks", [])
-    trainer = SimpleNamespace(
-        current_epoch=0, max_epochs=20, max_steps=-1, global_step=0, num_training_batches=batches, should_stop=False,
-        is_global_zero=True, fast_dev_run=False, check_val_every_n_epoch=1, callbacks=callbacks, **options,
-    )  # fmt: skip
-    task = SimpleNamespace(pretrains_generator=warm_up > 0)
-    clock.on_train_start(trainer, task)
-    for length in seconds:
-        task.pretrains_generator = trainer.current_epoch < warm_up
-        clock.on_train_epoch_start(trainer, task)
-        for index in range(batches):
-            clock.on_train_batch_start(trainer, task, None, index)
-            host.now += length / batches
-        clock.on_train_epoch_end(trainer, task)
-        trainer.current_epoch += 1
-    return trainer
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 # In a terminal
 
 
@@ -309,14 +263,6 @@ def test_the_bar_reads_no_number_between_log_steps(monkeypatch):
 
 
 # The end
-
-
-
-
-
-
-
-
 
 
 def test_only_the_first_process_speaks():

@@ -1,3 +1,5 @@
+"""ClassificationTask: losses, schedules and metrics."""
+
 import math
 
 import pytest

@@ -1,4 +1,5 @@
-import re
+"""The command line: configs, subcommands, folders of runs."""
+
 import subprocess
 import sys
 from operator import attrgetter
@@ -191,29 +192,3 @@ def test_runs_get_folders_of_their_own():
     assert [claim_version(folder) for _ in range(3)] == [0, 1, 2]
     (folder / "version_9").mkdir()
     assert claim_version(folder) == 10
-
-
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-
-def test_pages_name_every_config():
-    text = "".join(page.read_text() for page in PAGES)
-    assert [config.name for config in CONFIGS if f"configs/{config.name}" not in text] == []
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_links_of_a_page_lead_somewhere(page):
-    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
-    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
-
-
-@pytest.mark.parametrize("page", few_fast({"README", "sketches"}, PAGES, STEM))
-def test_commands_of_a_page_parse(page, capsys):
-    for command in re.findall(r"^python cli\.py (fit .*)$", page.read_text(), flags=re.MULTILINE):
-        words = command.split("#")[0].replace("configs/", f"{ROOT}/configs/").replace("--ckpt_path last", "").split()
-        if "--model.help" in words:
-            with pytest.raises(SystemExit) as stop:
-                run_cli(*words)
-            assert not stop.value.code
-        else:
-            printed(capsys, *words)

@@ -1,40 +1,27 @@
-"""Options of every run: precision, averaged weights, trainer pieces, what is refused and in which words."""
+"""Options of every run: logging, trainer pieces, what is refused and in which words."""
 
 import sqlite3
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
 import torch
 from helpers.commands import (
+    FIT_DFAD,
+    FIT_TEACHER,
     ROOT,
     TINY_BY_HAND,
     TINY_DATA,
-    TINY_DFAD,
-    TINY_TEACHER,
     TINY_TRAINER,
     few_fast,
-    make_trainer,
     refusal,
     refused,
     run_card,
     run_cli,
 )
-from helpers.plots import compile_eagerly
 
 from datamodules import DigitsDataModule
 from lightning_tasks import MLP, ClassificationTask
-from lightning_tasks.callbacks import LearningRateRange
-from lightning_tasks.cli.precision import fast_kernels, usable_precision
-
-TEACHER = ["fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2"]
-DFAD = ["fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1"]
-
-
-
-
 
 
 def test_what_is_reduced_over_devices_lies_on_the_device_of_the_task(monkeypatch):
@@ -49,14 +36,14 @@ def test_what_is_reduced_over_devices_lies_on_the_device_of_the_task(monkeypatch
 
 
 def test_no_log_every_n_steps_logs_at_the_end_of_the_epoch():
-    cli = run_cli(*TEACHER, "--trainer.log_every_n_steps=0")
+    cli = run_cli(*FIT_TEACHER, "--trainer.log_every_n_steps=0")
     assert cli.trainer.current_epoch == 2
     assert "val/acc" in run_card("teacher")["metrics"]
 
 
 @pytest.mark.parametrize(("epochs", "said"), [(3, ["the last 1 epochs"]), (4, [])])
 def test_epochs_that_no_validation_judges_are_said(epochs, said, recwarn):
-    run_cli(*TEACHER, f"--trainer.max_epochs={epochs}", "--trainer.check_val_every_n_epoch=2")
+    run_cli(*FIT_TEACHER, f"--trainer.max_epochs={epochs}", "--trainer.check_val_every_n_epoch=2")
     messages = [str(each.message) for each in recwarn if "no multiple" in str(each.message)]
     assert len(messages) == len(said)
     assert all(part in message for part, message in zip(said, messages, strict=True))
@@ -75,33 +62,31 @@ def test_the_debug_piece_debugs_every_task(config, teacher_ckpt, monkeypatch):
     assert cli.trainer.num_test_batches == [1]  # the digits' test set is one batch
 
 
-
-
 class TestOneLine:
     """No traceback for anything that a user typed, also where Lightning refuses it."""
 
     def test_metric_that_nobody_logs(self, tmp_path):
-        line = refusal(tmp_path, *TEACHER, "--checkpoint_best.monitor=val/accuracy")
+        line = refusal(tmp_path, *FIT_TEACHER, "--checkpoint_best.monitor=val/accuracy")
         assert line == "error: monitor: no metric 'val/accuracy' in validation; there are val/acc, val/loss"
 
     def test_metric_of_a_callback_or_a_schedule(self, tmp_path):
         own = "--trainer.callbacks=[{class_path: EarlyStopping, init_args: {monitor: val/los}}]"
-        assert "no metric 'val/los' in validation" in refusal(tmp_path, *TEACHER, own)
+        assert "no metric 'val/los' in validation" in refusal(tmp_path, *FIT_TEACHER, own)
         words = ["--model.scheduler=pytorch_lightning.cli.ReduceLROnPlateau", "--model.scheduler.monitor=val/ac"]
-        assert "no metric 'val/ac' in validation" in refusal(tmp_path, *TEACHER, *words)
+        assert "no metric 'val/ac' in validation" in refusal(tmp_path, *FIT_TEACHER, *words)
 
     def test_options_that_manual_optimisation_has_not(self, tmp_path, teacher_ckpt):
-        words = [*DFAD, f"--model.teacher_ckpt={teacher_ckpt}", "--trainer.gradient_clip_val=1"]
+        words = [*FIT_DFAD, f"--model.teacher_ckpt={teacher_ckpt}", "--trainer.gradient_clip_val=1"]
         assert "gradient_clip_val" in refusal(tmp_path, *words)
 
     def test_hardware_that_is_not_there(self, tmp_path):
         if torch.cuda.is_available():
             pytest.skip("there is a GPU")
-        line = refused(tmp_path, *TEACHER, "--trainer.accelerator=gpu")
+        line = refused(tmp_path, *FIT_TEACHER, "--trainer.accelerator=gpu")
         assert line == "error: No supported gpu backend found!"
 
     def test_module_that_is_not_there(self, tmp_path):
-        line = refused(tmp_path, *TEACHER, "--model.network=nothing.Network", status=2)
+        line = refused(tmp_path, *FIT_TEACHER, "--model.network=nothing.Network", status=2)
         assert "nothing.Network" in line
 
     def test_layers_that_do_not_fit_the_images(self, tmp_path):
@@ -118,28 +103,12 @@ class TestOneLine:
         ],
     )
     def test_misspelt_option_is_named_with_its_place(self, tmp_path, option, key):
-        line = refused(tmp_path, *TEACHER, f"{option}=3", status=2)
+        line = refused(tmp_path, *FIT_TEACHER, f"{option}=3", status=2)
         assert f"Option '{key}' is not accepted ({option})" in line
 
     def test_validation_that_is_never_run(self, tmp_path):
-        run_cli(*TEACHER, "--trainer.limit_val_batches=0")
+        run_cli(*FIT_TEACHER, "--trainer.limit_val_batches=0")
         assert set(run_card("teacher")["metrics"]) == {"test/acc", "test/loss"}
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 
 
 def tools():
@@ -160,7 +129,7 @@ def test_the_tools_of_the_page(words, monkeypatch):
         monkeypatch.setenv("WANDB_SILENT", "true")
     if "MLFlowLogger" in " ".join(words):
         pytest.importorskip("mlflow")
-    cli = run_cli(*TEACHER, "--data.train_per_class=20", *words)
+    cli = run_cli(*FIT_TEACHER, "--data.train_per_class=20", *words)
     run = Path("logs/teacher/version_0")
     assert run_card("teacher")["metrics"]["test/acc"] >= 0
     assert (run / "checkpoints" / "last.ckpt").is_file()

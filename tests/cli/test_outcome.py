@@ -1,28 +1,10 @@
 """The last lines of a run: its result, and the commands that come next."""
 
-import io
-import logging
-import os
-import pty
 import re
-import subprocess
-import sys
-import time
-from pathlib import Path
-from types import SimpleNamespace
 
-import pytest
-import torch
-from helpers.commands import ROOT, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_card, run_cli
-from pytorch_lightning.callbacks import EarlyStopping, Timer
-from rich.console import Console
-from rich.progress import Progress, TextColumn
+from helpers.commands import SHOWN, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_card, run_cli
 
-from lightning_tasks.callbacks import Clock, CompactProgressBar, ProgressLines
-from lightning_tasks.callbacks import clock as clocks
-from lightning_tasks.callbacks import progress as bars
-from lightning_tasks.callbacks.clock import in_words
-
+TEACHER = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, *SHOWN]
 
 
 def test_the_result_stands_beside_the_validation_of_the_same_weights(capsys):

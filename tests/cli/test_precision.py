@@ -1,42 +1,30 @@
 """Precisions that a device has, and kernels that are used with them."""
 
-import sqlite3
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from helpers.commands import (
-    ROOT,
-    TINY_BY_HAND,
-    TINY_DATA,
-    TINY_DFAD,
-    TINY_TEACHER,
-    TINY_TRAINER,
+    FIT_DFAD,
+    FIT_TEACHER,
     few_fast,
     make_trainer,
-    refusal,
-    refused,
     run_card,
     run_cli,
 )
-from helpers.plots import compile_eagerly
 
 from datamodules import DigitsDataModule
 from lightning_tasks import MLP, ClassificationTask
-from lightning_tasks.callbacks import LearningRateRange
 from lightning_tasks.cli.precision import fast_kernels, usable_precision
-
 
 
 @pytest.mark.parametrize("precision", few_fast({"bf16-mixed"}, ["bf16-mixed", "bf16-true", "64-true"]))
 def test_precisions(precision, teacher_ckpt, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")  # else bfloat16 is not used
-    run_cli(*TEACHER, f"--trainer.precision={precision}")
+    run_cli(*FIT_TEACHER, f"--trainer.precision={precision}")
     assert run_card("teacher")["precision"] == precision
-    run_cli(*DFAD, f"--trainer.precision={precision}", f"--model.teacher_ckpt={teacher_ckpt}")
+    run_cli(*FIT_DFAD, f"--trainer.precision={precision}", f"--model.teacher_ckpt={teacher_ckpt}")
     assert 0 <= run_card()["metrics"]["test/acc"] <= 1
     dtype = {"bf16-mixed": torch.float32, "bf16-true": torch.bfloat16, "64-true": torch.float64}[precision]
     weights = torch.load("logs/teacher/version_0/checkpoints/best.ckpt", weights_only=True)["state_dict"]
@@ -73,7 +61,7 @@ def test_an_eps_that_is_0_in_float16_is_refused(optimizer, options, refused):
 def test_bfloat16_is_not_emulated(monkeypatch, recwarn, capability, used):
     """The card says what was computed with, the config what was asked for."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    run_cli(*TEACHER, "--trainer.precision=bf16-mixed", "--data.train_per_class=5", "--trainer.max_epochs=1")
+    run_cli(*FIT_TEACHER, "--trainer.precision=bf16-mixed", "--data.train_per_class=5", "--trainer.max_epochs=1")
     assert run_card("teacher")["precision"] == used
     assert "precision: bf16-mixed" in Path("logs/teacher/version_0/config.yaml").read_text()
     found = [each for each in recwarn if "has no bfloat16; 32-true takes the place of bf16-mixed" in str(each.message)]

@@ -1,38 +1,13 @@
 """Finished runs beside each other."""
 
-import copy
-import csv
-import json
-import re
-import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-import yaml
-from helpers.commands import ROOT
-from matplotlib.image import imsave
+from helpers.cards import put
 
 from lightning_tasks.cli.parser import task_parser
-from lightning_tasks.compare.cards import collect, group_key, is_current, key, read, read_all, without_paths, write_csv
 from lightning_tasks.compare.command import main as compare
 from lightning_tasks.compare.table import comparison, find_cards
-from lightning_tasks.runs.identity import config_hash, read_command
-from tools.results import front
-from tools.results.__main__ import section
-from tools.results.tables import (
-    benchmark_table,
-    campaign_table,
-    duration,
-    figures,
-    fill,
-    front_table,
-    machine,
-    overrides,
-    results_table,
-    systems_table,
-)
-
 
 
 def test_comparison_shows_what_differs_and_all_metrics(tmp_path, card, monkeypatch, capsys):

@@ -1,3 +1,5 @@
+"""The steps of DFAD: whose weights move, by which gradient, in which order."""
+
 import copy
 import warnings
 

@@ -8,13 +8,10 @@ from helpers.data_free import make_task
 from torch import nn
 from torch.nn import functional as F
 
-from lightning_tasks import ActivationLoss, BatchNormStatisticsLoss, DiversityLoss, HintonLoss, MemoryBank, OneHotLoss
+from lightning_tasks import ActivationLoss, BatchNormStatisticsLoss, HintonLoss, MemoryBank
 from lightning_tasks.data_free import GeneratorObjective
-from lightning_tasks.data_free.generator_losses import SyntheticBatch
 from lightning_tasks.data_free.memory_bank import LARGEST
 from lightning_tasks.data_free.noise import Noise
-from lightning_tasks.frozen_teacher import FrozenTeacher
-from lightning_tasks.networks.channel_statistics import Statistics
 
 STEP = LARGEST / 127.5
 
@@ -189,8 +186,6 @@ class TestBank:
     def test_refused(self, options, said):
         with pytest.raises(ValueError, match=said):
             MemoryBank(**options)
-
-
 
 
 class TestTask:

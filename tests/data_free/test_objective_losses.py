@@ -1,21 +1,13 @@
 """Losses of the generator, by hand."""
 
 import pytest
-import pytorch_lightning as pl
 import torch
-from helpers.commands import TINY_DATA, TINY_DFAD, TINY_TRAINER, make_trainer, run_cli
-from helpers.data_free import make_task
 from torch import nn
-from torch.nn import functional as F
 
-from lightning_tasks import ActivationLoss, BatchNormStatisticsLoss, DiversityLoss, HintonLoss, MemoryBank, OneHotLoss
-from lightning_tasks.data_free import GeneratorObjective
+from lightning_tasks import ActivationLoss, BatchNormStatisticsLoss, DiversityLoss, OneHotLoss
 from lightning_tasks.data_free.generator_losses import SyntheticBatch
-from lightning_tasks.data_free.memory_bank import LARGEST
-from lightning_tasks.data_free.noise import Noise
 from lightning_tasks.frozen_teacher import FrozenTeacher
 from lightning_tasks.networks.channel_statistics import Statistics
-
 
 
 class TestLosses:

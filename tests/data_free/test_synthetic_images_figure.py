@@ -1,28 +1,12 @@
 """The figure of the synthetic images."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import torch
-from helpers.commands import few_fast
-from helpers.plots import MANY, confused, labels, require_readable
-from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
-from PIL import Image
+from helpers.plots import CIFAR10, MANY, labels, require_readable
 from torch.nn import functional as F
 
-from lightning_tasks import BaseTask, ByHandTask, ClassificationTask, DFADTask, KDTask, MultiTask, SketchTask
-from lightning_tasks.callbacks.activations import draw_activations
-from lightning_tasks.callbacks.answers import calibration, calibration_error, draw_answers, draw_reliability
-from lightning_tasks.callbacks.confusion import confusion_order, draw_confusion, worst_pairs
-from lightning_tasks.callbacks.curves import Panel, draw_curves, panels
-from lightning_tasks.callbacks.filters import draw_filters
-from lightning_tasks.callbacks.plots import add_axes
-from lightning_tasks.callbacks.tsne import draw_points, name_places
 from lightning_tasks.data_free.plots import draw_generated, tiles
-from lightning_tasks.runs.plot_style import BLUE, COLOURS, VERMILLION, save_plot
-
 
 
 class TestGenerated:

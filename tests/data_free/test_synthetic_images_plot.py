@@ -1,39 +1,17 @@
 """What the plots of a data-free run are given."""
 
-import json
-import re
-from pathlib import Path
-
-import matplotlib.image
-import numpy as np
 import pytest
 import torch
-from helpers.commands import TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, make_trainer, run_card, run_cli
-from helpers.plots import NAMES, Seer, compile_eagerly, fit, spy
-from helpers.scripted import ANSWERS, LABELS, SCRIPTED, ScriptedNetwork, loss, right
-from pytorch_lightning.callbacks import EarlyStopping
-from torch import nn
+from helpers.commands import TINY_DATA, TINY_DFAD, TINY_TRAINER, make_trainer, run_card, run_cli
+from helpers.plots import spy
 
 from datamodules import DigitsDataModule
-from lightning_tasks import ClassificationTask, DFADTask, ImageGenerator, ResNet
+from lightning_tasks import DFADTask, ImageGenerator, ResNet
 from lightning_tasks.callbacks import (
-    ActivationPlot,
-    ConfusionPlot,
-    TestCurve,
-    TSNEPlot,
-    activations,
-    confusion,
     curves,
-    tsne,
 )
-from lightning_tasks.callbacks import plots as pictures
-from lightning_tasks.cli.parser import task_parser
 from lightning_tasks.data_free import plots as generated
 from lightning_tasks.data_free.plots import GeneratedPlot
-from lightning_tasks.networks import eval_mode
-from lightning_tasks.runs.identity import read_command
-
-
 
 
 def dfad(teacher_ckpt, **options):

@@ -7,29 +7,17 @@ import multiprocessing
 import pickle
 import tarfile
 import threading
-import warnings
-from collections import Counter
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from helpers.commands import superclasses
-from torch.utils.data import DataLoader
 from torchvision import datasets
 
 from datamodules import (
     CIFAR10DataModule,
     CIFAR100DataModule,
-    DigitsDataModule,
-    MNISTDataModule,
-    NoImages,
 )
-from datamodules.images import channel_statistics
-from datamodules.splits import per_class_subset, stratified_split
-from datamodules.tensors import BalancedSampler, StepDataset, TensorImages
-
-
 
 
 def cifar_archive(folder, monkeypatch, module, fetched=None):

@@ -1,33 +1,22 @@
-import functools
-import hashlib
-import http.server
-import multiprocessing
-import pickle
-import tarfile
-import threading
+"""What all datamodules share: splits, batches, normalisation, subsets."""
+
 import warnings
 from collections import Counter
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from helpers.commands import superclasses
 from torch.utils.data import DataLoader
 from torchvision import datasets
 
 from datamodules import (
-    CIFAR10DataModule,
     CIFAR100DataModule,
     DigitsDataModule,
     MNISTDataModule,
     NoImages,
 )
 from datamodules.images import channel_statistics
-from datamodules.splits import per_class_subset, stratified_split
 from datamodules.tensors import BalancedSampler, StepDataset, TensorImages
-
-
 
 
 class TestModule:
@@ -206,26 +195,6 @@ def test_balanced_sampler_evens_out_and_shares():
 def test_step_dataset_has_a_length_and_is_not_shared_out():
     assert len(StepDataset(5)) == 5
     assert list(DataLoader(StepDataset(5), batch_size=None)) == [0, 1, 2, 3, 4]
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 
 
 @pytest.mark.real_data

@@ -6,25 +6,15 @@ import multiprocessing
 import os
 import resource
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from filelock import FileLock
+from helpers.image_files import pictures
 from PIL import Image
 
 from datamodules import decoding
-from datamodules.decoding import ArrayFile, StoredImages, decode_to_file
-
-
-def pictures(folder, count=12, size=(4, 3)):
-    """PNG files, each of one colour: (number, 2 * number, 255 - number)."""
-    folder.mkdir(exist_ok=True)
-    paths = [folder / f"{number:03}.png" for number in range(count)]
-    for number, path in enumerate(paths):
-        Image.new("RGB", size, (number, 2 * number, 255 - number)).save(path)
-    return paths
+from datamodules.decoding import decode_to_file
 
 
 def decoded(*args, **options):
@@ -312,7 +302,3 @@ def test_a_kill_while_it_is_built(tmp_path, in_groups):
         pass
     assert reds(decoded(files, tmp_path / "cache")) == list(range(60))
     assert left(tmp_path) == ["cache.npy", "cache.txt"]
-
-
-
-

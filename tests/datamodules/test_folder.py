@@ -1,8 +1,6 @@
 """Image files in one folder a class."""
 
-import logging
 import os
-import warnings
 
 import numpy as np
 import pytest
@@ -193,12 +191,6 @@ class TestRefused:
         image_folder(tmp_path, {"test": 2}, ["a", "c"])
         with pytest.raises(ValueError, match="have other classes: b, c"):
             ImageFolderDataModule(str(tmp_path))
-
-
-
-
-
-
 
 
 @pytest.mark.parametrize("blue", [0, 77, 101, 255])  # whose rounding errors differ

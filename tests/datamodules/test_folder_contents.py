@@ -4,16 +4,12 @@ import logging
 import os
 import warnings
 
-import numpy as np
 import pytest
-import torch
 from helpers.commands import image_folder
 from PIL import Image
 
-from datamodules import ImageFolderDataModule, decoding
+from datamodules import ImageFolderDataModule
 from datamodules.decoding import decode_to_file
-
-
 
 
 def moved(folder, pattern, change):

@@ -1,23 +1,14 @@
 """Images that lie in a file."""
 
-import errno
-import io
-import multiprocessing
 import os
-import resource
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
-from PIL import Image
+from helpers.image_files import pictures
 
-from datamodules import decoding
 from datamodules.decoding import ArrayFile, StoredImages, decode_to_file
-
-
 
 
 class TestStoredImages:

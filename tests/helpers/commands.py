@@ -82,6 +82,9 @@ TINY_KD = [
     "--data.batch_size=25",
     "--experiment=kd",
 ]
+FIT_TEACHER = ["fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2"]
+FIT_DFAD = ["fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1"]
+SHOWN = ["--trainer.enable_progress_bar=true", "--trainer.enable_model_summary=true"]
 
 
 def few_fast(few, values, name=str):

@@ -78,3 +78,6 @@ def labels(axis):
 def confused(names, seed=0):
     """Counts in which no two cells are equal, so that each has one place only."""
     return np.random.default_rng(seed).permutation(len(names) ** 2).reshape(len(names), -1)
+
+
+CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]

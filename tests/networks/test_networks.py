@@ -1,3 +1,5 @@
+"""Networks of the project: shapes, parameters, initialisation, folding."""
+
 import pytest
 import torch
 import torchvision

@@ -1,3 +1,5 @@
+"""Convolutions of small maps against torch's own."""
+
 import copy
 
 import pytest

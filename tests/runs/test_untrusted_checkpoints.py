@@ -1,34 +1,21 @@
 """What a checkpoint names is neither imported nor read, and its data must be those of the run."""
 
-import sqlite3
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from helpers.commands import (
-    ROOT,
-    TINY_BY_HAND,
     TINY_DATA,
-    TINY_DFAD,
     TINY_TEACHER,
     TINY_TRAINER,
-    few_fast,
     make_trainer,
     refusal,
     refused,
-    run_card,
-    run_cli,
 )
-from helpers.plots import compile_eagerly
 
 from datamodules import DigitsDataModule
 from lightning_tasks import MLP, ClassificationTask
-from lightning_tasks.callbacks import LearningRateRange
-from lightning_tasks.cli.precision import fast_kernels, usable_precision
-
 
 
 def write_module(folder):

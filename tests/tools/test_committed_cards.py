@@ -1,36 +1,18 @@
 """The cards in results/, and the pages that show them."""
 
-import copy
-import csv
 import json
 import re
 import shutil
-from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 from helpers.commands import ROOT
-from matplotlib.image import imsave
 
 from lightning_tasks.cli.parser import task_parser
-from lightning_tasks.compare.cards import collect, group_key, is_current, key, read, read_all, without_paths, write_csv
-from lightning_tasks.compare.command import main as compare
-from lightning_tasks.compare.table import comparison, find_cards
-from lightning_tasks.runs.identity import config_hash, read_command
-from tools.results import front
+from lightning_tasks.compare.cards import is_current, key, read_all, without_paths
 from tools.results.__main__ import section
 from tools.results.tables import (
-    benchmark_table,
-    campaign_table,
-    duration,
-    figures,
     fill,
-    front_table,
-    machine,
-    overrides,
-    results_table,
-    systems_table,
 )
 
 IN_TABLES = {"mnist_by_hand", "mnist_by_hand_augmented", "mnist_cnn_by_hand", "mnist_cnn_by_hand_60000"}

@@ -1,3 +1,5 @@
+"""make quickstart: its two runs and what it prints."""
+
 import json
 import os
 import re

@@ -1,24 +1,17 @@
 """Tables from run cards: every cell computed by hand, on cards whose figures all differ."""
 
-import copy
 import csv
 import json
-import re
 import shutil
-from pathlib import Path
 
-import numpy as np
 import pytest
-import yaml
+from helpers.cards import CONFIG, put
 from helpers.commands import ROOT
-from matplotlib.image import imsave
 
 from lightning_tasks.cli.parser import task_parser
-from lightning_tasks.compare.cards import collect, group_key, is_current, key, read, read_all, without_paths, write_csv
-from lightning_tasks.compare.command import main as compare
-from lightning_tasks.compare.table import comparison, find_cards
-from lightning_tasks.runs.identity import config_hash, read_command
-from tools.results import front
+from lightning_tasks.compare.cards import collect, group_key, is_current, read, read_all, without_paths, write_csv
+from lightning_tasks.compare.table import find_cards
+from lightning_tasks.runs.identity import config_hash
 from tools.results.__main__ import section
 from tools.results.tables import (
     benchmark_table,
@@ -32,51 +25,6 @@ from tools.results.tables import (
     results_table,
     systems_table,
 )
-
-CONFIG = "configs/mnist_mlp.yaml"
-
-
-@pytest.fixture(scope="module")
-def configuration():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        return read_command(task_parser(), ["fit", f"--config={CONFIG}"])
-
-
-@pytest.fixture
-def card(configuration):
-    """Make a card: test 0.80, best 0.90, last 0.70, mean 0.60, all plus 0.01 times the seed."""
-
-    def make(seed, **more):
-        values = {"test/acc": 0.8, "val/acc": 0.9, "val/acc_last": 0.7, "val/acc_mean": 0.6, "test/loss": 0.5}
-        return {
-            "experiment": "mnist_mlp",
-            "seed": seed,
-            "metrics": {name: value + 0.01 * seed for name, value in values.items()},
-            "headline": ["test/acc"],
-            "monitor": "val/acc",
-            "seconds": 10.0 * seed**2,
-            "parameters": {"student": 1000, "teacher": 5000},
-            "student_share": 0.2,
-            "device": "1 x CPU, 2 threads",
-            "precision": "32-true",
-            "commit": 40 * "a",
-            "config_hash": config_hash(configuration),
-            "date": "2026-01-01",
-            "command": f"python cli.py fit --config {CONFIG} --seed_everything {seed}",
-            "configuration": copy.deepcopy(configuration),
-            **more,
-        }
-
-    return make
-
-
-def put(folder, *cards):
-    for index, each in enumerate(cards):
-        place = folder / f"any/version_{index}"
-        place.mkdir(parents=True)
-        (place / "run.json").write_text(json.dumps(each))
-    return folder
 
 
 def test_damaged_cards_are_named_and_passed_over(tmp_path, card, capsys):
@@ -319,14 +267,6 @@ def test_benchmark_table(tmp_path):
     assert "medians of 7 pairs on x86." in benchmark_table(path)
 
 
-
-
-
-
-
-
-
-
 def test_the_whole_command_in_a_copy(tmp_path, card, monkeypatch, capsys):
     """Cards in, CSV and pages out."""
     from tools.results import __main__ as command
@@ -347,7 +287,3 @@ def test_the_whole_command_in_a_copy(tmp_path, card, monkeypatch, capsys):
     assert "87.00" not in page.read_text()
     assert "not in the tables, since its config is another by now: mnist_mlp, seed 7" in capsys.readouterr().out
     assert len((tmp_path / "results/results.csv").read_text().splitlines()) == 3
-
-
-
-
