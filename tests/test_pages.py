@@ -1,9 +1,10 @@
 """Pages: every config is named, every link leads somewhere, every command parses."""
 
 import re
+from operator import attrgetter
 
 import pytest
-from helpers.commands import ROOT, few_fast, run_cli
+from helpers.commands import CONFIGS, ROOT, few_fast, printed, run_cli
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -19,7 +20,7 @@ def test_links_of_a_page_lead_somewhere(page):
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("page", few_fast({"README", "sketches"}, PAGES, STEM))
+@pytest.mark.parametrize("page", few_fast({"README", "sketches"}, PAGES, attrgetter("stem")))
 def test_commands_of_a_page_parse(page, capsys):
     for command in re.findall(r"^python cli\.py (fit .*)$", page.read_text(), flags=re.MULTILINE):
         words = command.split("#")[0].replace("configs/", f"{ROOT}/configs/").replace("--ckpt_path last", "").split()

@@ -8,28 +8,29 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from helpers.commands import ROOT, TINY_DATA, TINY_TEACHER, TINY_TRAINER, few_fast, image_folder, run_card, run_cli
+from helpers.commands import (
+    CONFIGS,
+    ROOT,
+    TINY_DATA,
+    TINY_TEACHER,
+    TINY_TRAINER,
+    few_fast,
+    image_folder,
+    printed,
+    run_card,
+    run_cli,
+)
 from helpers.tiny_imagenet_files import write as write_tiny_imagenet
 from jsonschema import Draft202012Validator
 
 from lightning_tasks import CNN, LeNet5, ResNet, StridedCNN
 from tools.schema import config_schema
 
-STEM = attrgetter("stem")
-CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 OF_IMAGES = [config for config in CONFIGS if not config.stem.startswith("quickdraw")]  # those in test_sketch_task.py
 ONE_OF_A_KIND = {"mnist_mlp", "mnist_by_hand", "cifar100_multitask", "dfad_plus_digits", "quickdraw_sketch"}
 
 
-def printed(capsys, *words):
-    """What `--print_config` says, as data."""
-    with pytest.raises(SystemExit) as stop:
-        run_cli(*words, "--print_config")
-    assert not stop.value.code
-    return capsys.readouterr().out
-
-
-@pytest.mark.parametrize("config", few_fast(ONE_OF_A_KIND, CONFIGS, STEM))
+@pytest.mark.parametrize("config", few_fast(ONE_OF_A_KIND, CONFIGS, attrgetter("stem")))
 def test_config_is_read_back_as_it_was_printed(config, capsys, tmp_path):
     first = printed(capsys, "fit", f"--config={config}")
     (tmp_path / "printed.yaml").write_text(first)
@@ -39,7 +40,7 @@ def test_config_is_read_back_as_it_was_printed(config, capsys, tmp_path):
     assert "Unable to serialize" not in first
 
 
-@pytest.mark.parametrize("config", few_fast(ONE_OF_A_KIND, OF_IMAGES, STEM))
+@pytest.mark.parametrize("config", few_fast(ONE_OF_A_KIND, OF_IMAGES, attrgetter("stem")))
 def test_config_is_fitted_tested_and_predicted(config, tmp_path, mnist_root, cifar_root):
     """A batch of everything, on small sets in the official file formats; a teacher has random weights."""
     limits = [f"--trainer.limit_{part}_batches=1" for part in ("train", "val", "test", "predict")]

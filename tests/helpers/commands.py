@@ -11,6 +11,7 @@ from unittest import mock
 import pytest
 
 ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 TINY_DATA = [
     "--data=DigitsDataModule",
     "--data.train_per_class=10",
@@ -180,3 +181,11 @@ def superclasses():
 
     groups = yaml.safe_load((ROOT / "configs/groups/cifar100.yaml").read_text())
     return sorted(name for group in groups for name in group["superclasses"])
+
+
+def printed(capsys, *words):
+    """The config that a command prints."""
+    with pytest.raises(SystemExit) as stop:
+        run_cli(*words, "--print_config")
+    assert not stop.value.code
+    return capsys.readouterr().out
