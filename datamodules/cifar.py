@@ -16,7 +16,7 @@ from torchvision import datasets
 from datamodules.class_groups import ClassGroup, group_of_each, require_names
 from datamodules.images import ImageDataModule
 from datamodules.tensors import TensorImages
-from lightning_tasks.runs.atomic_writes import whole_file
+from lightning_tasks.runs.atomic_writes import write_atomic
 from lightning_tasks.runs.data_spec import ImageDataSpec
 
 
@@ -87,8 +87,7 @@ class CIFAR10DataModule(ImageDataModule):
                 if hashlib.md5(its).hexdigest() == official.get(name):
                     found[name] = its
         for name, its in found.items():  # here, since a full disk is no damage of the archive
-            with whole_file(self.root / self.dataset.base_folder / name) as file:
-                file.write(its)
+            write_atomic(self.root / self.dataset.base_folder / name, its)
 
     def _others(self) -> list[Path]:
         """List what seems to be this set in another packaging."""

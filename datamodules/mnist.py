@@ -13,7 +13,7 @@ from torchvision.datasets.utils import check_integrity
 
 from datamodules.images import ImageDataModule
 from datamodules.tensors import TensorImages
-from lightning_tasks.runs.atomic_writes import whole_file
+from lightning_tasks.runs.atomic_writes import write_atomic
 
 
 class MNISTDataModule(ImageDataModule):
@@ -84,8 +84,7 @@ class MNISTDataModule(ImageDataModule):
             except (OSError, EOFError, zlib.error):  # cut short, or no gzip file
                 content = b""
             if content and self.official.get(name) in (None, hashlib.md5(content).hexdigest()):
-                with whole_file(self.raw / name) as file:
-                    file.write(content)
+                write_atomic(self.raw / name, content)
                 break
             others.append(path)
         return others

@@ -1,5 +1,6 @@
 """What the generator of a data-free distillation makes: synthetic images."""
 
+import io
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 from torchvision.utils import save_image
 
 from lightning_tasks.callbacks.plots import SeriesPlot, add_axes, class_names, save_figure, subject
-from lightning_tasks.runs.atomic_writes import whole_file
+from lightning_tasks.runs.atomic_writes import write_atomic
 from lightning_tasks.runs.folders import run_folder
 from lightning_tasks.runs.plot_style import styled
 
@@ -59,8 +60,9 @@ class GeneratedPlot(SeriesPlot):
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             seen = probabilities.argmax(dim=1)
             rows = [images[seen == label] for label in range(len(names))]
-            with whole_file(run_folder(trainer) / "figures" / "synthetic_images.png") as file:
-                save_image(tiles(rows, COLUMNS), file, format="png")
+            content = io.BytesIO()
+            save_image(tiles(rows, COLUMNS), content, format="png")
+            write_atomic(run_folder(trainer) / "figures" / "synthetic_images.png", content.getbuffer())
 
 
 @styled

@@ -14,7 +14,7 @@ from filelock import FileLock
 from lightning_tasks.drawings.collection import ARRAYS, BadLines, Collection
 from lightning_tasks.drawings.ndjson import parse
 from lightning_tasks.drawings.npz import read_npz
-from lightning_tasks.runs.atomic_writes import whole_file
+from lightning_tasks.runs.atomic_writes import write_atomic
 
 FORMAT = 1  # to be raised whenever other arrays are made of the same file
 
@@ -53,8 +53,7 @@ def _make(
     notes = json.dumps([fingerprint, bad.lines, bad.found])
     content = io.BytesIO()
     np.savez(content, notes=np.array(notes), **{name: getattr(drawings, name) for name in ARRAYS})
-    with whole_file(cache) as file:
-        file.write(content.getbuffer())
+    write_atomic(cache, content.getbuffer())
     return drawings, bad
 
 

@@ -1,84 +1,45 @@
 """Files that are written whole or not at all, and errors that say how much room one needs."""
 
-import contextlib
 import csv
 import errno
 import io
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer as Buffer
+from typing import Any
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class _Counted:
-    """A file that goes on counting after its first error, so that the error can say what would have been needed."""
-
-    def __init__(self, file: IO[bytes] | Any) -> None:
-        self.file = file
-        self.size = 0
-        self.error: OSError | None = None
-
-    def write(self, data: "Buffer") -> int:
-        """Write all of it, unless there was an error."""
-        left = memoryview(data).cast("B")
-        self.size += len(left)
-        while left and self.error is None:
-            try:
-                left = left[self.file.write(left) :]
-            except OSError as error:
-                self.error = error
-        return len(memoryview(data).cast("B"))
-
-    def flush(self) -> None:
-        """Nothing waits."""
-
-
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[_Counted]:
+def write_atomic(path: Path, content: str | bytes | memoryview) -> None:
     """Write a file beside its final place and rename it at the end, so that a kill or an error leaves the former one.
 
     Args:
         path: Where it goes; folders above are made.
-
-    Yields:
-        What takes bytes.
+        content: A text, in which bytes of a file's name that are no UTF-8 stay as they are, or bytes.
 
     Raises:
         OSError: If it cannot be written; names it, and says how much room it needs if that is what lacks.
     """
+    data = content.encode(errors="surrogateescape") if isinstance(content, str) else content
     partial = path.with_name(f"{path.name}.partial")
-    size = 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb", buffering=0) as file:
-            counted = _Counted(file)
-            yield counted
-            size = counted.size
-            if counted.error is not None:
-                raise counted.error
+        with open(partial, "wb") as file:
+            file.write(data)
+            file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
         partial.unlink(missing_ok=True)  # first, since it takes room
-        raise OSError(f"{path}: {reason(error, size, path.parent)}") from error
+        raise OSError(f"{path}: {reason(error, len(data), path.parent)}") from error
     finally:
         partial.unlink(missing_ok=True)
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write a text, see `whole_file`; bytes of a file's name that are no UTF-8 stay as they are."""
-    with whole_file(path) as file:
-        file.write(text.encode(errors="surrogateescape"))
-
-
 def write_table(path: Path, rows: Iterable[Iterable[Any]], line_end: str = "\n") -> None:
-    """Write rows as CSV, see `whole_file`."""
+    """Write rows as CSV, see `write_atomic`."""
     text = io.StringIO()
     csv.writer(text, lineterminator=line_end).writerows(rows)
     write_atomic(path, text.getvalue())

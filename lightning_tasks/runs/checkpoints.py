@@ -1,6 +1,7 @@
 """Checkpoints as files: written whole or not at all, found by folder, read without running what is in them."""
 
 import hashlib
+import io
 import math
 import os
 import re
@@ -14,7 +15,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from lightning_tasks.runs.atomic_writes import whole_file
+from lightning_tasks.runs.atomic_writes import write_atomic
 from lightning_tasks.runs.cards import load_card
 from lightning_tasks.runs.folders import BEST, CARD, LAST, newest_version, run_folder
 from lightning_tasks.runs.names import DOTTED, texts, would_be_imported
@@ -55,8 +56,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Raises:
             OSError: If it cannot be written; the former file stays.
         """
-        with whole_file(Path(path)) as file:
-            torch.save(checkpoint, file)  # type: ignore[arg-type]
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        write_atomic(Path(path), content.getbuffer())
 
     def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
         """Read a checkpoint, which may have names of an older version."""

@@ -10,7 +10,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 
-from lightning_tasks.runs.atomic_writes import whole_file
+from lightning_tasks.runs.atomic_writes import write_atomic
 
 # Okabe and Ito 2008, "Color universal design", https://jfly.uni-koeln.de/color/; without yellow, pale on white.
 BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE, BLACK = COLOURS = (
@@ -75,8 +75,7 @@ def drawable(text: str) -> str:
 
 @styled
 def save_plot(figure: Figure, path: Path, dpi: int) -> None:
-    """Write a figure as PNG, see `whole_file`."""
+    """Write a figure as PNG, see `write_atomic`."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=dpi, bbox_inches="tight")
-    with whole_file(path) as file:
-        file.write(content.getvalue())
+    write_atomic(path, content.getbuffer())

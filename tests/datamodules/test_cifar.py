@@ -111,10 +111,10 @@ def test_a_full_disk_while_cifar_is_unpacked_is_said(tmp_path, monkeypatch):
     fetched = []
     cifar_archive(tmp_path, monkeypatch, CIFAR10DataModule, fetched)
 
-    def full(path):
+    def full(path, content):
         raise OSError(f"{path}: no room")
 
-    monkeypatch.setattr("datamodules.cifar.whole_file", full)
+    monkeypatch.setattr("datamodules.cifar.write_atomic", full)
     with pytest.raises(OSError, match=r"cifar-10-batches-py/[\w.]+: no room"):
         CIFAR10DataModule(root=str(tmp_path)).prepare_data()
     assert not fetched
