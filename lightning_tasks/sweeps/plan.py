@@ -1,19 +1,22 @@
 """What a sweep consists of: its file, its cells, and the command line of each."""
 
+import copy
 import itertools
 import json
 import re
-from dataclasses import dataclass, field
+from argparse import ArgumentError
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
+from jsonargparse import ArgumentParser
 
 from lightning_tasks.cli.unique_keys import read_yaml
 from lightning_tasks.runs.paths import config_path
-from lightning_tasks.runs.seed import MOST
+from lightning_tasks.runs.seed import require_seed
 
-ALLOWED = ("config", "axes", "options", "seeds", "metrics", "columns", "reported", "over_time")
+Value: TypeAlias = bool | int | float | str | list | dict | None  # not Any, for which jsonargparse looks up classes
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,49 @@ class Sweep:
 
     name: str
     config: str
-    axes: dict[str, dict[str, dict[str, Any]]]
+    axes: dict[str, dict[str, dict[str, Value]]]
     columns: list[str]
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Value] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=lambda: [42])
     metrics: list[str] = field(default_factory=lambda: ["test/acc"])
     reported: list[dict[str, Any]] = field(default_factory=list)
     over_time: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check what the types do not say.
+
+        Raises:
+            ValueError: If an entry does not fit the others.
+        """
+        if not config_path(self.config).is_file():
+            raise ValueError(f"config: no file {self.config}")
+        if not self.axes or not all(self.axes.values()):
+            raise ValueError("axes must map the name of each axis to its choices {name: {option: value}}")
+        for axis, choices in self.axes.items():
+            for name in choices:  # YAML reads off as a truth value and 10 as a number
+                if not isinstance(name, str):
+                    raise ValueError(f"axes.{axis}: put the name {name!r} in quotes")
+        for seed in self.seeds:
+            require_seed(seed, "seeds")
+        if unknown := set(self.columns) - set(self.axes):
+            raise ValueError(f"columns: no axis {', '.join(unknown)}; there are {', '.join(self.axes)}")
+        if not self.metrics:
+            raise ValueError("metrics must name at least one")
+        for option in ("metrics", "over_time"):
+            if self.columns and len(getattr(self, option)) > (option == "metrics"):
+                raise ValueError(f"{option}: more than a column needs columns: [], got {', '.join(self.columns)}")
+        down, _ = self.layout()
+        for row in self.reported:
+            if row.keys() != {*down, "values"} or any(str(row[axis]) not in self.axes[axis] for axis in down):
+                raise ValueError(f"reported: {row} must give a choice on {', '.join(down)} and values")
+            values = row["values"]
+            if not isinstance(values, dict) or not all(isinstance(each, int | float) for each in values.values()):
+                raise ValueError(f"reported: values must map metrics to numbers, got {values!r}")
+            if unknown := values.keys() - set(self.metrics):
+                raise ValueError(f"reported: no metric {', '.join(unknown)}; there are {', '.join(self.metrics)}")
+        folders = [cell.folder for cell in self.cells()]
+        if len(set(folders)) < len(folders):
+            raise ValueError("two choices have names that are the same as a folder; change one")
 
     def cells(self) -> list[Cell]:
         """List every combination of choices, the last axis changing fastest."""
@@ -104,58 +143,23 @@ def read(path: Path) -> Sweep:
         raise ValueError(f"{path}: no YAML: {' '.join(str(error).split())}") from None
     except UnicodeDecodeError:
         raise ValueError(f"{path}: no text in UTF-8") from None
-    if not isinstance(data, dict) or not {"config", "axes"} <= data.keys() or not data.keys() <= set(ALLOWED):
-        raise ValueError(f"{path}: a sweep needs config and axes, and may have {', '.join(ALLOWED[2:])} besides")
-    if not config_path(str(data["config"])).is_file():
-        raise ValueError(f"{path}: config: no file {data['config']}")
-    seeds = data.get("seeds", [])
-    if not isinstance(seeds, list) or not all(isinstance(seed, int) and 0 <= seed <= MOST for seed in seeds):
-        raise ValueError(f"{path}: seeds must be a list of integers from 0 to {MOST:,}, got {seeds!r}")
-    if not isinstance(data.get("options", {}), dict):
-        raise ValueError(f"{path}: options must map options to values, got {data['options']!r}")
-    axes = data["axes"]
-    if not isinstance(axes, dict) or not axes:
-        raise ValueError(f"{path}: axes must map the name of each axis to its choices")
-    for axis, choices in axes.items():
-        if not isinstance(choices, dict) or not choices or not all(isinstance(each, dict) for each in choices.values()):
-            raise ValueError(f"{path}: axes.{axis} must map the name of each choice to its overrides {{option: value}}")
-        for name in choices:  # YAML reads off as a truth value and 10 as a number
-            if not isinstance(name, str):
-                raise ValueError(f"{path}: axes.{axis}: put the name {name!r} in quotes")
-    data.setdefault("columns", list(axes)[-1:])
-    for option in ("columns", "reported"):
-        if not isinstance(data.get(option, []), list):
-            raise ValueError(f"{path}: {option} must be a list, got {data[option]!r}")
-    if unknown := set(data["columns"]) - set(axes):
-        raise ValueError(f"{path}: columns: no axis {', '.join(map(str, unknown))}; there are {', '.join(axes)}")
-    sweep = Sweep(name=path.stem, **data)
-    if not isinstance(sweep.metrics, list) or not sweep.metrics or not all(isinstance(m, str) for m in sweep.metrics):
-        raise ValueError(f"{path}: metrics must be a list of names, got {sweep.metrics!r}")
-    if len(sweep.metrics) > 1 and sweep.columns:
-        raise ValueError(f"{path}: several metrics need columns: [], got {', '.join(sweep.columns)}")
-    if not isinstance(sweep.over_time, dict) or not all(
-        isinstance(each, int | float) for each in sweep.over_time.values()
-    ):
-        raise ValueError(f"{path}: over_time must map metrics to the values to be reached, got {sweep.over_time!r}")
-    if sweep.over_time and sweep.columns:
-        raise ValueError(f"{path}: over_time needs columns: [], got {', '.join(sweep.columns)}")
-    down = [axis for axis in axes if axis not in sweep.columns]
-    for row in sweep.reported:
-        if (
-            not isinstance(row, dict)
-            or set(row) != {*down, "values"}
-            or any(row[axis] not in axes[axis] for axis in down)
-        ):
-            raise ValueError(f"{path}: reported: {row} must give a choice on {', '.join(down)} and values")
-        values = row["values"]
-        if not isinstance(values, dict) or not all(isinstance(each, int | float) for each in values.values()):
-            raise ValueError(f"{path}: reported: values must map metrics to numbers, got {values!r}")
-        if unknown := set(values) - set(sweep.metrics):
-            raise ValueError(f"{path}: reported: no metric {', '.join(unknown)}; there are {', '.join(sweep.metrics)}")
-    folders = [cell.folder for cell in sweep.cells()]
-    if len(set(folders)) < len(folders):
-        raise ValueError(f"{path}: two choices have names that are the same as a folder; change one")
-    return sweep
+    required, allowed = [each.name for each in fields(Sweep)][1:3], [each.name for each in fields(Sweep)][3:]
+    if not isinstance(data, dict) or not set(required) <= data.keys() <= {*required, *allowed}:
+        raise ValueError(f"{path}: a sweep needs {' and '.join(required)}, and may have {', '.join(allowed)} besides")
+    data = {name: value for name, value in data.items() if value is not None}  # as if it were not there
+    if isinstance(data.get("axes"), dict):
+        data.setdefault("columns", list(data["axes"])[-1:])
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Sweep, skip={"name"})
+    try:
+        checked = parser.parse_object(copy.deepcopy(data)).as_dict()
+        # Names and values of options stay as they are written: jsonargparse reads the choice 70:30 as a number.
+        as_written = {name: data[name] for name in ("axes", "options", "reported") if name in data}
+        return Sweep(path.stem, **checked | as_written)
+    except (ArgumentError, ValueError) as error:
+        said = re.sub(r'Parser key "([\w.]+)":', r"\1:", " ".join(str(error).split()))
+        said = re.sub(r"Expected an? <class '(\w+)'>\. Got value:", r"expected \1, got", said)
+        raise ValueError(f"{path}: {said}") from None
 
 
 def _word(value: Any) -> str:
