@@ -131,5 +131,5 @@ def _from_onnx(path: Path) -> nn.Module:
     try:
         from onnx2torch import convert
     except ImportError as error:
-        raise ValueError("an ONNX file needs the package onnx2torch: pip install 'lightning-tasks[own]'") from error
+        raise ValueError("ONNX files need onnx2torch: pip install 'lightning-tasks[external]'") from error
     return convert(path)

@@ -21,7 +21,7 @@ from lightning_tasks.runs.renames import present_name, renamed_args, renamed_con
 
 # Modules that only some runs need, by the extra of this project that brings them.
 EXTRAS = {
-    **{"timm": "own", "onnx2torch": "own", "wandb": "loggers", "mlflow": "loggers"},
+    **{"timm": "external", "onnx2torch": "external", "wandb": "loggers", "mlflow": "loggers"},
     **{"aiohttp": "live", "msgspec": "sketch", "shapely": "sketch", "kornia": "augment"},
 }
 EXAMPLE = f"{PROGRAM} fit --config configs/teacher_digits.yaml"

@@ -126,14 +126,14 @@ def test_a_command_without_words_gets_an_example(words, capsys):
 @pytest.mark.parametrize(
     ("said", "line"),
     [
-        ("No module named 'timm'", "No module named 'timm'; pip install 'lightning-tasks[own]'"),
-        ("no: No module named 'timm.models'", "no: No module named 'timm.models'; pip install 'lightning-tasks[own]'"),
+        ("No module named 'timm'", "No module named 'timm'; pip install 'lightning-tasks[external]'"),
+        ("No module named 'timm.models'", "No module named 'timm.models'; pip install 'lightning-tasks[external]'"),
         (
             "Requirement 'wandb>=0.12.10' not met. HINT: Try running `pip install -U 'wandb>=0.12.10'`",
             "Requirement 'wandb>=0.12.10' not met; pip install 'lightning-tasks[loggers]'",
         ),
         ("No module named 'mine'", "No module named 'mine'"),
-        ("No module named 'timm'; pip install 'lightning-tasks[own]'",) * 2,
+        ("No module named 'timm'; pip install 'lightning-tasks[external]'",) * 2,
     ],
 )
 def test_a_missing_package_names_its_extra(said, line, capsys):
