@@ -13,7 +13,7 @@ import pytest
 from helpers.systems import SYSTEMS, assert_same_run, differences, finished_run, words, write_sweep
 
 KILLS = 9  # of each system: six at random moments, three at a place
-FAST = {("by hand", 0), ("data-free with all parts", 1), ("sketches", 7)}  # others are slow
+FAST = {("by hand", 0), ("by hand", 6)}  # others are slow
 
 
 def cases():
@@ -28,7 +28,8 @@ def moment(name, number, seconds):
     chance = random.Random(f"{name} {number}")
     if number < KILLS - 3:
         return {"timeout": seconds * chance.random()}
-    return {"dies_at": (("torch.save", "os.replace", "os.replace")[number - KILLS], chance.randint(1, 5))}
+    place = ("last.ckpt", "os.replace", "os.replace")[number - KILLS]
+    return {"dies_at": (place, chance.randint(2, 4 if place == "last.ckpt" else 5))}
 
 
 @pytest.mark.parametrize(("name", "number"), list(cases()))
@@ -39,7 +40,7 @@ def test_a_killed_run_goes_on(name, number, children, systems, tmp_path):
         done = children.run(words(name), folder, **moment(name, number, seconds / attempt))
         if done.status:  # else it was faster than the one that was not killed
             break
-    assert done.status == -signal.SIGKILL, done
+    assert done.status in (-signal.SIGKILL, -signal.SIGXFSZ), done
     again = children.run([*words(name), "--ckpt_path=last"], folder)
     assert again.status == 0, again.err
     assert_same_run(finished_run(folder), whole)

@@ -18,6 +18,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from pytorch_lightning.utilities import rank_zero_only
 
 ROOT = Path(__file__).parents[2]
@@ -73,8 +74,8 @@ class Children:
             words: Of the command line.
             cwd: The folder.
             program: A command of `cli.py` as "sweep", or a module that lies in the folder.
-            dies_at: A function, and the number of its call at which the process kills itself: in "torch.save" with half
-                of a checkpoint written, in "os.replace" between a file and its name.
+            dies_at: Where the process dies, and the number of times that it comes by there: "os.replace", between a file
+                and its name; "last.ckpt", with half of that checkpoint written, to whatever file it is.
             file_size: No file may become longer, in bytes.
             is_root: Else the modes of files and folders are followed.
             environment: Variables that it has besides.
@@ -218,7 +219,9 @@ def _hide(folder):
 
 
 def _die_at(place, times):
-    """Let the process kill itself when it comes by a function for the n-th time."""
+    """Let the process die when it comes by a function for the n-th time."""
+    if place == "last.ckpt":
+        place = "lightning_tasks.runs.checkpoints:AtomicCheckpointIO.save_checkpoint"
     owner, _, name = place.rpartition(".")
     owner = pkgutil.resolve_name(owner)
     function = getattr(owner, name)
@@ -226,13 +229,15 @@ def _die_at(place, times):
 
     def deadly(*args, **kwargs):
         nonlocal left
-        left -= 1
-        if left == 0:
-            if place == "torch.save":
-                whole = io.BytesIO()
-                function(args[0], whole)
-                args[1].write(whole.getvalue()[: len(whole.getvalue()) // 2])
-                args[1].flush()
+        checkpoint = args[1:3] if name == "save_checkpoint" else None
+        left -= checkpoint is None or str(checkpoint[1]).endswith("last.ckpt")
+        if left == 0 and checkpoint:  # the system ends it once a file is longer
+            whole = io.BytesIO()
+            torch.save(checkpoint[0], whole)
+            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole.getvalue()) // 2, resource.RLIM_INFINITY))
+        elif left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         return function(*args, **kwargs)
 

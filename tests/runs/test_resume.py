@@ -27,7 +27,7 @@ PLACES = {
     "in the first epoch": ("lightning_tasks.DFADTask.training_step", 2),
     "in the third epoch": ("lightning_tasks.DFADTask.training_step", 2 * 2 + 1),
     "in validation": ("lightning_tasks.DFADTask.validation_step", 7),
-    "while a checkpoint is written": ("torch.save", 5),
+    "while a checkpoint is written": ("last.ckpt", 3),
     "between a checkpoint and its name": ("os.replace", 5),
     "after the last epoch": ("lightning_tasks.callbacks.RunCard.on_fit_end", 1),
 }
@@ -39,7 +39,7 @@ def kill(children, tmp_path):
 
     def run(words, place, times):
         done = children.run(words, tmp_path, dies_at=(place, times))
-        assert done.status == -signal.SIGKILL, done.err
+        assert done.status in (-signal.SIGKILL, -signal.SIGXFSZ), done.err
 
     return run
 
