@@ -97,6 +97,7 @@ def test_dollars_are_dollars(tmp_path):
     assert not any(label.get_parse_math() for label in figure.axes[0].get_xticklabels())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_han")
 @pytest.mark.filterwarnings("error:.*Glyph")
 def test_all_pictures_of_a_run(tmp_path):

@@ -11,6 +11,7 @@ from helpers.commands import (
     TINY_DATA,
     TINY_DFAD,
     TINY_TRAINER,
+    few_fast,
     files,
     make_trainer,
     run_card,
@@ -41,6 +42,7 @@ VALUES = {
 }
 
 
+@pytest.mark.slow
 def test_x_axis_counts_epochs_also_of_a_resumed_run():
     words = ["fit", *SCRIPTED, "--trainer.callbacks=[TestCurve,CurvesPlot,ConfusionPlot]"]
     words += ["--model.optimizer.lr=1e-9", "--model.scheduler=torch.optim.lr_scheduler.StepLR"]
@@ -96,7 +98,7 @@ def test_the_table_of_a_run_that_was_trained_on_has_its_new_metrics():
     assert values["test/acc"].number_value == run_card("scripted")["metrics"]["test/acc"] == pytest.approx(0.3)
 
 
-@pytest.mark.parametrize("subcommand", ["test", "validate", "predict"])
+@pytest.mark.parametrize("subcommand", few_fast({"test"}, ["test", "validate", "predict"]))
 def test_an_evaluation_of_a_run_is_no_other_run(subcommand):
     callbacks = "--trainer.callbacks=ConfusionPlot"
     run_cli("fit", *SCRIPTED, "--trainer.max_epochs=2", callbacks)

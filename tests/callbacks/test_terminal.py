@@ -1,5 +1,6 @@
 """What fit prints: first lines, a bar or a line an epoch, and how a run ended."""
 
+import contextlib
 import io
 import logging
 import os
@@ -7,6 +8,7 @@ import pty
 import re
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -99,6 +101,7 @@ def test_lightnings_own_summary_can_be_asked_for(capsys, logged):
 # Without a terminal
 
 
+@pytest.mark.slow
 def test_a_file_gets_a_line_an_epoch_at_once_and_no_control_characters(tmp_path):
     """Also while the run goes on: a file's buffer is not waited for."""
     words = [*TEACHER, "--trainer.max_epochs=30", "--plots=false"]
@@ -198,28 +201,34 @@ def test_a_terminal_has_a_bar_and_all_else_lines():
         assert isinstance(bars.progress(console)[1], ProgressLines)
 
 
-def in_terminal(*words):
-    """What a command writes to a terminal of 80 columns, which is that of its child."""
-    script = f"import sys; sys.argv = ['cli.py', *{list(words)!r}]; from lightning_tasks import cli; cli.command()"
-    reader, writer = pty.openpty()
-    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24", "PYTHONPATH": str(ROOT)}
-    run = subprocess.Popen([sys.executable, "-c", script], stdout=writer, stderr=writer, env=environment)
-    os.close(writer)
-    said = b""
-    while True:
-        try:
-            part = os.read(reader, 65536)
-        except OSError:  # closed at the other end
-            break
-        said += part
-        if not part:
-            break
-    os.close(reader)
-    assert run.wait(timeout=60) == 0, said
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said.decode()).replace("\r", "\n")
+@pytest.fixture
+def in_terminal(children, tmp_path):
+    """What a command writes to a terminal of 80 columns."""
+
+    def run(*words):
+        reader, writer = pty.openpty()
+        said = []
+
+        def read():
+            with contextlib.suppress(OSError):  # closed at the other end
+                while part := os.read(reader, 65536):
+                    said.append(part)
+
+        reading = threading.Thread(target=read)
+        reading.start()
+        environment = {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
+        done = children.run(words, tmp_path, terminal=os.ttyname(writer), environment=environment)
+        os.close(writer)
+        reading.join()
+        os.close(reader)
+        text = b"".join(said).decode()
+        assert done.status == 0, text
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n")
+
+    return run
 
 
-def test_every_line_of_a_terminal_fits_80_columns(teacher_ckpt):
+def test_every_line_of_a_terminal_fits_80_columns(teacher_ckpt, in_terminal):
     words = [*TINY_DFAD, *TINY_DATA, *TINY_TRAINER, *SHOWN, f"--model.teacher_ckpt={teacher_ckpt}"]
     words += ["--model.objective.losses=[{class_path: OneHotLoss, init_args: {weight: 1.0}}]", "--plots=false"]
     said = in_terminal("fit", *words, "--trainer.max_epochs=3", "--model.generator_training.pretrain_epochs=1")
@@ -265,11 +274,10 @@ def test_the_bar_reads_no_number_between_log_steps(monkeypatch):
 # The end
 
 
-def test_only_the_first_process_speaks():
+def test_only_the_first_process_speaks(children, tmp_path):
     """Two processes on a CPU: each line once."""
-    words = [*TEACHER, "--trainer.devices=2", "--trainer.max_epochs=2", "--plots=false"]
-    done = subprocess.run([sys.executable, ROOT / "cli.py", "fit", *words], capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
+    done = children.run_two(["fit", *TEACHER, "--trainer.devices=2", "--trainer.max_epochs=2"], tmp_path)
+    assert [each.status for each in done] == [0, 0], done
     for start in (
         "teacher: ClassificationTask",
         "data: ",
@@ -279,9 +287,9 @@ def test_only_the_first_process_speaks():
         "run card: ",
         "next: ",
     ):
-        assert sum(line.startswith(start) for line in done.stdout.splitlines()) == 1, start
+        assert sum(line.startswith(start) for each in done for line in each.out.splitlines()) == 1, start
     for noise in ("GLOBAL_RANK", "distributed_backend", "Seed set"):
-        assert noise not in done.stdout + done.stderr
+        assert not [each for each in done if noise in each.out + each.err]
 
 
 def test_what_is_said_changes_no_figure_and_no_identity(capsys):

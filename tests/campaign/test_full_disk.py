@@ -89,6 +89,7 @@ class TestDiskThatIsFull:
         assert ".ckpt: no room for 0.2 MB, " in line
         assert not list(tmp_path.rglob("*.ckpt"))
 
+    @pytest.mark.slow
     def test_later_checkpoint_has_no_room_and_the_run_goes_on_with_the_former(self, children, small_disk, tmp_path):
         done = children.run([*FIT, "--trainer.default_root_dir=whole"], tmp_path)
         assert done.status == 0, done
@@ -140,6 +141,7 @@ class TestFileThatIsTooLong:
         assert "no room" in line
         assert "(File too large)" in line
 
+    @pytest.mark.slow
     def test_picture(self, children, tmp_path):
         words = ["fit", *TINY_DATA, *TINY_BY_HAND, *TINY_TRAINER, "--trainer.max_epochs=1", "--trainer.logger=false"]
         words += ["--trainer.callbacks=PredictionsPlot"]
@@ -174,6 +176,7 @@ class TestFolderThatIsReadOnly:
         assert "Permission denied" in line
         assert str(tmp_path / "logs") in line
 
+    @pytest.mark.slow
     def test_checkpoints_of_a_run_that_goes_on(self, children, teacher_ckpt, tmp_path):
         shutil.copytree(teacher_ckpt.parents[3], tmp_path / "logs")
         before = (tmp_path / LAST).read_bytes()
@@ -198,6 +201,7 @@ class TestFolderThatIsReadOnly:
         done = children.run([*FIT[:5], *IMAGES, *TINY_TRAINER, "--trainer.fast_dev_run=true"], tmp_path, is_root=False)
         assert done.status == 0, done
 
+    @pytest.mark.slow
     def test_sweep(self, children, tmp_path):
         (tmp_path / "logs").mkdir(mode=0o555)
         words = [*TINY_DATA, *TINY_BY_HAND, *TINY_TRAINER, "--trainer.max_epochs=1"]

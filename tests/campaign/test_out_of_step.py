@@ -94,6 +94,7 @@ def assert_refused(ended, said):
         assert lines == [line]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_one_machine_has(machines):
     assert machines.run(SHORT) == [(0, []), (0, [])]
     words = [*TEACHER, "--trainer.max_epochs=3", "--ckpt_path=last"]

@@ -156,6 +156,7 @@ def test_divergence_stops_and_keeps_the_last_good_checkpoint(teacher_ckpt):
     assert not Path("logs/dfad/version_0/run.json").exists()
 
 
+@pytest.mark.slow
 def test_divergence_in_the_shell(children, tmp_path, teacher_ckpt):
     words = [*DFAD, f"--model.teacher_ckpt={teacher_ckpt}", "--model.student_training.optimizer.lr=1e30"]
     done = children.run(words, tmp_path)

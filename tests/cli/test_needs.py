@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 from filelock import FileLock
-from helpers.commands import TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER
+from helpers.commands import TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, few_fast
 
 from lightning_tasks.cli.parser import task_parser
 
@@ -99,6 +99,7 @@ def test_other_options_are_refused_and_the_ways_out_are_named(configs, children)
     assert card("dfad", 1)["teacher_ckpt"].split("/")[-3] == "version_1"
 
 
+@pytest.mark.slow
 def test_a_teacher_of_another_precision_is_another(configs, children):
     assert fit(children, configs, "--trainer.precision=bf16-true", config="teacher").status == 0
     done = fit(children, configs)
@@ -115,7 +116,7 @@ def test_a_chain_of_three(configs, children):
     assert card("dfad")["teacher_ckpt"].endswith("teacher/version_0/checkpoints/best.ckpt")
 
 
-@pytest.mark.parametrize("length", [1, 2])
+@pytest.mark.parametrize("length", few_fast({"2"}, [1, 2]))
 def test_a_circle_is_refused(tmp_path, children, length):
     write("dfad", [*STUDENT, f"--model.teacher_ckpt=logs/{'dfad' if length == 1 else 'other'}"])
     write("other", [*STUDENT, "--model.teacher_ckpt=logs/dfad", "--experiment=other"])

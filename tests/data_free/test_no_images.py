@@ -24,7 +24,7 @@ NONE = [
 WORDS = [*TINY_DFAD, *NONE, *TINY_TRAINER, "--trainer.max_epochs=3"]
 
 
-def test_a_run_is_chosen_and_judged_by_evaluate_held_outment(teacher_ckpt):
+def test_a_run_is_chosen_and_judged_by_agreement(teacher_ckpt):
     words = [*WORDS, f"--model.teacher_ckpt={teacher_ckpt}"]
     cli = run_cli("fit", *words)
     card = run_card()
@@ -51,7 +51,7 @@ def test_a_run_is_chosen_and_judged_by_evaluate_held_outment(teacher_ckpt):
     assert not any(torch.equal(a, b) for i, a in enumerate(held_out) for b in held_out[:i])
 
 
-def test_evaluate_held_outment_by_hand(teacher_ckpt, monkeypatch):
+def test_agreement_by_hand(teacher_ckpt, monkeypatch):
     """The last of three validations, of the weights of `last.ckpt`, on synthetic images that are caught here."""
     from lightning_tasks import DFADTask
 

@@ -234,6 +234,7 @@ class TestRuns:
                 if known:
                     assert float(one["probability"]) == pytest.approx(float(other["probability"]), abs=2e-4)
 
+    @pytest.mark.slow
     def test_a_checkpoint_of_old_has_no_names(self, trained, tmp_path):
         path = tmp_path / "logs/bars/version_0/checkpoints/last.ckpt"
         checkpoint = torch.load(path, weights_only=True)

@@ -145,6 +145,7 @@ def test_a_student_is_calibrated_on_inventions_and_its_average_may_be_taken(teac
     assert not np.allclose(load(raw[0])(images), load(averaged[0])(images))
 
 
+@pytest.mark.slow
 def test_without_images_it_is_compared_on_noise(teacher_ckpt, tmp_path):
     shutil.copy(teacher_ckpt, tmp_path / "alone.ckpt")
     _, facts = export(str(tmp_path / "alone.ckpt"), tmp_path / "out", False, "x", "y")

@@ -148,6 +148,7 @@ def test_a_table_and_a_picture(teacher_ckpt, tmp_path, monkeypatch, workers):
     assert Path(cli.trainer.log_dir, "figures/predictions.png").is_file()
 
 
+@pytest.mark.slow
 def test_several_places_and_bad_ones(teacher_ckpt, tmp_path):
     digits(tmp_path / "photos", 3)
     ckpt = f"--ckpt_path={teacher_ckpt}"

@@ -67,6 +67,7 @@ class Children:
         settings=None,
         hidden=None,
         stops=False,
+        terminal=None,
     ):
         """Start `cli.py words`, or another program, in a folder; returns the number of the process.
 
@@ -74,20 +75,21 @@ class Children:
             words: Of the command line.
             cwd: The folder.
             program: A command of `cli.py` as "sweep", or a module that lies in the folder.
-            dies_at: Where the process dies, and the number of times that it comes by there: "os.replace", between a file
-                and its name; "last.ckpt", with half of that checkpoint written, to whatever file it is.
+            dies_at: Where the process dies, and at which time that it comes by there: "os.replace", between a file and its
+                name; "last.ckpt", with half of that checkpoint written, to whatever file it is.
             file_size: No file may become longer, in bytes.
             is_root: Else the modes of files and folders are followed.
             environment: Variables that it has besides.
             settings: Values of constants of the project, by their dotted names.
             hidden: A folder that it cannot read, as one of another machine.
             stops: Whether it stands still in its first evaluation.
+            terminal: To which it writes.
         """
         module = None if program in ("cli", *COMMANDS) else program
         words = [*([program] if program in COMMANDS else []), *map(str, words)]
         request = {"words": words, "cwd": str(cwd), "module": module, "dies_at": dies_at}
         request |= {"file_size": file_size, "is_root": is_root}
-        request |= {"hidden": hidden and str(hidden), "stops": stops}
+        request |= {"hidden": hidden and str(hidden), "stops": stops, "terminal": terminal}
         return self._ask(request | {"environment": environment or {}, "settings": settings or {}})
 
     def run_two(self, words, cwd, program="cli", timeout=300):
@@ -138,8 +140,9 @@ def _serve():
             child = os.fork()
             if child == 0:
                 os.setsid()
-                os.dup2(out.fileno(), 1)
-                os.dup2(err.fileno(), 2)
+                terminal = request["terminal"] and os.open(request["terminal"], os.O_RDWR)
+                os.dup2(terminal or out.fileno(), 1)
+                os.dup2(terminal or err.fileno(), 2)
                 os._exit(_run(request))
             outputs[child] = out, err
             print(child, flush=True)

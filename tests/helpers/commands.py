@@ -24,6 +24,7 @@ TINY_TRAINER = [
     "--trainer.enable_progress_bar=false",
     "--trainer.enable_model_summary=false",
     "--trainer.log_every_n_steps=2",
+    "--plots=false",
 ]
 TINY_TEACHER = [
     "--model=ClassificationTask",

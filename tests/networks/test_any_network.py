@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers.commands import TINY_TRAINER, few_fast, image_folder, run_card, run_cli
+from helpers.commands import TINY_TRAINER, image_folder, run_card, run_cli
 from helpers.external_nets import NETS
 
 from lightning_tasks.export import load
@@ -23,7 +23,8 @@ def photos(tmp_path):
     return image_folder(tmp_path / "photos", {"train": 10, "test": 4}, ["ant", "bee", "cat"])
 
 
-@pytest.mark.parametrize("whose", few_fast({"hand-written"}, NETWORKS))
+@pytest.mark.slow
+@pytest.mark.parametrize("whose", NETWORKS)
 def test_all_the_way(whose, photos, tmp_path, monkeypatch):
     if whose == "timm":
         pytest.importorskip("timm")

@@ -153,11 +153,12 @@ class TestByImportPath:
     @pytest.mark.parametrize(
         ("words", "parameters"),
         [
-            (["--model.network=own_nets.Small"], 4 * 9 + 4 + 8 + 50),
             (["--model.network=own_nets.Small", "--model.network.width=6"], 6 * 9 + 6 + 12 + 70),
-            (["--model.network=own_nets.make"], 6 * 9 + 6 + 12 + 70),
             (["--model.network=own_nets.make", "--model.network.width=4"], 4 * 9 + 4 + 8 + 50),
-            (["--model.network=own_nets.ten"], 3 * 9 + 3 + 6 + 40),
+            *(
+                pytest.param([f"--model.network=own_nets.{name}"], parameters, marks=pytest.mark.slow)
+                for name, parameters in (("Small", 4 * 9 + 4 + 8 + 50), ("make", 6 * 9 + 6 + 12 + 70), ("ten", 79))
+            ),
         ],
     )
     def test_of_the_users_own_file(self, nets, words, parameters):

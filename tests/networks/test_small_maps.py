@@ -98,6 +98,7 @@ def test_half_precision(dtype):
     torch.testing.assert_close(*found, atol=0.05, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_export_and_compile():
     """torch.export, with as many images as are given, and torch.compile's graph follow them."""
     network = resnet()

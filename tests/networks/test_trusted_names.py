@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from helpers.commands import TINY_DATA, TINY_TRAINER, refusal, run_cli
+from helpers.commands import TINY_DATA, TINY_TRAINER, few_fast, refusal, run_cli
 
 from lightning_tasks.export.export import export
 
@@ -91,7 +91,7 @@ def nets(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", few_fast({"a class, a list, a function and an object"}, WAYS))
 def test_a_run_is_gone_on_with(nets, way):
     words = words_of(WAYS[way])
     first = run_cli("fit", *words, "--trainer.max_epochs=1")
@@ -100,6 +100,7 @@ def test_a_run_is_gone_on_with(nets, way):
     assert run_cli("fit", *words, "--trainer.max_epochs=2", "--ckpt_path=last").trainer.current_epoch == 2
 
 
+@pytest.mark.slow
 def test_of_timm(nets):
     pytest.importorskip("timm")
     options = {"img_size": 16, "patch_size": 8, "embed_dim": 8, "depth": 1, "num_heads": 2}

@@ -143,6 +143,7 @@ class TestLast:
         assert "trained on from 2 to 3 epochs" in capsys.readouterr().out
         assert run_card("teacher")["epochs"] == 3
 
+    @pytest.mark.slow
     def test_the_same_run_comes_before_a_newer_shorter_one(self):
         run_cli("fit", *WORDS, "--test_after_fit=false")
         run_cli("fit", *WORDS, "--trainer.max_epochs=1", "--test_after_fit=false")

@@ -48,6 +48,7 @@ def test_a_run_there_leaves_its_card_and_its_memory():
     assert 50 < run_card("there")["peak_memory_mb"] < 5000
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_machine_is_known_there():
     python(
         "del os.sysconf\n"

@@ -92,7 +92,7 @@ def unkilled(dfad_words, tmp_path_factory):
         return folder / "logs/dfad/version_0/checkpoints/last.ckpt", run_card()
 
 
-@pytest.mark.parametrize("where", few_fast({"in the third epoch", "while a checkpoint is written"}, PLACES))
+@pytest.mark.parametrize("where", few_fast({"while a checkpoint is written"}, PLACES))
 def test_killed_distillation_goes_on(where, dfad_words, unkilled, kill):
     place, times = PLACES[where]
     kill(dfad_words, place, times)
@@ -135,6 +135,7 @@ def test_another_teacher_is_refused(dfad_words, teacher_ckpt):
     run_cli(*words, "--ckpt_path=last", "--model.teacher_ckpt=same.ckpt")
 
 
+@pytest.mark.slow
 def test_a_teacher_that_was_overwritten_is_refused(dfad_words, teacher_ckpt):
     shutil.copy(teacher_ckpt, "mine.ckpt")
     words = [*dfad_words, "--model.teacher_ckpt=mine.ckpt", "--test_after_fit=false"]

@@ -174,6 +174,7 @@ def test_latent_vectors_in_between_lie_on_the_sphere():
 # Runs
 
 
+@pytest.mark.slow
 def test_run_with_a_recogniser_has_its_figures_and_pictures():
     train_recogniser()
     fit("--experiment=sketch", *JUDGED, "--trainer.callbacks=SketchPlot", "--trainer.callbacks+=CurvesPlot")

@@ -76,6 +76,7 @@ def table(logs):
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
+@pytest.mark.slow
 def test_a_worker_of_this_process_fills_the_table(sweep_file, monkeypatch, capsys):
     change(sweep_file, rule={"slow": {"model.rule.learning_rate": 0.01}}, L2={"off": {}})
     with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
