@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-all check bench results schema clean
+.PHONY: quickstart test test-slow test-all check bench results schema clean
 
 # Data-free distillation on embedded digits: teacher, student, table. No download but the packages.
 quickstart: $(VENV)/installed
@@ -10,14 +10,17 @@ quickstart: $(VENV)/installed
 
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-# Minutes: each kind of behaviour once.
-test: check
+# Five minutes on two cores: each kind of behaviour once.
+test: $(VENV)/installed
 	$(PYTEST)
 
-# Every case too, those that are marked slow.
-test-all: check
-	$(PYTEST) -m "slow or not slow"
+# Every further case: the whole campaign of kills and bad input, every config and page, the wheel, notebooks.
+test-slow: $(VENV)/installed
+	$(PYTEST) -m slow
 
+test-all: check test test-slow
+
+# Style and types.
 check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -104,6 +104,7 @@ def test_distillation(teacher_ckpt, run_two):
     assert card["metrics"]["test/acc_10pct"] == ranks[1]["metrics"]["test/acc_10pct"]
 
 
+@pytest.mark.slow
 def test_steps_from_a_common_start_are_shared(teacher_ckpt, run_two):
     ranks = run_two(
         "DFADTask",
@@ -122,6 +123,7 @@ def test_steps_from_a_common_start_are_shared(teacher_ckpt, run_two):
     assert ranks[0]["seen"] == ranks[1]["seen"] == 2 * 2 * 8  # ranks, rounds, images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -146,6 +148,7 @@ def test_equal_images_on_two_devices_teach_what_they_teach_on_one(options, teach
     assert ranks[0]["weights"] == ranks[1]["weights"] == alone
 
 
+@pytest.mark.slow
 def test_classifier_shares_an_epoch_and_tests_every_sample_alike(run_two):
     words = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2", "--model.ema_decay=0.5"]
     ranks = run_two("ClassificationTask", *words, *TWO)
@@ -160,6 +163,7 @@ def test_classifier_shares_an_epoch_and_tests_every_sample_alike(run_two):
         assert torch.tensor(ranks[0]["metrics"][name]) == alone[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "options"),
     [("ClassificationTask", TINY_TEACHER), pytest.param("DFADTask", TINY_DFAD, marks=pytest.mark.slow)],

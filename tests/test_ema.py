@@ -86,7 +86,7 @@ class TestEMA:
     def test_lightnings_own_is_refused_since_it_tests_other_weights_than_it_validates(
         self, words, own, teacher_ckpt, tmp_path
     ):
-        teacher = [f"--model.teacher_ckpt={teacher_ckpt}"] if words is DFAD else []
+        teacher = [f"--model.teacher_ckpt={teacher_ckpt}"] if words is FIT_DFAD else []
         line = refused(tmp_path, *words, *teacher, f"--trainer.callbacks=[{own}]")
         assert "Averaging validates other weights than are tested; give the task ema_decay" in line
 

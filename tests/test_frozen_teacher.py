@@ -241,6 +241,7 @@ class TestTeacherAccuracy:
         assert said == [f"teacher: {right:.1%} of {len(labels):,} validation images right"]
         assert teacher.accuracy == pytest.approx(right)
 
+    @pytest.mark.slow
     def test_a_teacher_that_is_worse_than_said_stops_the_run(self, tmp_path, teacher_ckpt):
         line = refusal(tmp_path, *self.WORDS, f"--model.teacher_ckpt={teacher_ckpt}", "--model.teacher_acc=1.0",
                        "--data.mean=[0.9]", "--data.std=[0.05]")  # fmt: skip

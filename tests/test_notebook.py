@@ -3,9 +3,11 @@
 import json
 
 import matplotlib.pyplot as plt
+import pytest
 from helpers.commands import ROOT
 
 
+@pytest.mark.slow
 def test_it_runs_and_distils(monkeypatch, capsys):
     """For one epoch, after which little is learnt yet."""
     cells = json.loads((ROOT / "docs/distil.ipynb").read_text())["cells"]

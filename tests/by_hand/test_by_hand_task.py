@@ -283,7 +283,8 @@ def test_command_line_with_pictures_and_without():
         '--trainer.callbacks=["TestCurve", "CurvesPlot",'
         '{"class_path": "TSNEPlot", "init_args": {"layer": "relu_1", "epochs": [1, -1]}}]'
     )
-    words = ["fit", *TINY_DATA, *TINY_BY_HAND, *TINY_TRAINER, "--trainer.max_epochs=2", "--model.l2=0.1", callbacks]
+    words = ["fit", *TINY_DATA, *TINY_BY_HAND, *TINY_TRAINER, "--plots=true"]
+    words += ["--trainer.max_epochs=2", "--model.l2=0.1", callbacks]
     cli = run_cli(*words, "--experiment=drawn")
     figures = {path.name for path in Path("logs/drawn/version_0/figures").iterdir()}
     assert figures == {"curves.png", "tsne_relu_1_0001.png", "tsne_relu_1_0002.png"}

@@ -27,7 +27,7 @@ from lightning_tasks.runs.logger import ExperimentLogger
 @pytest.mark.parametrize("kind", few_fast({"DFADTask"}, ["ClassificationTask", "DFADTask"]))
 def test_graph_is_of_the_network_that_is_tested(kind, teacher_ckpt):
     words = TINY_TEACHER if kind == "ClassificationTask" else [*TINY_DFAD, f"--model.teacher_ckpt={teacher_ckpt}"]
-    words = ["fit", *words, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1", "--experiment=a"]
+    words = ["fit", *words, *TINY_DATA, *TINY_TRAINER, "--plots=true", "--trainer.max_epochs=1", "--experiment=a"]
     run_cli(*words)
     nodes = read("logs/a/version_0").Graph().node
     assert any(node.name.startswith("ResNet/Sequential[layer1]/") for node in nodes)

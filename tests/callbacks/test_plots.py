@@ -160,7 +160,7 @@ OF_DFAD.append({"class_path": "GeneratedPlot", "init_args": {"every_n_epochs": 2
 def test_pictures_change_nothing(kind, teacher_ckpt):
     """Of networks with BatchNorm and dropout: weights, statistics, optimizers and figures are the same, to the bit."""
     words = ["fit", *(TINY_TEACHER if kind == "teacher" else TINY_DFAD), *TINY_DATA, *TINY_TRAINER]
-    words.append("--trainer.max_epochs=3")
+    words += ["--trainer.max_epochs=3", "--plots=true"]
     if kind == "teacher":
         words.append("--model.network.dropout=0.3")
     else:
@@ -189,6 +189,7 @@ def test_pictures_change_nothing(kind, teacher_ckpt):
     assert cards[0]["config_hash"] == cards[1]["config_hash"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_named_layers_of_a_compiled_network(monkeypatch, backend):
     if backend == "eager":

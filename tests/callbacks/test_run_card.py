@@ -173,6 +173,7 @@ def test_what_is_no_share_is_not_in_percent(metric):
     assert shown("test/acc_fine_crm", [0.5, 0.25]) == "37.50 ± 17.68"
 
 
+@pytest.mark.slow
 def test_rows_of_the_tables_of_results_and_sweeps(capsys):
     """From the command line to the Markdown."""
     with pytest.raises(SystemExit):

@@ -98,6 +98,7 @@ def test_the_table_of_a_run_that_was_trained_on_has_its_new_metrics():
     assert values["test/acc"].number_value == run_card("scripted")["metrics"]["test/acc"] == pytest.approx(0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("subcommand", few_fast({"test"}, ["test", "validate", "predict"]))
 def test_an_evaluation_of_a_run_is_no_other_run(subcommand):
     callbacks = "--trainer.callbacks=ConfusionPlot"
@@ -136,7 +137,7 @@ def test_custom_scalars_of_a_classifier():
 def test_custom_scalars_of_a_student_its_teacher_and_synthetic_images(teacher_ckpt):
     words = ["fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}"]
     callbacks = "[{class_path: GeneratedPlot, init_args: {num_images: 16}},ConfusionPlot,SelectionPlot,CurvesPlot]"
-    cli = run_cli(*words, "--trainer.max_epochs=2", f"--trainer.callbacks={callbacks}")
+    cli = run_cli(*words, "--plots=true", "--trainer.max_epochs=2", f"--trainer.callbacks={callbacks}")
     events = read("logs/dfad/version_0")
     charts = layout(events)
     assert charts["DFADTask"] == {
@@ -228,6 +229,7 @@ class TestOtherLoggers:
         self.fit("--trainer.logger=false")
 
 
+@pytest.mark.slow
 def test_rates_of_two_players_and_of_none(teacher_ckpt):
     """Names of the schedules; a run without one has a constant rate, which its options tell."""
     words = ["fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}"]

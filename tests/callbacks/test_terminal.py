@@ -151,6 +151,7 @@ def test_another_progress_bar_takes_the_place_of_ours(capsys):
     assert type(trainer.progress_bar_callback).__name__ == "TQDMProgressBar"
 
 
+@pytest.mark.slow
 def test_a_resumed_run_counts_what_is_left(capsys):
     run_cli("fit", *TEACHER, "--trainer.max_epochs=2", "--test_after_fit=false")
     capsys.readouterr()
@@ -169,6 +170,7 @@ def test_a_fast_dev_run_says_no_time_and_no_folder(capsys):
     assert "next:" not in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -292,6 +294,7 @@ def test_only_the_first_process_speaks(children, tmp_path):
         assert not [each for each in done if noise in each.out + each.err]
 
 
+@pytest.mark.slow
 def test_what_is_said_changes_no_figure_and_no_identity(capsys):
     torch.manual_seed(0)
     cards = []

@@ -229,6 +229,7 @@ def test_the_second_signal_ends_a_process_that_waits(machines):
     assert machines.finish(waiting, 5) == (143, [f"stopped by SIGTERM{GO_ON}"])
 
 
+@pytest.mark.slow
 def test_the_wait_has_an_end(machines):
     waiting = freeze(machines, 1, [*LONG, *LIMIT])
     status, lines = machines.finish(waiting, 20)

@@ -32,6 +32,7 @@ def runs():
     (RUNS / "version_2/run.json").write_text(json.dumps(card | {"partial": {"test": 2}}))
 
 
+@pytest.mark.slow
 def test_it_is_the_tested_one_of_the_newest_whole_run(runs, tmp_path):
     assert found_by("--ckpt_path=best") == ("version_0/best", 0.7)
     assert found_by("--ckpt_path=last") == ("version_2/last", 0.9)
@@ -57,6 +58,7 @@ def test_without_a_validation_it_is_the_last():
     assert again.trainer.callback_metrics["test/acc"] == cli.trainer.callback_metrics["test/acc"]
 
 
+@pytest.mark.slow
 def test_an_export_of_an_experiment_by_its_config(runs, monkeypatch, tmp_path):
     shutil.copy(RUNS / "version_0/config.yaml", "scripted.yaml")
     made = []

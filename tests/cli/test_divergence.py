@@ -24,6 +24,7 @@ class TestTeacher:
         line = refused(tmp_path, *DFAD, f"--model.teacher_ckpt={path}")
         assert f"teacher_ckpt: {path} is damaged" in line
 
+    @pytest.mark.slow
     def test_code_in_the_file_does_not_run(self, tmp_path):
         path = tmp_path / "teacher.ckpt"
         victim = tmp_path / "victim"
@@ -136,6 +137,7 @@ class TestConfig:
         assert "student_share: the student has" in line
 
 
+@pytest.mark.slow
 def test_divergence_stops_and_keeps_the_last_good_checkpoint(teacher_ckpt):
     words = [*DFAD, f"--model.teacher_ckpt={teacher_ckpt}"]
     run_cli(*words)

@@ -48,6 +48,7 @@ def fit(system_folder, monkeypatch):
     return fit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", few_fast({"data-free"}, ["data-free", "data-free with all parts", "distillation"]))
 def test_scaled_gradients(name, fit):
     fit(words(name), SCALED)
@@ -64,6 +65,7 @@ def test_true_bfloat16(name, fit):
     assert all(each.dtype == torch.bfloat16 for each in task.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", few_fast({SCALED}, [SCALED, "--trainer.precision=bf16-true"]))
 @pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning", "ignore::DeprecationWarning")
 def test_a_teacher_in_torchscript(precision, fit):

@@ -49,6 +49,7 @@ def test_epochs_that_no_validation_judges_are_said(epochs, said, recwarn):
     assert all(part in message for part, message in zip(said, messages, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", few_fast({"teacher_digits"}, ["dfad_digits", "teacher_digits"]))
 def test_the_debug_piece_debugs_every_task(config, teacher_ckpt, monkeypatch):
     """A card, of a part of the data, in seconds; no teacher of the right size is at hand, so the config gets ours."""

@@ -4,7 +4,7 @@ import re
 
 from helpers.commands import SHOWN, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_card, run_cli
 
-TEACHER = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, *SHOWN]
+TEACHER = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, *SHOWN, "--plots=true"]
 
 
 def test_the_result_stands_beside_the_validation_of_the_same_weights(capsys):

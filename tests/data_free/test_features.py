@@ -107,6 +107,7 @@ def test_hints_of_several_batches_are_those_of_each():
         assert all(torch.equal(a, b) for a, b in zip(hint.features, alone.features, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", [ResNet, lambda *shape: build_network(sequence, *shape)], ids=["ResNet", "own"])
 def test_a_compiled_network_gives_its_features_too(network):
     torch.manual_seed(1)

@@ -310,6 +310,7 @@ def test_the_picture_of_the_choice_without_images():
     assert "not defined" in draw_selection([1], validations[:1]).axes[0].get_title()
 
 
+@pytest.mark.slow
 def test_the_picture_is_drawn_by_a_run_of_the_epochs_after_the_warm_up(teacher_ckpt, monkeypatch):
     drawn = []
     monkeypatch.setattr(selection, "draw_selection", lambda *values: drawn.append(values[0]) or draw_selection(*values))
@@ -318,6 +319,7 @@ def test_the_picture_is_drawn_by_a_run_of_the_epochs_after_the_warm_up(teacher_c
         *TINY_DFAD,
         *TINY_DATA,
         *TINY_TRAINER,
+        "--plots=true",
         f"--model.teacher_ckpt={teacher_ckpt}",
         "--trainer.max_epochs=3",
         "--model.generator_training.pretrain_epochs=1",

@@ -65,7 +65,7 @@ def test_a_sample_is_the_same_each_time_and_changes_no_mode(teacher_ckpt):
 
 def test_a_teacher_is_a_line_beside_its_student(monkeypatch, teacher_ckpt):
     calls = spy(monkeypatch, curves, "draw_curves")
-    words = ["fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}"]
+    words = ["fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, "--plots=true", f"--model.teacher_ckpt={teacher_ckpt}"]
     cli = run_cli(*words, "--trainer.max_epochs=2", "--trainer.callbacks=CurvesPlot")
     history, constants, group, title, *_ = calls[0]
     task, images = cli.model, cli.datamodule.val_set

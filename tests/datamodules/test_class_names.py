@@ -198,6 +198,7 @@ class TestRuns:
         line = refusal(tmp_path, "fit", *student, *words, *REST, "--trainer.max_epochs=1")
         assert "was trained with classes cat, dog, owl; this run has dog, feline, owl" in line
 
+    @pytest.mark.slow
     def test_a_class_folder_is_renamed(self, trained, tmp_path):
         rename(tmp_path / "bars")
         both = "trained with classes cat, dog, owl; this run has dog, feline, owl; name the classes as they were, or"
@@ -206,6 +207,7 @@ class TestRuns:
             line = refusal(tmp_path, command, *trained, *longer, "--ckpt_path=last")
             assert f"ckpt_path: the checkpoint was {both}" in line
 
+    @pytest.mark.slow
     def test_an_export_has_the_names_of_the_training(self, trained, tmp_path, capsys):
         rename(tmp_path / "bars")
         out, facts = export("logs/bars", tmp_path / "out", False, "x", "y")

@@ -197,9 +197,9 @@ def test_step_dataset_has_a_length_and_is_not_shared_out():
     assert list(DataLoader(StepDataset(5), batch_size=None)) == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.slow
 @pytest.mark.real_data
 class TestRealData:
+    @pytest.mark.slow
     def test_statistics_are_those_of_the_training_images(self, real_data):
         for module in (MNISTDataModule, CIFAR100DataModule):
             images = module(root=str(real_data)).load()[0].images.double() / 255

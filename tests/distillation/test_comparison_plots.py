@@ -116,7 +116,8 @@ def test_agreement_by_hand():
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_agreement_of_a_run(monkeypatch, teacher_ckpt, precision):
     calls = spy(monkeypatch, comparison, "draw_agreement")
-    words = [*TINY_KD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}", "--trainer.max_epochs=2"]
+    words = [*TINY_KD, *TINY_DATA, *TINY_TRAINER, "--plots=true"]
+    words += [f"--model.teacher_ckpt={teacher_ckpt}", "--trainer.max_epochs=2"]
     run_cli("fit", *words, "--trainer.callbacks=AgreementPlot", f"--trainer.precision={precision}")
     (((right, wrong), of),) = calls
     assert of == "digits student"

@@ -198,6 +198,7 @@ def test_bad_options_of_the_optimizer(options, said):
         DistillationOrientedSGD([torch.zeros(1, requires_grad=True)], **options)
 
 
+@pytest.mark.slow
 def test_a_whole_run_in_half_precision_and_a_card(teacher_ckpt):
     words = [*TINY_KD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}", "--trainer.max_epochs=3"]
     words += [

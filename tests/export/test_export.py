@@ -157,6 +157,7 @@ def test_without_images_it_is_compared_on_noise(teacher_ckpt, tmp_path):
         export(str(tmp_path / "alone.ckpt"), None, False, "x", "y")
 
 
+@pytest.mark.slow
 def test_a_run_of_the_users_own_network(tmp_path, monkeypatch):
     (tmp_path / "exported_nets.py").write_text(
         "from torch import nn\ndef make(num_classes, image_shape):\n"
@@ -249,6 +250,7 @@ def test_floats_out_of_range_are_refused(exported, low, high, why):
         load(exported[0])(images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0.2, 0.3), (-1e-4, 1 + 1e-4)])
 def test_floats_in_range_are_taken(exported, low, high):
     assert load(exported[0])(np.linspace(low, high, 256).reshape(1, 1, 16, 16)).shape == (1, 10)

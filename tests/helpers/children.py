@@ -75,8 +75,8 @@ class Children:
             words: Of the command line.
             cwd: The folder.
             program: A command of `cli.py` as "sweep", or a module that lies in the folder.
-            dies_at: Where the process dies, and at which time that it comes by there: "os.replace", between a file and its
-                name; "last.ckpt", with half of that checkpoint written, to whatever file it is.
+            dies_at: Where the process dies, and at which time that it comes by there: "os.replace", between a file and
+                its name; "last.ckpt", with half of that checkpoint written, to whatever file it is.
             file_size: No file may become longer, in bytes.
             is_root: Else the modes of files and folders are followed.
             environment: Variables that it has besides.

@@ -84,6 +84,7 @@ SCRIPTED = [
     "--data.batch_size=4",  # batches of 4, 4 and 2: a mean of batch means would be wrong
     "--data.eval_batch_size=4",
     *TINY_TRAINER,
+    "--plots=true",
     "--experiment=scripted",
 ]
 ACCURACIES = {"train": (2, 4, 5, 6), "val": (4, 8, 6, 5), "test": (1, 7, 3, 9)}

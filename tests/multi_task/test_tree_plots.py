@@ -111,7 +111,7 @@ def test_pictures_of_the_tested_weights(monkeypatch):
         {"class_path": "ErrorKindsPlot"},
         {"class_path": "MistakesBySeverityPlot", "init_args": {"num_images": 3}},
     ]
-    options = {"model": "test_tree_plots.TreeTask", "model.network": "test_tree_pictures.TreeNetwork"}
+    options = {"model": "test_tree_plots.TreeTask", "model.network": "test_tree_plots.TreeNetwork"}
     options |= {"data": "test_tree_plots.TreeData", "trainer.callbacks": json.dumps(callbacks)}
     words = [word for word in SCRIPTED if not word.startswith(("--model=", "--model.network=", "--data="))]
     first = [f"--{name}={value}" for name, value in options.items()]

@@ -255,6 +255,7 @@ class TestFiles:
         line = refusal(tmp_path, "fit", *words, "--model.teacher=ResNet", "--model.teacher.depth=10")
         assert "teacher_ckpt: null leaves ResNet with random weights; name some" in line
 
+    @pytest.mark.slow
     def test_frozen_torchscript(self, nets, tmp_path):
         network = nets.Small(4, 10, 1).eval()
         torch.jit.freeze(torch.jit.script(network)).save(tmp_path / "a.pt")

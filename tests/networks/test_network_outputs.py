@@ -194,6 +194,7 @@ def test_a_teacher_of_probabilities_from_python(task):
         torch.testing.assert_close(made.teacher.fast(x), expected)
 
 
+@pytest.mark.slow
 def test_a_teacher_of_probabilities_from_the_command_line(tmp_path, monkeypatch):
     (tmp_path / "nets_of_probabilities.py").write_text(NETS)
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -91,6 +91,7 @@ def nets(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", few_fast({"a class, a list, a function and an object"}, WAYS))
 def test_a_run_is_gone_on_with(nets, way):
     words = words_of(WAYS[way])
@@ -110,6 +111,7 @@ def test_of_timm(nets):
     run_cli("fit", *words, "--trainer.max_epochs=2", "--ckpt_path=last")
 
 
+@pytest.mark.slow
 def test_it_is_exported(nets, tmp_path):
     run_cli("fit", *words_of(NETWORK), "--trainer.max_epochs=1")
     assert export("logs/own", tmp_path / "out", False, "x", "y")[1]["network"] == "ExternalNetwork"

@@ -62,6 +62,7 @@ def test_root_of_the_data_sets(home):
     assert data.parts.folder == home / "data" / "quickdraw"
 
 
+@pytest.mark.slow
 def test_a_run_its_checkpoint_and_its_config(home):
     """Trained by a config, resumed, tested, distilled and exported."""
     (home / "tiny.yaml").write_text("trainer: {max_epochs: 1, default_root_dir: ~/logs}\n")

@@ -110,6 +110,7 @@ def test_configuration_is_plain_data_and_the_config_is_left_alone():
 
 
 class TestLast:
+    @pytest.mark.slow
     def test_goes_on_with_a_run_of_the_same_configuration_only(self, capsys):
         run_cli("fit", *WORDS, "--trainer.max_epochs=1", "--test_after_fit=false")
         with pytest.raises(ValueError, match=r"with other options \(model.label_smoothing 0.0 there, 0.1"):
@@ -119,6 +120,7 @@ class TestLast:
         assert f"ckpt_path: {RUN}/checkpoints/last.ckpt\n" in capsys.readouterr().out
         assert run_card("teacher")["epochs"] == 1
 
+    @pytest.mark.slow
     def test_a_damaged_card_is_written_anew(self, capsys):
         run_cli("fit", *WORDS)
         before = run_card("teacher")["metrics"]
@@ -155,6 +157,7 @@ class TestLast:
         assert "no run to resume" in capsys.readouterr().out
         assert run_card("teacher")["epochs"] == 2
 
+    @pytest.mark.slow
     def test_an_unseeded_run_goes_on(self):
         words = [*WORDS, "--seed_everything=false"]
         run_cli("fit", *words, "--trainer.max_epochs=1")

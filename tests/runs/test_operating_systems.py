@@ -72,6 +72,7 @@ time.sleep(10)
     assert (done.returncode, done.stdout, done.stderr) == (143, "before\n", "stopped by SIGTERM; go on\n")
 
 
+@pytest.mark.slow
 def test_all_commands_can_be_imported_there():
     python(
         "del signal.SIGKILL; "

@@ -111,6 +111,7 @@ def test_a_value_that_is_a_mapping():
     assert json.loads(value) == NEW_DFAD["init_args"]["memory_bank"]
 
 
+@pytest.mark.slow
 def test_old_and_new_names_are_one_configuration(teacher_ckpt, tmp_path):
     """Also what a saved config of an old run says, whose hash is then that of a run of today."""
     words = [

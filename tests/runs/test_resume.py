@@ -77,6 +77,7 @@ def dfad_words(teacher_ckpt):
         "--model.student_training.scheduler=torch.optim.lr_scheduler.CosineAnnealingLR",
         "--model.student_training.scheduler.T_max=4",
         "--trainer.max_epochs=4",
+        "--plots=true",
         "--trainer.callbacks=CurvesPlot",
     ]
 
@@ -147,6 +148,7 @@ def test_a_teacher_that_was_overwritten_is_refused(dfad_words, teacher_ckpt):
         run_cli(*words, "--trainer.max_epochs=2", "--ckpt_path=last")
 
 
+@pytest.mark.slow
 def test_killed_classifier_goes_on(kill):
     """With everything random that a classifier can have: shuffling, augmentation, dropout, balanced sampling."""
     words = [
@@ -168,6 +170,7 @@ def test_killed_classifier_goes_on(kill):
     assert run_card("killed")["metrics"] == run_card("whole")["metrics"]
 
 
+@pytest.mark.slow
 def test_killed_network_by_hand_goes_on(kill):
     words = ["fit", *TINY_DATA, *TINY_BY_HAND, "--model.schedule=cosine", *TINY_TRAINER, "--trainer.max_epochs=3"]
     run_cli(*words, "--experiment=whole")
@@ -177,6 +180,7 @@ def test_killed_network_by_hand_goes_on(kill):
     assert run_card("killed")["metrics"] == run_card("whole")["metrics"]
 
 
+@pytest.mark.slow
 def test_last_takes_up_the_run_of_the_same_seed():
     words = ["fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER]
     for seed in (1, 2):
@@ -186,6 +190,7 @@ def test_last_takes_up_the_run_of_the_same_seed():
     assert run_card("teacher", 1)["epochs"] == 1
 
 
+@pytest.mark.slow
 def test_two_processes_never_train_one_run(tmp_path):
     words = ["fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER]
     run_cli(*words, "--trainer.max_epochs=1")

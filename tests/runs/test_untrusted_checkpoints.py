@@ -51,6 +51,7 @@ def test_a_checkpoint_reads_no_file_that_it_names(tmp_path, teacher_ckpt, monkey
         assert not Path("ran").exists()
 
 
+@pytest.mark.slow
 def test_data_of_another_kind_than_the_checkpoint_are_refused(tmp_path, teacher_ckpt):
     words = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, f"--ckpt_path={teacher_ckpt}", "--data.normalise=false"]
     for subcommand in ("test", "predict", "validate"):

@@ -225,6 +225,7 @@ def test_config_is_fitted_tested_and_predicted(config, tmp_path):
     assert Path(predicted.trainer.log_dir, made).is_file()
 
 
+@pytest.mark.slow
 def test_predict_writes_sketches_of_each_word():
     fit("--experiment=sketch")
     best = "--ckpt_path=logs/sketch/version_0/checkpoints/best.ckpt"
@@ -281,6 +282,7 @@ def test_a_recogniser_of_other_words_or_parts_is_refused(tmp_path):
     assert "was trained with parts" in refused(tmp_path, *words, "--data.split_seed=1")
 
 
+@pytest.mark.slow
 def test_words_take_the_order_of_the_checkpoint(tmp_path):
     """The parts are divided as in the training then."""
     trained = fit()

@@ -131,6 +131,7 @@ def test_a_run_that_fails_does_not_stop_the_others(sweep_file, monkeypatch, caps
     assert "| broken | - |" in Path("logs/table/table.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_without_a_card_is_no_success(sweep_file, calls, monkeypatch, capsys):
     assert run(monkeypatch, sweep_file, "--seeds", 1, "--", "--test_after_fit=false") == 1
     assert capsys.readouterr().out.count("failed: the run left no card") == 4
@@ -156,6 +157,7 @@ def test_a_run_whose_starter_has_died_is_waited_for(sweep_file, calls, monkeypat
     assert (before, len(calls)) == ([0], 1)
 
 
+@pytest.mark.slow
 def test_stopped_by_a_signal_it_ends_its_runs_and_goes_on_later(sweep_file, children, tmp_path):
     """In processes of their own."""
     text = Path("tiny.yaml").read_text()
