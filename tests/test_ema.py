@@ -11,7 +11,6 @@ from helpers.commands import (
     run_card,
     run_cli,
 )
-from helpers.hostile import DFAD
 from helpers.plots import compile_eagerly
 
 from datamodules import DigitsDataModule

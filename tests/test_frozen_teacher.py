@@ -104,6 +104,7 @@ class TestPlaces:
         assert find_checkpoint(str(runs), "x").read_text() == "10"
 
 
+@pytest.mark.slow
 def test_a_student_is_tested_with_the_teacher_of_its_checkpoint(teacher_ckpt, capsys):
     """Another teacher has become the newest since."""
     run = Path("logs/teacher/version_0")
@@ -192,6 +193,7 @@ def test_it_is_folded_for_speed_and_whole_at_hand(teacher_ckpt):
     assert not any(parameter.requires_grad for parameter in frozen.parameters())
 
 
+@pytest.mark.slow
 def test_the_card_counts_the_networks_as_their_config_made_them(teacher_ckpt):
     run_cli(*DFAD, f"--model.teacher_ckpt={teacher_ckpt}")
     card = run_card()
@@ -231,6 +233,7 @@ def test_the_averaged_weights_of_a_checkpoint(tmp_path, teacher_ckpt):
 class TestTeacherAccuracy:
     WORDS = ("fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1")
 
+    @pytest.mark.slow
     def test_it_is_said_at_the_start(self, teacher_ckpt, caplog):
         caplog.set_level("INFO")
         cli = run_cli(*self.WORDS, f"--model.teacher_ckpt={teacher_ckpt}")

@@ -33,10 +33,10 @@ def distilled(teacher_ckpt):
 @pytest.mark.parametrize(
     ("kind", "monitor", "every", "expected", "stops"),
     [
-        ("classification", "val/loss", 1, 0.1 / 8, (4,)),
-        ("classification", "val/loss", 1, 0.1 / 8, (1, 2, 3, 4)),
+        pytest.param("classification", "val/loss", 1, 0.1 / 8, (4,), marks=pytest.mark.slow),
+        pytest.param("classification", "val/loss", 1, 0.1 / 8, (1, 2, 3, 4), marks=pytest.mark.slow),
         ("classification", "train/loss", 1, 0.1 / 8, (2, 4)),
-        ("classification", "val/loss", 2, 0.1 / 2, (3, 4)),
+        pytest.param("classification", "val/loss", 2, 0.1 / 2, (3, 4), marks=pytest.mark.slow),
         ("distillation", "val/loss", 1, 0.1 / 8, (2, 4)),
     ],
 )

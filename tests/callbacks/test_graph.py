@@ -24,6 +24,7 @@ from lightning_tasks.networks import ImageNetwork
 from lightning_tasks.runs.logger import ExperimentLogger
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", few_fast({"DFADTask"}, ["ClassificationTask", "DFADTask"]))
 def test_graph_is_of_the_network_that_is_tested(kind, teacher_ckpt):
     words = TINY_TEACHER if kind == "ClassificationTask" else [*TINY_DFAD, f"--model.teacher_ckpt={teacher_ckpt}"]

@@ -22,6 +22,7 @@ class TestLearningRateRange:
         "--model.optimizer.lr=0.05",
     )
 
+    @pytest.mark.slow
     def test_training_is_as_without(self, caplog):
         caplog.set_level("INFO")
         run_cli(*self.WORDS)

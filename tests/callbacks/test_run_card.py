@@ -101,6 +101,7 @@ def test_training_figures_are_means_over_samples():
     assert [each["train/loss"] for each in metrics] == pytest.approx([loss(epoch, "train") for epoch in (1, 2, 3, 4)])
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_figures_of_a_whole_one(capsys):
     """The best epoch lies before the stop; the folder is named once absolutely, then relatively."""
     run_cli("fit", *SCRIPTED, "--trainer.max_epochs=3", f"--trainer.default_root_dir={Path('logs').resolve()}")
@@ -126,6 +127,7 @@ def test_a_users_own_checkpoint_callbacks_choose_nothing():
     assert list(Path("other").glob("*.ckpt"))
 
 
+@pytest.mark.slow
 def test_two_devices_give_the_figures_of_one(children, tmp_path):
     """Each rank trains on five images, in batches of 3 and 2, and evaluates all."""
     words = ["fit", *SCRIPTED, FOUR, "--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.logger=CSVLogger"]

@@ -3,7 +3,7 @@
 The cases are data, `bad_input/*.yaml`. A group has `words`, to which each of its `cases` adds some (or puts them first,
 with `before`), mapped to a part of the expected line; or a `file` that has each of its `contents` in turn. `files` lie
 there too, and `command` is one that has other options than `fit`. A new task adds lines, or a file of its own. All but
-every twentieth line of a group are slow.
+every fortieth line of a group are slow.
 """
 
 import shlex
@@ -22,7 +22,7 @@ def cases():
     for table in TABLES:
         for name, group in yaml.safe_load(table.read_text()).items():
             for number, (given, expected) in enumerate((group.get("cases") or group["contents"]).items(), 1):
-                marks = () if number % 20 == 1 else pytest.mark.slow
+                marks = () if number % 40 == 1 else pytest.mark.slow
                 yield pytest.param(group, given, expected, marks=marks, id=f"{table.stem}-{name}-{number}")
 
 

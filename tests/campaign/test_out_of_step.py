@@ -221,6 +221,7 @@ def freeze(machines, frozen, words=LONG, **options):
     return pids[1 - frozen]
 
 
+@pytest.mark.slow
 def test_the_second_signal_ends_a_process_that_waits(machines):
     waiting = freeze(machines, 1)
     os.kill(waiting, signal.SIGTERM)

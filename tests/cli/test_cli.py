@@ -27,7 +27,7 @@ from lightning_tasks import CNN, LeNet5, ResNet, StridedCNN
 from tools.schema import config_schema
 
 OF_IMAGES = [config for config in CONFIGS if not config.stem.startswith("quickdraw")]  # those in test_sketch_task.py
-FITTED = {"mnist_mlp", "mnist_by_hand", "dfad_plus_digits"}
+FITTED = {"mnist_by_hand"}
 
 
 @pytest.mark.parametrize("config", few_fast({"mnist_by_hand", "dfad_plus_digits"}, CONFIGS, attrgetter("stem")))

@@ -116,6 +116,7 @@ def test_a_chain_of_three(configs, children):
     assert card("dfad")["teacher_ckpt"].endswith("teacher/version_0/checkpoints/best.ckpt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", few_fast({"2"}, [1, 2]))
 def test_a_circle_is_refused(tmp_path, children, length):
     write("dfad", [*STUDENT, f"--model.teacher_ckpt=logs/{'dfad' if length == 1 else 'other'}"])

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from helpers.commands import SHOWN, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_card, run_cli
 
 TEACHER = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, *SHOWN, "--plots=true"]
@@ -36,6 +37,7 @@ def test_a_student_is_compared_with_its_teacher(capsys):
     assert "a part of the data only, so no result\n" in out
 
 
+@pytest.mark.slow
 def test_a_second_run_is_compared_with_the_first(capsys):
     for _ in range(2):
         run_cli("fit", *TEACHER, "--trainer.max_epochs=1", "--trainer.logger=false")
@@ -44,6 +46,7 @@ def test_a_second_run_is_compared_with_the_first(capsys):
     assert "tensorboard" not in out
 
 
+@pytest.mark.slow
 def test_what_comes_next_can_be_run(capsys):
     """An untested run is tested; a run is exported and compared: the commands are those that are printed."""
     import shlex

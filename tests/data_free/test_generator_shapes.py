@@ -166,7 +166,13 @@ def test_such_images_are_drawn(shape, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     half = [0.5] * shape[0]
     words = ["--model=DFADTask", "--model.teacher=net_of_any_size.net", "--model.student=net_of_any_size.net"]
-    words += ["--model.teacher_ckpt=null", "--model.batch_size=8", "--model.generator.width=4", *TINY_TRAINER, "--plots=true"]
+    words += [
+        "--model.teacher_ckpt=null",
+        "--model.batch_size=8",
+        "--model.generator.width=4",
+        *TINY_TRAINER,
+        "--plots=true",
+    ]
     words += ["--data=NoImages", "--data.num_classes=3", f"--data.image_shape={[*shape]}", f"--data.mean={half}"]
     words += [f"--data.std={half}", "--data.steps_per_epoch=2", "--data.eval_steps=1", "--trainer.max_epochs=1"]
     run_cli("fit", *words, "--trainer.callbacks=[GeneratedPlot]", "--experiment=any")

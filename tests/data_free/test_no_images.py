@@ -78,6 +78,7 @@ def test_agreement_by_hand(teacher_ckpt, monkeypatch):
     assert len([stage for stage, _ in caught if stage == "val"]) == 2 + 3 * 3  # two for the sanity check
 
 
+@pytest.mark.slow
 def test_its_student_can_be_judged_on_images_later(teacher_ckpt):
     teacher = f"--model.teacher_ckpt={teacher_ckpt}"
     run_cli("fit", *WORDS, teacher)

@@ -63,6 +63,7 @@ def test_a_sample_is_the_same_each_time_and_changes_no_mode(teacher_ckpt):
     assert not task.teacher.network.training
 
 
+@pytest.mark.slow
 def test_a_teacher_is_a_line_beside_its_student(monkeypatch, teacher_ckpt):
     calls = spy(monkeypatch, curves, "draw_curves")
     words = ["fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, "--plots=true", f"--model.teacher_ckpt={teacher_ckpt}"]

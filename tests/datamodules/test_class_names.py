@@ -217,6 +217,7 @@ class TestRuns:
             "without test images: the network was trained with classes cat, dog, owl; this" in capsys.readouterr().out
         )
 
+    @pytest.mark.slow
     def test_files_are_answered_without_the_training_data(self, trained, tmp_path):
         """From the run and from its export: a folder, and all files there are."""
         out, _ = export("logs/bars", tmp_path / "out", False, "x", "y")
@@ -247,6 +248,7 @@ class TestRuns:
         run_cli("predict", *trained, "--ckpt_path=last", "--data.predict=bars/test/dog")
         assert [row["predicted"] for row in answers("logs/bars")] == ["dog"] * 8
 
+    @pytest.mark.slow
     def test_names_that_are_names_of_other_things_too(self, tmp_path):
         """A class called as a file that lies here, and one as a function of an installed module."""
         (tmp_path / "cat").write_text("")

@@ -218,6 +218,7 @@ def test_the_folder_needs_nothing_of_ours(teacher_ckpt, exported, tmp_path):
                 assert their[column] == value
 
 
+@pytest.mark.slow
 def test_the_folder_says_what_is_wrong(exported, tmp_path):
     for words, line in (
         (["nothing"], "error: no image files at nothing"),

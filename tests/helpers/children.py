@@ -123,11 +123,7 @@ def _serve():
     from lightning_tasks.cli.parser import task_parser
     from lightning_tasks.runs.identity import read_command
 
-    for config in (
-        "mnist_by_hand",
-        "dfad_plus_digits",
-        "quickdraw_sketch",
-    ):  # whose classes the parser keeps
+    for config in ("mnist_by_hand", "dfad_plus_digits"):  # whose classes the parser keeps
         read_command(task_parser(), ["fit", f"--config={ROOT}/configs/{config}.yaml"])
     gc.collect()
     gc.freeze()  # else each child's collector would copy the whole memory

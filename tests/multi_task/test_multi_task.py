@@ -246,6 +246,7 @@ class TestCommandLine:
     def words(self, cifar_root):
         return [f"--config={self.CONFIG}", f"--data.root={cifar_root}"]
 
+    @pytest.mark.slow
     def test_predicts_three_answers_and_the_command_line_decides_how(self, words):
         words += ["--data.val_fraction=0.25", "--trainer.max_epochs=1", "--trainer.limit_train_batches=1"]
         words += ["--model.network.stages=[[4],[4],[4]]", "--trainer.enable_progress_bar=false", "--plots=false"]

@@ -129,6 +129,7 @@ class TestLast:
         assert f"skipped: {RUN}/run.json is no run card" in capsys.readouterr().err
         assert run_card("teacher")["metrics"] == before
 
+    @pytest.mark.slow
     def test_a_finished_card_stands(self, capsys):
         run_cli("fit", *WORDS)
         card = (RUN / "run.json").read_bytes()

@@ -57,6 +57,7 @@ def test_the_memory_of_a_machine_is_known_there():
     )
 
 
+@pytest.mark.slow
 def test_a_signal_reaches_the_watch_there():
     code = """
 del signal.SIGKILL

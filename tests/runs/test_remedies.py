@@ -106,6 +106,7 @@ def test_a_test_without_a_checkpoint_may_take_the_newest_run():
         find_checkpoint("logs/teacher", "teacher_ckpt")
 
 
+@pytest.mark.slow
 def test_a_finished_run_says_how_it_can_be_trained_longer(capsys):
     words = words_of("--trainer.max_epochs=1")
     run_cli("fit", *words)

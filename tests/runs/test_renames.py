@@ -136,6 +136,7 @@ def test_dfad_says_where_its_soft_loss_is_now(capsys):
     assert "may be model.student_training.soft_loss now" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_an_old_run_is_resumed_and_tested(teacher_ckpt, recwarn, monkeypatch):
     """Its entries, the options in it, the states of its callbacks, and its teacher's are named as before."""
     monkeypatch.setattr(renames, "_said", set())  # each name is said once

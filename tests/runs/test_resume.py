@@ -27,7 +27,7 @@ PLACES = {
     "in the first epoch": ("lightning_tasks.DFADTask.training_step", 2),
     "in the third epoch": ("lightning_tasks.DFADTask.training_step", 2 * 2 + 1),
     "in validation": ("lightning_tasks.DFADTask.validation_step", 7),
-    "while a checkpoint is written": ("last.ckpt", 3),
+    "while a checkpoint is written": ("last.ckpt", 2),
     "between a checkpoint and its name": ("os.replace", 5),
     "after the last epoch": ("lightning_tasks.callbacks.RunCard.on_fit_end", 1),
 }
@@ -122,6 +122,7 @@ def test_killed_distillation_goes_on(where, dfad_words, unkilled, kill):
     assert states[0] == states[1]
 
 
+@pytest.mark.slow
 def test_another_teacher_is_refused(dfad_words, teacher_ckpt):
     words = [*dfad_words, "--trainer.max_epochs=1", "--test_after_fit=false"]
     run_cli(*words)
@@ -204,6 +205,7 @@ def test_two_processes_never_train_one_run(tmp_path):
     assert run_card("teacher")["epochs"] == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_before_its_first_step_leaves_nothing_but_others(tmp_path):
     words = ["fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1"]
     run_cli(*words)

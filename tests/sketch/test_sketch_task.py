@@ -145,6 +145,7 @@ def test_offsets_come_back_in_the_units_of_drawings():
     np.testing.assert_allclose(scaled[:, :2], plain[:, :2] * make_task()[0].offset_std.item(), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_sketcher_draws_what_the_task_draws(tmp_path):
     fit("--experiment=sketch")
     sketcher = Sketcher.from_checkpoint("logs/sketch")
@@ -275,6 +276,7 @@ def test_a_recogniser_computes_where_it_is_sent():
     assert judge.to(torch.device("meta")).features(steps).device.type == "meta"
 
 
+@pytest.mark.slow
 def test_a_recogniser_of_other_words_or_parts_is_refused(tmp_path):
     train_recogniser()
     words = ["fit", *TINY_TASK, *TINY_DATA, *TINY_TRAINER, *JUDGED]
