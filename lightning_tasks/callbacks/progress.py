@@ -114,7 +114,7 @@ class CompactProgressBar(RichProgressBar):
         """Read the loss of the epoch, and draw it: the next epoch may begin before the bar would be drawn again."""
         self._loss = training_loss(trainer)
         super().on_train_epoch_end(trainer, pl_module)
-        self.refresh()
+        self.refresh(hard=True)
 
 
 class _TimeLeft(ProgressColumn):

@@ -118,6 +118,7 @@ def test_schema_for_editors_accepts(path, schema):
     assert schema.is_valid(yaml.safe_load(path.read_text()))
 
 
+@pytest.mark.slow
 def test_schema_for_editors_refuses_a_typo(schema):
     config = yaml.safe_load((ROOT / "configs/mnist_mlp.yaml").read_text())
     network = config["model"]["init_args"]["network"]

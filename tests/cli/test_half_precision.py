@@ -59,6 +59,7 @@ def test_scaled_gradients_are_refused_by_hand(fit):
         fit(words("by hand"), SCALED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", few_fast({"data-free with all parts"}, SYSTEMS))
 def test_true_bfloat16(name, fit):
     task = fit(words(name), "--trainer.precision=bf16-true")

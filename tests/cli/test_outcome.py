@@ -25,6 +25,7 @@ def test_the_result_stands_beside_the_validation_of_the_same_weights(capsys):
     ]
 
 
+@pytest.mark.slow
 def test_a_student_is_compared_with_its_teacher(capsys):
     run_cli("fit", *TEACHER, "--trainer.max_epochs=1")
     capsys.readouterr()

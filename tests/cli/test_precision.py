@@ -19,6 +19,7 @@ from lightning_tasks import MLP, ClassificationTask
 from lightning_tasks.cli.precision import fast_kernels, usable_precision
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", few_fast({"bf16-mixed"}, ["bf16-mixed", "bf16-true", "64-true"]))
 def test_precisions(precision, teacher_ckpt, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")  # else bfloat16 is not used

@@ -100,6 +100,7 @@ def test_an_export_is_compared_on_noise(teacher_ckpt, tmp_path):
     assert json.loads((tmp_path / "out/model.json").read_text())["calibrated_on"] == "512 images of its generator"
 
 
+@pytest.mark.slow
 def test_what_the_teacher_was_trained_with_is_compared(teacher_ckpt, tmp_path):
     words = ["fit", *WORDS, f"--model.teacher_ckpt={teacher_ckpt}"]
     line = refused(tmp_path, *words, "--data.mean=[0.5]")

@@ -234,6 +234,7 @@ def resnet(num_classes, image_shape):
     return ResNet(num_classes, image_shape, depth=10, width=4)
 
 
+@pytest.mark.slow
 def test_bad_options_are_one_line(teacher_ckpt, tmp_path):
     words = ["fit", *TINY_KD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}"]
     assert "alpha must be in [0, 1], got 1.5" in refused(tmp_path, *words, "--model.alpha=1.5")

@@ -112,7 +112,7 @@ class TestReading:
         assert images.flatten(1).tolist() == [[0] * 16, [7] * 16]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_table_and_a_picture(teacher_ckpt, tmp_path, monkeypatch, workers):
     paths, data = digits(tmp_path / "photos")
     broken = tmp_path / "photos" / "05 broken.png"

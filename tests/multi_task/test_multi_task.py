@@ -278,6 +278,7 @@ class TestCommandLine:
             assert row["group"] == cli.datamodule.class_levels["group"][label]
             assert float(row["fine_probability"]) <= float(row["super_probability"]) <= float(row["group_probability"])
 
+    @pytest.mark.slow
     def test_bad_options_are_one_line(self, words, tmp_path, mnist_root):
         def said(*more, status=1):
             return refused(tmp_path, "fit", *words, "--data.val_fraction=0.25", *more, status=status)

@@ -117,6 +117,7 @@ def test_it_is_exported(nets, tmp_path):
     assert export("logs/own", tmp_path / "out", False, "x", "y")[1]["network"] == "ExternalNetwork"
 
 
+@pytest.mark.slow
 def test_what_the_config_does_not_name_is_refused(nets, tmp_path):
     """A checkpoint of another block; and one that names code which nothing has imported."""
     run_cli("fit", *words_of(NETWORK), "--trainer.max_epochs=1")

@@ -245,7 +245,9 @@ def test_only_code_of_the_project_makes_a_commit_dirty(tmp_path):
     assert commit(inside) is None  # of an installed package, in somebody else's repository
 
 
-@pytest.mark.parametrize(("number", "name"), [("SIGTERM", "SIGTERM"), ("SIGINT", "Ctrl-C")])
+@pytest.mark.parametrize(
+    ("number", "name"), [("SIGTERM", "SIGTERM"), pytest.param("SIGINT", "Ctrl-C", marks=pytest.mark.slow)]
+)
 def test_a_terminated_run_says_how_to_go_on(children, tmp_path, number, name):
     """SIGTERM, as Slurm and systemd send it, or Ctrl-C."""
     Path("stopped.py").write_text(

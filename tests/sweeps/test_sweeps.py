@@ -56,6 +56,7 @@ def run(monkeypatch, *words):
     return command.main([*map(str, words)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", few_fast({"dfad_digits"}, SWEEPS, attrgetter("stem")))
 def test_every_choice_of_a_sweep_is_a_valid_command(path, monkeypatch):
     monkeypatch.chdir(ROOT)

@@ -35,6 +35,7 @@ class TestCommitted:
                 shutil.copy(path, tmp_path)
         return tmp_path
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("experiments", [{"mnist_by_hand", "dfad_plus_digits"}, ALL])
     def test_cards_are_of_todays_configs(self, folder):
         cards = read_all(folder, task_parser())
