@@ -83,7 +83,7 @@ class BaseDataModule(pl.LightningDataModule):
         """Number the classes anew, as if the set had always had this order; a task compares `data_spec` afterwards.
 
         Args:
-            names: Of the classes; others than those of the set change nothing.
+            names: Names of the classes; names that the set does not have change nothing.
         """
 
     def download(self) -> None:

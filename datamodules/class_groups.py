@@ -10,7 +10,7 @@ class ClassGroup:
     """Superclasses that belong together.
 
     Attributes:
-        name: Of the group.
+        name: Name of the group.
         superclasses: Names of its superclasses, as the data set spells them.
         reason: Why a person would put them together.
     """
@@ -41,7 +41,7 @@ def group_of_each(groups: Sequence[ClassGroup], superclasses: Sequence[str]) -> 
     """Give the group of each superclass of a data set.
 
     Args:
-        groups: That hold every superclass once.
+        groups: Groups that hold every superclass once.
         superclasses: Their names in the data set.
 
     Returns:

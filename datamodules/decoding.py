@@ -76,7 +76,7 @@ class StoredImages(TensorImages):
     """Images in a file that may be larger than the memory, read a batch at a time.
 
     Args:
-        file: What `decode_to_file` gives. Shape (N, C, H, W), uint8.
+        file: Array that `decode_to_file` has written. Shape (N, C, H, W), uint8.
         labels: Shape (N,), int64.
         indices: See TensorImages.
     """

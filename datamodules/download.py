@@ -19,8 +19,8 @@ def fetch_file(address: str, path: Path, md5: str | None = None) -> None:
     """Download a file, going on where an earlier call was cut off.
 
     Args:
-        address: Where it comes from.
-        path: Where it goes, once it is whole and verified.
+        address: URL of the file.
+        path: Path of the file, once it is complete and verified.
         md5: Of its content, in hexadecimal digits; what the server says if not given.
 
     Raises:

@@ -10,7 +10,7 @@ class FilesDataModule(ImageDataModule):
     """A user's files, prepared as a checkpoint says: its training images, which may be far away, are not needed.
 
     Args:
-        data_spec: Of the data that the checkpoint was trained with, see ImageDataSpec.
+        data_spec: Specification of the checkpoint's training data, see ImageDataSpec.
         options: `predict` and `eval_batch_size`, see ImageDataModule.
     """
 

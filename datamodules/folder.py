@@ -30,7 +30,7 @@ class ImageFolderDataModule(ImageDataModule):
     beside the folders. Mean and standard deviation are those of the training folders, unless given.
 
     Args:
-        folder: Where the images are.
+        folder: Folder of the images.
         image_size: Side of the square that all images are scaled to cover and cut to around their middle; else they
             must be of one size.
         max_unreadable: Share of the files of a part that may be unreadable, in [0, 1); they are named and left out.

@@ -25,7 +25,7 @@ def find_images(places: Sequence[str], option: str = "data.predict") -> list[Pat
 
     Args:
         places: Files, folders and patterns as `photos/**/*.png`.
-        option: That names them, for the error.
+        option: Option that names them, for the error message.
 
     Returns:
         Each file once; those of a folder or a pattern in the order of their names.

@@ -44,9 +44,9 @@ class ImageDataModule(BaseDataModule):
         balanced_sampling: See BaseDataModule.
         normalise: Subtract the mean and divide by the standard deviation; else images stay in [0, 1].
         image_size: Height and width that images are resized to, before they are augmented; their own if not given.
-        mean: Of each channel of images in [0, 1]; the set's own if not given. For weights that were made with another.
+        mean: Mean of each channel of images in [0, 1]; the set's own if not given. Set it for weights trained with another.
         std: Standard deviation, likewise, above 0 and at most 1.
-        preprocessing_of: Whose image size, mean and standard deviation are taken, where they are not given: a
+        preprocessing_of: Source of the image size, mean and standard deviation that are not given: a
             checkpoint of this project, the folder of a run or an experiment, or known weights, as
             torchvision/ResNet18_Weights.IMAGENET1K_V1 or timm/resnet18.a1_in1k.
         augment: Transforms of training batches, applied in order to float images (B, C, H, W) in [0, 1]; those of
@@ -59,8 +59,8 @@ class ImageDataModule(BaseDataModule):
     Attributes:
         predict_files: The files of `predict`, in order.
         class_names: Names of the classes, in order; their numbers where the set has no names, or has not been read.
-        class_levels: Of a set whose classes form a tree: by the name of each level above the classes, from near to far,
-            the name of what each class belongs to there.
+        class_levels: For a set whose classes form a tree, by the name of each level above the classes, nearest first, the
+            name of the group of each class.
 
     Raises:
         ValueError: If an option is out of range, or a class has too few samples for what is asked.
@@ -251,7 +251,7 @@ class ImageDataModule(BaseDataModule):
 
         Args:
             function: Maps normalised images (B, C, H, W) to features (B, ...), always alike.
-            device: Where it computes.
+            device: Device on which it computes.
 
         Returns:
             Whether that was done: not if images are augmented, or the features would take more than 2 GB.

@@ -16,7 +16,7 @@ class NoImages(ImageDataModule):
     Args:
         num_classes: Number of classes of the teacher, at least 2.
         image_shape: Channels, height and width of its images.
-        mean: Of each channel of images in [0, 1], with which the teacher was trained.
+        mean: Mean of each channel of images in [0, 1], with which the teacher was trained.
         std: Standard deviation, likewise.
         preprocessing_of: Where these three are known, if they are not given; see ImageDataModule.
         steps_per_epoch: Rounds of an epoch.

@@ -18,7 +18,7 @@ class Preprocessing:
 
     Attributes:
         image_shape: Channels, height and width.
-        mean: Of each channel of images in [0, 1].
+        mean: Mean of each channel of images in [0, 1].
         std: Standard deviation, likewise.
     """
 

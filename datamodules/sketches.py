@@ -27,7 +27,7 @@ class SketchSet(Dataset[SketchBatch]):
         point_drop: Probability that a point within a stroke is left out.
 
     Attributes:
-        offset_std: What the offsets of batches are divided by, in drawing units.
+        offset_std: Divisor of the offsets of batches, in drawing units.
         words: Index of the word of each drawing. Shape (N,), int64.
         lengths: Steps that each drawing has in a batch without augmentation, END included. Shape (N,), int64.
     """
@@ -108,9 +108,9 @@ def drop_points(steps: Tensor, starts: Tensor, counts: Tensor, probability: floa
 
     Args:
         steps: Drawings end to end. Shape (total, 3).
-        starts: Where each starts. Shape (B,), int64.
+        starts: Start of each drawing. Shape (B,), int64.
         counts: Number of steps of each. Shape (B,), int64.
-        probability: Of each other point; the random numbers are those of PyTorch's global generator.
+        probability: Probability of each other point; the random numbers are those of PyTorch's global generator.
 
     Returns:
         The same of the drawings with fewer points.
@@ -138,7 +138,7 @@ class BucketSampler(DistributedSampler[int]):
     epoch) only.
 
     Args:
-        dataset: What is drawn from.
+        dataset: Dataset to sample from.
         batch_size: On each rank.
         num_replicas: Number of ranks.
         rank: This rank.

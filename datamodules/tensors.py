@@ -109,7 +109,7 @@ class BalancedSampler(DistributedSampler[int]):
     Like its base it depends on (seed, epoch) only, so a resumed run draws what an uninterrupted one would have drawn.
 
     Args:
-        dataset: What is drawn from.
+        dataset: Dataset to sample from.
         num_replicas: Number of ranks.
         rank: This rank.
         seed: Equal on all ranks.

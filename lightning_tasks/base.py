@@ -31,7 +31,7 @@ class BaseTask(pl.LightningModule):
     of an epoch.
 
     Args:
-        data_spec: What the task must know of its data, linked from the datamodule's `data_spec`.
+        data_spec: Specification of the data, linked from the datamodule's `data_spec`.
         compile: Compile the networks with torch.compile at the start of training.
         channels_last: Keep weights in channels-last memory order, which convolution kernels prefer; images follow.
 
@@ -266,7 +266,7 @@ class BaseTask(pl.LightningModule):
         """Add a batch to the mean of a loss or a share over the epoch, logged as `train/<name>`.
 
         Args:
-            name: Of the loss.
+            name: Name of the loss.
             mean: Over the batch, a scalar.
             count: Number of samples in the batch.
         """

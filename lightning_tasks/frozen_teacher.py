@@ -23,8 +23,8 @@ class Observed(NamedTuple):
 
     Attributes:
         logits: Shape (B, num_classes).
-        statistics: Of what the BatchNorm layers are given; None without one.
-        features: What the last linear layer is given (B, D); None without one.
+        statistics: Batch statistics of the inputs of the BatchNorm layers; None without such layers.
+        features: Input of the last linear layer. Shape (B, D); None without such a layer.
     """
 
     logits: Tensor
@@ -43,7 +43,7 @@ class FrozenTeacher(nn.Module):
         trained: Whether it has its weights already, as a module that is given from Python.
 
     Attributes:
-        data_spec: Of the data that it was trained with, see runs.data_spec; None where it is not known.
+        data_spec: Specification of its training data, see runs.data_spec; None if unknown.
         accuracy: On the validation images of the run that has trained it; None where that is not known.
     """
 
@@ -116,7 +116,7 @@ class FrozenTeacher(nn.Module):
                 find_checkpoint), or the weights alone (see runs.weights), whose data nobody can check. None for a
                 network that comes with its weights.
             option: The option that names it, for the errors.
-            data_spec: Of the present data, which must be those of the checkpoint, but for the order of the classes.
+            data_spec: Specification of the present data; must equal the checkpoint's but for the order of the classes.
             ema: Whether to take the averaged weights of a checkpoint of this project, see ImageTask.average.
 
         Returns:

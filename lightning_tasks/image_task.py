@@ -126,8 +126,8 @@ class ImageTask(BaseTask):
         """Keep an exponential moving average of a network after each training step, evaluated as `_ema`.
 
         Args:
-            network: That learns.
-            decay: In (0, 1); None keeps no average.
+            network: Network in training.
+            decay: Decay of the average, in (0, 1); None keeps no average.
 
         Raises:
             ValueError: If the decay is out of range.

@@ -15,7 +15,7 @@ def planned(trainer: Trainer, scheduler: LRSchedulerCallable, optimizer: Optimiz
     """Build a schedule under the name `lr`, which a task gives to Lightning as `lr_scheduler`.
 
     Args:
-        trainer: That trains.
+        trainer: Trainer of the run.
         scheduler: Maps an optimizer to a schedule.
         optimizer: The only one.
         interval: Step it once an epoch, or at each step of the optimizer; then it gets the number of steps of the whole

@@ -15,9 +15,9 @@ class AveragedNetwork(AveragedModel):
     own gives the same, but reads its counter on the host at each update, and so waits for a GPU.
 
     Args:
-        network: That is copied.
-        decay: In (0, 1).
-        option: That gives the decay, for the error.
+        network: Network to be averaged; it is copied.
+        decay: Decay of the average, in (0, 1).
+        option: Name of the option that gives the decay, for the error message.
 
     Raises:
         ValueError: If the decay is out of range.

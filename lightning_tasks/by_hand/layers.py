@@ -40,7 +40,7 @@ class Layer:
         """Say what shape one sample has behind the layer.
 
         Args:
-            shape: Of one sample before the layer, without the batch.
+            shape: Shape of one input sample, without the batch.
 
         Raises:
             ValueError: If the layer cannot take such a sample.

@@ -15,12 +15,12 @@ class Network:
     The chain rule in a chain: each layer's dx is the dy of the layer before it.
 
     Args:
-        layers: In order.
-        input_shape: Of one sample, without the batch.
+        layers: Layers in order.
+        input_shape: Shape of one input sample, without the batch.
 
     Attributes:
         layers: By name: the class in lower case and a count, as "linear_1", "relu_1", "linear_2".
-        output_shape: Of one sample behind the last layer.
+        output_shape: Shape of one output sample, without the batch.
 
     Raises:
         ValueError: If a layer cannot take what the one before it gives; both shapes are named.

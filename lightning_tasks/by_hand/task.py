@@ -35,10 +35,10 @@ class Trained(NamedTuple):
     """A weight array of the network, and what belongs to it.
 
     Attributes:
-        layer: That has it.
+        layer: Layer that has it.
         gradient: Name of the layer's attribute that holds its derivative after `backward`.
         weight: The array.
-        states: What the update rule remembers of it.
+        states: State of the update rule for it.
         has_penalty: Whether the L2 penalty covers it.
     """
 
@@ -59,13 +59,13 @@ class ByHandTask(ImageTask):
         data_spec: See ImageDataSpec.
         layers: The network, from images (C, H, W) to scores (num_classes,).
         rule: How the weights follow their derivatives.
-        update_every: What one update is computed from: a "mini-batch" of the loader; one "sample", so a batch of the
+        update_every: Samples of one update: a "mini-batch" of the loader; one "sample", so a batch of the
             loader gives as many updates as it has samples (stochastic gradient descent); or the whole "epoch", the
             mean over all training samples (batch gradient descent). On several devices, from as many of these.
-        initialisation: What the weights start from, see `by_hand/initialisation.py`.
+        initialisation: Initial weights, see `by_hand/initialisation.py`.
         l2: Strength of the L2 penalty on all weights that are not biases.
         schedule: Learning rate over the epochs: "constant", or half a "cosine" that ends near zero in the last one.
-        backend: Whose arrays the layers compute on; "numpy" on the CPU only.
+        backend: Array library of the layers; "numpy" on the CPU only.
 
     Raises:
         ValueError: If the layers do not fit each other, the images or the number of classes.

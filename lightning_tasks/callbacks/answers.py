@@ -117,7 +117,7 @@ def calibration(confidence: Tensor, right: Tensor, num_bins: int) -> tuple[np.nd
     Args:
         confidence: Shape (N,), in [0, 1].
         right: Whether the answer was right. Shape (N,).
-        num_bins: Of equal width; a value on a border belongs to the bin above it, 1 to the last.
+        num_bins: Number of bins of equal width; a value on a border belongs to the bin above it, 1 to the last.
 
     Returns:
         Of each bin the number of answers, their accuracy and their mean confidence; 0 in empty bins.
@@ -189,7 +189,7 @@ def draw_reliability(counts: np.ndarray, accuracy: np.ndarray, confidence: np.nd
         counts: Number of answers in each bin.
         accuracy: Share of right ones.
         confidence: Their mean confidence.
-        of: Whose answers they are.
+        of: Network whose predictions they are.
     """
     figure = Figure(figsize=(5, 5.6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))

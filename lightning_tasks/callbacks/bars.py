@@ -18,10 +18,10 @@ def draw_stacked_bars(
     """Draw a horizontal bar for each row, stacked of the same kinds of parts.
 
     Args:
-        rows: Of each name the parts, none negative, one a kind.
-        kinds: Of each name in the legend the colours of its parts and of what stands on them.
+        rows: For each name the length of each kind; none negative.
+        kinds: For each name in the legend the colour of its bars and of the text on them.
         title: Above all.
-        label: Of the axis of lengths.
+        label: Label of the axis of lengths.
     """
     # All in inches: the names, the bars; below them their axis, above the legend and the title.
     columns = 2 if len(kinds) == 4 else 3

@@ -69,7 +69,7 @@ class Clock(Callback):
         """Say how long training will go on, as "12 min" or "at most 12 min"; nothing while that is not known.
 
         Args:
-            trainer: In a fit.
+            trainer: A trainer during `fit`.
             done: Epochs that are done, the part of a running one included.
         """
         if not (ends := self._ends(trainer, done)):

@@ -51,7 +51,7 @@ def levels_above(names: list[str], levels: Sequence[list[str]]) -> list[list[str
 
     Args:
         names: All names of the level, without repetition.
-        levels: Of each level above the classes, from near to far, the name of what each class belongs to.
+        levels: For each level above the classes, nearest first, the name of the group of each class.
 
     Returns:
         Of each level above that one, from near to far, what each name belongs to; none if it is the farthest.
@@ -71,8 +71,8 @@ def draw_confusion(
     Args:
         counts: Number of samples of each true (row) and predicted (column) class. Shape (C, C).
         names: Names of the C classes.
-        levels: Of each level of a tree above the classes, from near to far, the name of what each class belongs to.
-        of: Whose answers they are.
+        levels: For each level above the classes, nearest first, the name of the group of each class.
+        of: Network whose predictions they are.
     """
     few = len(names) <= FEW
     order = confusion_order(counts) if not few and not levels else tree_order(counts, levels)
@@ -137,10 +137,10 @@ def _frame(axes: Axes, level: list[str], left: float, size: float, thick: bool) 
     """Draw a square around each run of classes of one name, and write the name to the right of it.
 
     Args:
-        axes: Of the matrix.
+        axes: Axes of the matrix.
         level: Name of what each class belongs to, in the order of the matrix.
-        left: Where the names begin.
-        size: Of the names, in points.
+        left: Left edge of the names.
+        size: Font size of the names, in points.
         thick: Draw black squares, and such a line beside each name, as long as its run; else thin coloured ones.
     """
     color, linewidth = ("black", 1.4) if thick else (VERMILLION, 0.6)
@@ -162,7 +162,7 @@ def tree_order(counts: np.ndarray, levels: Sequence[list[str]]) -> np.ndarray:
 
     Args:
         counts: Number of samples of each true (row) and predicted (column) class. Shape (C, C).
-        levels: Of each level, from near to far, the name of what each class belongs to; may be none.
+        levels: For each level, nearest first, the name of the group of each class; may be empty.
 
     Returns:
         The classes in order; those that share the nearest level keep theirs. Shape (C,).

@@ -25,9 +25,9 @@ class Panel(NamedTuple):
     """A chart of metrics over the epochs.
 
     Attributes:
-        title: What is seen; empty if the names of the lines say it.
+        title: Title; empty if the names of the lines say it.
         axis: Unit of the values; shares are in percent.
-        lines: What each metric is called in the legend; empty for a line that the title names.
+        lines: Name of each metric in the legend; empty for a line that the title names.
     """
 
     title: str
@@ -97,7 +97,7 @@ def panels(names: Collection[str], task: "BaseTask") -> tuple[list[Panel], list[
     """Sort metrics into what a user of a task watches, and the rest, whose further panels have a unit each.
 
     Args:
-        names: Of the metrics that there are.
+        names: Names of the logged metrics.
         task: Says which belong together, and their units.
     """
     watched, others = (

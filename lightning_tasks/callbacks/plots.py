@@ -106,9 +106,9 @@ def save_figure(trainer: Trainer, figure: Figure, name: str, epoch: int | None =
     Does nothing on ranks other than zero, and in a fast development run, which has no log folder.
 
     Args:
-        trainer: Of the run that the picture belongs to.
+        trainer: Trainer of the run that the plot belongs to.
         figure: The figure; made with `matplotlib.figure.Figure`, it needs no closing.
-        name: Of the picture, after the group in which loggers show it, as "images/generated"; the file is named
+        name: Name of the plot after the group in which loggers show it, as "images/generated"; the file is named
             without. A picture of no group is not shown: loggers have curves of their own.
         epoch: Number of the epoch for a picture of a series; without one, it is the run's only picture of that name.
     """

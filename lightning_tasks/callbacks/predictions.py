@@ -86,8 +86,8 @@ def answer_rows(
     """Make the rows of the table that PredictionWriter writes, the heads first.
 
     Args:
-        predictions: Of each batch what the task says, and labels (B,); see PredictionWriter.
-        files: That were answered, in order; none for the test part.
+        predictions: For each batch the task's predictions and the labels (B,); see PredictionWriter.
+        files: Predicted files, in order; none for the test split.
         class_names: Names of the classes.
         level_names: Names on levels above the classes, by level.
     """

@@ -20,9 +20,9 @@ def standard_callbacks(trainer: Any, subcommand: str | None, plots: bool, task: 
 
     Args:
         trainer: The trainer's options; its callbacks are built.
-        subcommand: Of the command line.
+        subcommand: Subcommand of the command line.
         plots: Whether callbacks that draw are kept.
-        task: What is run.
+        task: Task to be run.
     """
     given = trainer.callbacks or []
     callbacks = [*(given if isinstance(given, list) else [given]), NetworkGraph(), CustomScalars()]

@@ -46,8 +46,8 @@ def summary(name: str, network: nn.Module, x: torch.Tensor) -> Table:
     """Make a table of a network: a row for each layer if it learns from images, else for each part, and one for all.
 
     Args:
-        name: Of the network.
-        network: In evaluation mode.
+        name: Name of the network.
+        network: Network in evaluation mode.
         x: Zeros of the shape of a batch of one image.
     """
     table = Table("layer", title=f"{name}: {type(network).__name__}", title_justify="left")

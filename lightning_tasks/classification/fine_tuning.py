@@ -92,7 +92,7 @@ def decay_rates(optimizer: Optimizer, scheduler: Any, decay: float) -> None:
     Args:
         optimizer: Made of `groups_by_depth`.
         scheduler: Built on it, or None.
-        decay: In (0, 1].
+        decay: Decay of the learning rate per layer, in (0, 1].
     """
     for depth, group in enumerate(optimizer.param_groups):
         for name in {"lr", "initial_lr", "max_lr", "min_lr"} & group.keys():
@@ -105,7 +105,7 @@ def load_pretrained(network: ImageNetwork, source: str) -> str:
     """Load weights into a network; a last layer for other classes keeps its fresh ones, which is said.
 
     Args:
-        network: Whose names the weights must have.
+        network: Network whose parameter names the weights must have.
         source: A checkpoint, a run's or an experiment's folder (see find_checkpoint), the weights alone (see
             runs.weights), or the name of torchvision weights, as "ResNet18_Weights.IMAGENET1K_V1", fetched from their
             official address.

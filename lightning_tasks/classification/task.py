@@ -37,7 +37,7 @@ class ClassificationTask(ImageTask):
             number of steps of the whole training as `total_steps`, as torch's OneCycleLR takes it.
         label_smoothing: See CrossEntropyLoss.
         class_weights: See CrossEntropyLoss; validation and test are not weighted.
-        test_time_flip: In evaluations, take the mean of the logits of an image and its mirror image.
+        test_time_flip: Whether evaluations take the mean of the logits of an image and its mirror image.
         ema_decay: Keep and evaluate an average of the weights with this decay, see ImageTask.average.
         compile: See BaseTask.
         channels_last: See BaseTask.

@@ -22,7 +22,7 @@ def take_any(base: type, told: Collection[str]) -> None:
     """Take any class and any function for a `Callable[[...], base]`.
 
     Args:
-        base: Whose subclasses go on as they were.
+        base: Class whose subclasses stay as they were.
         told: Parameters that the caller fills in, so that a config need not.
     """
     partial_of, adapt = typehints.adapt_partial_callable_class, typehints.adapt_typehints

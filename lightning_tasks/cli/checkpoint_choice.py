@@ -22,8 +22,8 @@ def choose_checkpoint(
 
     Args:
         config: All of the command line; its `ckpt_path` is changed.
-        configuration: Of the run.
-        parser: Of the command line.
+        configuration: Configuration of the run.
+        parser: Parser of the command line.
 
     Returns:
         The run that `fit` resumes, if any; on one of several machines also why there is none, so that the others end.
@@ -65,7 +65,7 @@ def files_alone(config: Namespace) -> None:
     """Let `predict` read no training data to answer a user's files; an old checkpoint does not name the classes.
 
     Args:
-        config: Of `predict`; its data become those files.
+        config: Parsed config of `predict`; its data become those files.
     """
     options = config.data.get("init_args", {})
     if config.data.class_path.startswith("datamodules.") and options.get("predict"):

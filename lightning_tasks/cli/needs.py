@@ -29,9 +29,9 @@ def prepare(config: Namespace, words: Sequence[str], parser: ArgumentParser, may
     run has the seed of the run that needs it. A checkpoint or a run's folder stays what it is.
 
     Args:
-        config: Of `fit`; its options become the folders of the runs.
-        words: Of the command line; hardware and folders of the data are those of the needed run too.
-        parser: Of the command line.
+        config: Parsed config of `fit`; its options become the folders of the runs.
+        words: The command line; the needed run takes over its hardware and data folders.
+        parser: Parser of the command line.
         may_train: Else a missing run is an error.
 
     Raises:

@@ -24,7 +24,7 @@ def result(card: dict[str, Any]) -> Table:
     """Make a table of the headline's metrics in the test, and in the validation of the same weights.
 
     Args:
-        card: Of the run.
+        card: Card of the run.
     """
     of = f"epoch {card['best_epoch']}/{card['epochs']}, the best {card['monitor']}" if "best_epoch" in card else ""
     table = Table(of, box=None, pad_edge=False)
@@ -42,7 +42,7 @@ def print_outcome(card: dict[str, Any], run: Path) -> None:
     """Print the table, and where pictures and card are.
 
     Args:
-        card: Of the run.
+        card: Card of the run.
         run: Its folder.
     """
     Console().print(result(card))
@@ -65,8 +65,8 @@ def next_commands(run: Path, best: str, tested: bool, card: RunCard, trainer: Tr
         run: The run's folder.
         best: The best checkpoint, if there is one.
         tested: Whether it has been tested.
-        card: Of the run.
-        trainer: Of the run.
+        card: Card of the run.
+        trainer: Trainer of the run.
     """
     if os.environ.get(CHAIN):  # the run that needs this one comes next
         return []

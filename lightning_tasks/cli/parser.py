@@ -31,7 +31,7 @@ class Parsers(NamedTuple):
     Attributes:
         main: Parses a command line.
         subcommands: The parser of each.
-        arguments: Of each, the options that go to the trainer's method.
+        arguments: For each subcommand the options that go to the trainer's method.
     """
 
     main: LightningArgumentParser
@@ -43,7 +43,7 @@ def build_parsers(subcommands: Collection[str]) -> Parsers:
     """Build the parser.
 
     Args:
-        subcommands: Those it is to have, since each takes a while; without, it parses the options of a task alone.
+        subcommands: Subcommands to build, since each takes a while; without any, it parses a task's options alone.
     """
     _set_up()
     if not subcommands:

@@ -34,8 +34,8 @@ def set_up(trainer: Trainer, subcommand: str | None, strategy: Any) -> None:
 
     Args:
         trainer: The trainer.
-        subcommand: Of the command line.
-        strategy: As the config says it; an object of the user's has a limit of its own.
+        subcommand: Subcommand of the command line.
+        strategy: Strategy as in the config; a user's object has a timeout of its own.
     """
     for logger in trainer.loggers:
         if isinstance(logger, ExperimentLogger):

@@ -36,7 +36,7 @@ def require_trainer(options: Any, subcommand: str, tests: bool) -> None:
 
     Args:
         options: The trainer's, as parsed.
-        subcommand: Of the command line.
+        subcommand: Subcommand of the command line.
         tests: Whether a test follows the fit.
 
     Raises:

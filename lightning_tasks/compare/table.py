@@ -32,7 +32,7 @@ def find_cards(places: Iterable[Path], parser: ArgumentParser) -> dict[str, Card
 
     Args:
         places: Run cards, folders of runs, or folders of experiments for all their finished runs.
-        parser: Of the command line.
+        parser: Parser of the command line.
 
     Raises:
         ValueError: If a place has none.

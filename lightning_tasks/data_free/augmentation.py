@@ -46,7 +46,7 @@ class Augmentation:
 
         Args:
             x: Images (B, C, H, W).
-            noise: Of random numbers, on the device of the images.
+            noise: Source of random numbers, on the images' device.
 
         Returns:
             Images of the same shape, type and memory format.

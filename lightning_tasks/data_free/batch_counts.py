@@ -16,7 +16,7 @@ class BatchCounts:
     number, no statistic depends on it.
 
     Args:
-        network: Whose layers leave counting to this, inside `together`.
+        network: Network whose layers leave the counting to this object inside `together`.
     """
 
     def __init__(self, network: nn.Module) -> None:

@@ -34,8 +34,8 @@ class StudentBatch(NamedTuple):
     Attributes:
         x: Images (B, C, H, W).
         target: The teacher's logits (B, num_classes).
-        places: Where in the memory bank the images are (B,), if they are there.
-        hint: What the teacher's layers give, if a loss asks for them.
+        places: Indices of the images in the memory bank (B,), if they are from it.
+        hint: Features of the teacher's layers, if a loss asks for them.
     """
 
     x: Tensor
@@ -69,7 +69,7 @@ class DFADTask(DataFreeTask):
         teacher_ckpt: See DistillationTask.
         student_training: Loss, steps and optimizer of the student.
         generator_training: Steps and optimizer of the generator.
-        objective: What the generator minimises.
+        objective: Objective of the generator.
         memory_bank: Let the student learn from a store of synthetic images, to which each round adds one batch. None,
             the paper's method, synthesises a batch for each of the student's steps, which the teacher answers.
         augmentation: Show the student an augmented image each time, which the teacher answers anew. None, the paper's,

@@ -40,7 +40,7 @@ def measure(x: Tensor, logits_s: Tensor, seen: Observed) -> dict[str, Tensor]:
     Args:
         x: Images (B, C, H, W).
         logits_s: The student's answers (B, num_classes).
-        seen: What the teacher says of them, and what it sees in them.
+        seen: Predictions and features of the teacher for them.
 
     Returns:
         `agreement`, the share of equal classes, `pairwise_distance`; if the teacher has BatchNorm layers

@@ -15,7 +15,7 @@ class Hint(NamedTuple):
     """What a student's features of a batch are compared with.
 
     Attributes:
-        features: Of each layer (B, C, ...), in float32.
+        features: Output of each layer. Shape (B, C, ...), float32.
         sizes: Their mean squares, one for each layer.
     """
 
@@ -70,7 +70,7 @@ class FeatureLoss(nn.Module):
 
         Args:
             teacher: Outputs (batches * B, D, ...) by the name of their layer.
-            shapes: Of one image's output in the student, (C, ...), by the name of its layer.
+            shapes: Shape (C, ...) of the student's output for one image, by layer name.
             batches: How many there are, of equal size.
 
         Returns:

@@ -62,8 +62,8 @@ class Middle(nn.Module):
     """The middle of images.
 
     Args:
-        height: Of what is left.
-        width: Of what is left.
+        height: Height of the cropped image.
+        width: Width of the cropped image.
     """
 
     def __init__(self, height: int, width: int) -> None:

@@ -19,9 +19,9 @@ class SyntheticBatch(NamedTuple):
         x: Images (B, C, H, W) in the space of normalised images.
         logits_s: Logits of the student (B, num_classes); None while the generator is pretrained.
         logits_t: Logits of the teacher (B, num_classes).
-        statistics: Of the teacher's BatchNorm layers, if a loss asks for them.
+        statistics: Batch statistics at the teacher's BatchNorm layers, if a loss asks for them.
         y: Classes (B,) that the generator was asked for, if it was.
-        features: What the teacher's last linear layer is given (B, D), if a loss asks for them.
+        features: Input of the teacher's last linear layer (B, D), if a loss asks for it.
     """
 
     x: Tensor
@@ -203,7 +203,7 @@ def same_class_distance(features: Tensor, y: Tensor, at_most: float = 2.0) -> Te
     """Compute the mean of min(1 - cosine, at_most) over all pairs of images of one class; 0 without pairs.
 
     Args:
-        features: Of images (B, D).
+        features: Features of images. Shape (B, D).
         y: Their classes (B,).
         at_most: Greatest distance that counts.
 

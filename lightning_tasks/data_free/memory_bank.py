@@ -92,7 +92,7 @@ class MemoryBank:
         Args:
             x: Normalised images (B, C, H, W).
             answer: The teacher: maps images to logits (B, num_classes).
-            noise: Of random numbers, on the device of the images.
+            noise: Source of random numbers, on the images' device.
 
         Returns:
             The answers to all that has been added, logits (N, num_classes) in float32.

@@ -13,8 +13,8 @@ class Noise(NamedTuple):
     On the CPU both are the same generator.
 
     Attributes:
-        tensors: Of random tensors, on their device.
-        decisions: Of what is decided in Python, on the CPU.
+        tensors: Generator of random tensors, on their device.
+        decisions: Generator of decisions made in Python, on the CPU.
     """
 
     tensors: torch.Generator

@@ -17,7 +17,7 @@ class ObjectiveOutput(NamedTuple):
     """The generator's loss of a batch of synthetic images.
 
     Attributes:
-        loss: What the generator minimises, a scalar.
+        loss: Loss of the generator, a scalar.
         parts: Its further losses, each with its name and without its weight.
         logits_t: The teacher's (B, num_classes).
     """
@@ -85,7 +85,7 @@ class GeneratorObjective(Part):
             y: The classes (B,) that the generator was asked for, if it was.
             teacher: Answers.
             student: Answers too; None leaves the disagreement out.
-            noise: Of random numbers, on the device of the images.
+            noise: Source of random numbers, on the images' device.
         """
         if self.max_shift:
             flips = bool(torch.rand((), generator=noise.decisions) < 0.5)

@@ -71,7 +71,7 @@ def draw_generated(images: Tensor, probabilities: Tensor, counts: Tensor, names:
 
     Args:
         images: Shape (N, C, H, W), in [0, 1], with C 1 or 3.
-        probabilities: What the teacher says of each image. Shape (N, num_classes).
+        probabilities: Class probabilities of the teacher for each image. Shape (N, num_classes).
         counts: Number of images of each class in an epoch. Shape (num_classes,).
         names: Names of the classes.
         title: Above all.

@@ -43,7 +43,7 @@ def draw_selection(epochs: Sequence[int], validations: Sequence[Mapping[str, flo
     """Draw validations as points whose colour is the epoch, and name what either criterion would choose.
 
     Args:
-        epochs: Of each validation, from 1.
+        epochs: Epoch of each validation, from 1.
         validations: Their metrics: `val/agreement_synthetic`, the share of synthetic images to which student and
             teacher give the same class, which needs no image; `val/acc`; and the losses, which tell equals apart.
     """

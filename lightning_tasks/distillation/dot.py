@@ -20,7 +20,7 @@ class DistillationOrientedSGD(Optimizer):
         params: Parameters, or groups of them.
         lr: Learning rate.
         momentum: m above, in [0, 1).
-        delta: In [0, min(m, 1 - m)).
+        delta: Difference of the momenta, in [0, min(m, 1 - m)).
         weight_decay: w above.
 
     Raises:
@@ -48,7 +48,7 @@ class DistillationOrientedSGD(Optimizer):
         """Compute both gradients of two scalars; those of `hard` are left in the parameters' `grad`.
 
         Args:
-            hard: Loss of the labels.
+            hard: Loss against the labels.
             soft: Loss of the teacher's answers.
         """
         parameters = [each for group in self.param_groups for each in group["params"]]

@@ -47,7 +47,7 @@ class KDTask(DistillationTask):
         optimizer: Optimizer of the student. DistillationOrientedSGD has a momentum for each of the two losses.
         scheduler: See ClassificationTask.
         scheduler_interval: See ClassificationTask.
-        label_smoothing: Of the cross-entropy, see CrossEntropyLoss.
+        label_smoothing: Label smoothing of the cross-entropy, see CrossEntropyLoss.
         **options: See DistillationTask.
 
     Raises:

@@ -152,7 +152,7 @@ def agreement_counts(predicted: Tensor, taught: Tensor, labels: Tensor) -> Tenso
 
     Args:
         predicted: Classes that the student answers. Shape (N,).
-        taught: Those of the teacher. Shape (N,).
+        taught: Predicted classes of the teacher. Shape (N,).
         labels: The true ones. Shape (N,).
 
     Returns:
@@ -169,7 +169,7 @@ def draw_agreement(counts: Tensor, of: str) -> Figure:
 
     Args:
         counts: See `agreement_counts`.
-        of: Whose answers they are.
+        of: Network whose predictions they are.
     """
     bars = {
         f"the teacher is {what}: {int(row.sum())}": [(int(each), f"{each / row.sum():.0%}") for each in row]

@@ -20,8 +20,8 @@ class SketchBatch(NamedTuple):
         lengths: Number of steps, END included. A drawing that was cut has no END. Shape (B,), int64; always on the
             CPU, where a sequence is packed.
         words: Index of the word of each drawing. Shape (B,), int64.
-        real: Which steps are not padded, as indices of the B T steps in a row. Shape (K,), int64.
-        drawn: Which of these are no END, whose offset means nothing. Shape (N,), int64.
+        real: Indices of the steps that are not padding, among the B T flattened steps. Shape (K,), int64.
+        drawn: Indices of those that are not END, whose offset means nothing. Shape (N,), int64.
     """
 
     offsets: Tensor

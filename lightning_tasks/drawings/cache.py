@@ -28,7 +28,7 @@ def read_file(path: Path, word: str) -> tuple[Collection, BadLines]:
 
     Args:
         path: `.ndjson`, simplified or raw, or `.npz` of Sketch-RNN.
-        word: What it should hold.
+        word: Word whose drawings it should hold.
 
     Returns:
         Its drawings, and the lines that were skipped.

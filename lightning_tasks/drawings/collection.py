@@ -18,7 +18,7 @@ class Collection:
     Attributes:
         steps: Steps of all drawings as drawings.to_steps makes them, without END, in drawing units: the longer side of
             a drawing is 255. Shape (total, 3), float32.
-        starts: Where each drawing starts among them, and where the last one ends. Shape (N + 1,), int64.
+        starts: Start of each drawing among them, then the end of the last. Shape (N + 1,), int64.
         recognized: Whether the game guessed the drawing: 1, 0, or -1 where that is not known. Shape (N,), int8.
         key_ids: Its number in the official files, or -1. Shape (N,), int64.
     """

@@ -49,8 +49,8 @@ def parse(lines: Iterable[bytes], word: str) -> tuple[Collection, BadLines]:
     """Read the drawings of a word; a few thousand lines are in memory at a time.
 
     Args:
-        lines: Of the file, in UTF-8.
-        word: What the file should hold.
+        lines: Lines of the file, in UTF-8.
+        word: Word whose drawings the file should hold.
 
     Returns:
         The drawings of the good lines, and what is wrong with the others.

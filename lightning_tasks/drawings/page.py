@@ -16,8 +16,8 @@ class Sketch(NamedTuple):
 
     Attributes:
         drawing: Strokes (n, 2).
-        word: What it shows.
-        temperature: That it was drawn with; None for a real one, drawn by a person.
+        word: Word that it shows.
+        temperature: Sampling temperature; None for a drawing by a person.
         mode: "generate", from the word alone, or "reconstruct", after a real drawing.
     """
 
@@ -32,7 +32,7 @@ def write_page(path: Path, sketches: Iterable[Sketch]) -> None:
 
     Args:
         path: The file, as `sketches.html`.
-        sketches: In their order on the page.
+        sketches: Sketches in their order on the page.
     """
     data = [
         {

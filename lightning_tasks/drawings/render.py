@@ -17,7 +17,7 @@ def render(drawing: Drawing, size: int, margin: float = 0.08, line_width: float 
         drawing: Strokes (n, 2), in any unit.
         size: Pixels of a side.
         margin: Left free at each side, as a share of a side.
-        line_width: As a share of a side.
+        line_width: Width of the lines as a share of a side.
 
     Returns:
         Ink of each pixel, 0 (paper) to 255. Shape (size, size), uint8.

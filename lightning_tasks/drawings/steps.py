@@ -52,7 +52,7 @@ def to_drawing(steps: np.ndarray, origin: tuple[float, float] = (0.0, 0.0)) -> D
 
     Args:
         steps: Shape (N, 3).
-        origin: Where the pen starts.
+        origin: Start of the pen.
 
     Returns:
         Strokes (n, 2), float32. Steps through the air leave strokes of a single point out.

@@ -45,7 +45,7 @@ def export(source: str, folder: Path | None, averaged: bool, licence: str, comma
 
     Args:
         source: A checkpoint, a run's or an experiment's folder (see find_checkpoint).
-        folder: Where to write; None for `export/` in the run's folder.
+        folder: Output folder; None for `export/` in the run's folder.
         averaged: Take the averaged weights.
         licence: For the card.
         command: For the card.
@@ -99,7 +99,7 @@ def checkpoint_of_experiment(word: str, config: Path | None) -> str:
 
     Args:
         word: The word.
-        config: Of the experiment.
+        config: Config file of the experiment.
 
     Raises:
         FileNotFoundError: If there is no run of the experiment.

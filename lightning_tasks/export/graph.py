@@ -23,8 +23,8 @@ class Graph(nn.Module):
         network: Maps normalised images to logits, maybe of further heads after those of the classes; is put into
             evaluation mode.
         num_classes: Number of classes.
-        mean: Of each channel.
-        std: Of each channel.
+        mean: Mean of each channel.
+        std: Standard deviation of each channel.
     """
 
     mean: Tensor
@@ -47,8 +47,8 @@ def write_graphs(graph: Graph, shape: tuple[int, int, int], folder: Path, metada
 
     Args:
         graph: The graph.
-        shape: Of one image.
-        folder: Where to; it is there.
+        shape: Shape (C, H, W) of one image.
+        folder: Output folder, which must exist.
         metadata: Kept in the safetensors file beside the weights.
     """
     images = torch.zeros(2, *shape)
@@ -76,7 +76,7 @@ def write_int8(folder: Path, images: np.ndarray) -> None:
     """Write `model_int8.onnx`: weights per channel and activations in 8 bits, by onnxruntime's static quantisation.
 
     Args:
-        folder: That holds `model.onnx`.
+        folder: Folder that holds `model.onnx`.
         images: From which the ranges of activations are taken. Shape (N, C, H, W), float32 in [0, 1].
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static

@@ -27,8 +27,8 @@ class ExportedModel:
     """A network that maps images to class scores, normalisation inside.
 
     Attributes:
-        facts: What the model card says, as data.
-        session: Of onnxruntime.
+        facts: Content of the model card, as data.
+        session: An onnxruntime session.
     """
 
     facts: dict[str, Any]
@@ -99,9 +99,9 @@ def load(folder: str | Path = Path(__file__).parent, precision: str = "float32",
     """Load an exported network.
 
     Args:
-        folder: Where `export` has written it.
+        folder: Folder that `export` has written.
         precision: "float32" or "int8".
-        threads: Of onnxruntime; its own choice if 0.
+        threads: Number of onnxruntime's threads; 0 leaves the choice to it.
 
     Raises:
         FileNotFoundError: If there is no exported network.

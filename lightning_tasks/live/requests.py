@@ -16,14 +16,14 @@ class Limits:
 
     Attributes:
         connections: Pages at a time.
-        characters: Of a message.
-        strokes: Of a drawing.
-        points: Of a drawing, all strokes together.
+        characters: Length of a message.
+        strokes: Number of strokes of a drawing.
+        points: Number of points of a drawing, over all strokes.
         coordinate: Greatest absolute value, in drawing units; a drawing is some 255 wide.
         frames: Drawings of a morph.
         temperature: Least and greatest.
         speed: Least and greatest, in points a second.
-        seconds: Of a request, from its first step to its last point.
+        seconds: Duration of a request, from its first step to its last point.
     """
 
     connections: int = 32
@@ -78,8 +78,8 @@ def parse(text: str, words: tuple[str, ...], limits: Limits) -> Request:
 
     Args:
         text: A JSON object, of the "type" draw, continue, morph or stop and with the fields of Draw, Morph or Stop.
-        words: What can be drawn.
-        limits: What is allowed.
+        words: Words that can be drawn.
+        limits: Limits of a request.
 
     Raises:
         ValueError: If it is none, in a sentence for whoever looks at the page.

@@ -68,7 +68,7 @@ def make_app(sketcher: Sketcher, host: str = "127.0.0.1", limits: Limits | None 
     Args:
         sketcher: Draws.
         host: Name or address that it is served at.
-        limits: What is allowed.
+        limits: Limits of a request.
     """
     app = web.Application()
     live = Live(sketcher, host, limits or Limits())
@@ -97,10 +97,10 @@ class Live:
     Args:
         sketcher: Draws.
         host: Name or address of the server.
-        limits: What is allowed.
+        limits: Limits of a request.
 
     Attributes:
-        active: What is being drawn.
+        active: Requests being drawn.
     """
 
     def __init__(self, sketcher: Sketcher, host: str, limits: Limits) -> None:

@@ -106,7 +106,7 @@ def error_scores(confusion: Tensor, ancestors: Tensor, severity: Tensor) -> dict
     Args:
         confusion: Number of samples of each true (row) and answered (column) class. Shape (C, C).
         ancestors: Superclass and group of each class. Shape (2, C).
-        severity: What each answer costs. Shape (C, C).
+        severity: Cost of each answer for each class. Shape (C, C).
 
     Returns:
         `acc_fine`, `acc_super` and `acc_group`: shares of samples whose answer is right on that level; `severity`: mean
@@ -135,8 +135,8 @@ class TreeEvaluation(Evaluation):
     """Counts the answers of three heads, and of the decisions that follow from the probabilities of the classes.
 
     Args:
-        tree: Of the classes.
-        severity: What each answer costs. Shape (C, C).
+        tree: Tree of the classes.
+        severity: Cost of each answer for each class. Shape (C, C).
     """
 
     def __init__(self, tree: ClassTree, severity: Tensor) -> None:

@@ -37,7 +37,7 @@ def draw_error_kinds(rows: Mapping[str, tuple[float, float, float]], title: str)
     """Draw a bar for each row, stacked of the kinds of errors from mild to severe.
 
     Args:
-        rows: Of each name the shares of all images, in [0, 1], that are wrong within the superclass, within the group
+        rows: For each name the shares of all images, in [0, 1], that are wrong within the superclass, within the group
             but not the superclass, and across groups.
         title: Above all.
     """

@@ -56,7 +56,7 @@ def kinds_of_mistakes(levels: Mapping[str, list[str]]) -> list[str]:
     """Name the kinds of mistakes, mild to severe: "same <level>" for each level, and "across <levels>" of the last.
 
     Args:
-        levels: Of each level above the classes, from near to far, the name of what each class belongs to; at least one.
+        levels: For each level above the classes, nearest first, the name of the group of each class; at least one.
     """
     last = [*levels][-1]
     return [*(f"same {level}" for level in levels), f"across {last}{'es' if last.endswith('s') else 's'}"]

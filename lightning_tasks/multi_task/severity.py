@@ -16,8 +16,8 @@ def severity_matrix(ancestors: Tensor, costs: Sequence[float]) -> Tensor:
     """Compute what each mistake costs from how near the two classes are in their tree.
 
     Args:
-        ancestors: What each class belongs to, by level from near to far. Shape (L, C), int64.
-        costs: Of a mistake within the nearest level, within the next, ..., across all. Length L + 1, above 0 and
+        ancestors: Group of each class at each level, nearest first. Shape (L, C), int64.
+        costs: Cost of a mistake within the nearest level, within the next, ..., across all. Length L + 1, above 0 and
             increasing.
 
     Returns:

@@ -41,11 +41,11 @@ class MultiTask(ClassificationTask):
         data_spec: See ImageDataSpec; with groups.
         network: The network; it is given the number of all classes, superclasses and groups together, and the image
             shape.
-        loss_weights: Of the cross-entropy of classes, superclasses and groups; or "uncertainty": learned, see
+        loss_weights: Weights of the cross-entropy of classes, superclasses and groups; or "uncertainty": learned, see
             UncertaintyWeighting.
         costs: Severity of a mistake within the superclass, within the group, and across groups; increasing. The metrics
             use them too.
-        severity_loss: Of the classes: "none", the cross-entropy; "scaled", SeverityScaledLoss; "expected",
+        severity_loss: Loss of the classes: "none", the cross-entropy; "scaled", SeverityScaledLoss; "expected",
             ExpectedSeverityLoss.
         severity_weight: With which the severity enters that loss.
         decision: How `predict` decides: "argmax", each head for itself; "tree" or "least_severity", from the fine head

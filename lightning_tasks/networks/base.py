@@ -94,8 +94,8 @@ def count_multiply_adds(module: nn.Module, x: Tensor) -> tuple[int, Tensor]:
     """Count the multiplications with an addition that convolutions and matrix products take.
 
     Args:
-        module: In evaluation mode.
-        x: What it is given.
+        module: Module in evaluation mode.
+        x: Its input.
 
     Returns:
         The count, and what the module gives.

@@ -14,8 +14,8 @@ class Statistics(NamedTuple):
     The channels of all layers stand one after the other, C in all.
 
     Attributes:
-        mean: Of each channel over the batch, shape (C,), float32.
-        variance: Of each channel over the batch, shape (C,), float32.
+        mean: Mean of each channel over the batch, shape (C,), float32.
+        variance: Variance of each channel over the batch, shape (C,), float32.
         kept_mean: Shape (C,).
         kept_variance: Shape (C,).
         sizes: How many channels each layer has, in order.

@@ -19,7 +19,7 @@ class MLP(ImageNetwork):
         normalisation: Before each activation: over the batch (Ioffe and Szegedy 2015), over the layer (Ba et al. 2016),
             or none.
         dropout: Probability with which a hidden activation is dropped in training, in [0, 1).
-        input_dropout: The same for pixels.
+        input_dropout: Dropout probability of the pixels.
     """
 
     def __init__(

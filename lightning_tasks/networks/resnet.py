@@ -31,7 +31,7 @@ class BasicBlock(nn.Module):
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
-        stride: Of the first convolution and, where the shape changes, of the 1 x 1 convolution in the shortcut.
+        stride: Stride of the first convolution and, where the shape changes, of the 1 x 1 convolution in the shortcut.
         dropout: Probability with which an output of either ReLU is dropped in training.
         small_maps: Convolve maps of at most 2 x 2 positions as SmallMapConv2d does; else in any case as nn.Conv2d.
     """

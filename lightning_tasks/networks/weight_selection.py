@@ -17,8 +17,8 @@ def select_weights(small: nn.Module, large: nn.Module) -> None:
     network is the same channel of the large one in all layers. The large one may have further layers.
 
     Args:
-        small: Whose weights and BatchNorm statistics are replaced.
-        large: Whose are taken.
+        small: Network whose weights and BatchNorm statistics are replaced.
+        large: Network whose weights and statistics are taken.
 
     Raises:
         ValueError: If a tensor of the small network has no namesake in the large one, or a smaller one.

@@ -16,7 +16,7 @@ def write_atomic(path: Path, content: str | bytes | memoryview) -> None:
     """Write a file beside its final place and rename it at the end, so that a kill or an error leaves the former one.
 
     Args:
-        path: Where it goes; folders above are made.
+        path: Path of the file; its parent folders are made.
         content: A text, in which bytes of a file's name that are no UTF-8 stay as they are, or bytes.
 
     Raises:

@@ -20,11 +20,11 @@ class ImageDataSpec(TypedDict):
         mean: Mean of each channel of the training images in [0, 1], which images are normalised by.
         std: Standard deviation of each channel, likewise.
         classes: Names of the classes, in order; their numbers where they have no names, or none that are known yet.
-        class_levels: Of classes that form a tree, once the data are read: by the name of each level above the classes
+        class_levels: For classes that form a tree, once the data are read: by the name of each level above the classes
             the name of what each class belongs to there.
-        words: Of pictures of drawings: what is drawn, in the order of the classes.
-        parts: Of pictures of drawings: how they are divided, see SketchDataSpec.
-        groups: Of classes that form a tree: the superclasses of each group.
+        words: For images of drawings, the words drawn, in the order of the classes.
+        parts: For images of drawings, how they are split, see SketchDataSpec.
+        groups: For classes that form a tree, the superclasses of each group.
     """
 
     dataset: str
@@ -44,7 +44,7 @@ class SketchDataSpec(TypedDict):
 
     Attributes:
         dataset: Name of the set.
-        words: What is drawn, in the order of the classes.
+        words: The words drawn, in the order of the classes.
         max_length: Steps of the longest drawing, END included.
         parts: How the drawings are divided.
     """
@@ -108,7 +108,7 @@ def require_equal(theirs: Mapping[str, Any] | None, ours: Mapping[str, Any], of:
     Args:
         theirs: Facts that something was made with; None where they are not known, which passes.
         ours: Facts of the present data.
-        of: What `theirs` belong to, for the error: "teacher_ckpt: a.ckpt was trained".
+        of: Owner of `theirs`, for the error message: "teacher_ckpt: a.ckpt was trained".
 
     Raises:
         ValueError: If any fact differs; names each.

@@ -79,7 +79,7 @@ def remove_if_not_begun(run: Path, logs: Path, loggers: Iterable[Logger]) -> Non
     Args:
         run: The folder.
         logs: Folder of all experiments, above it, which stays.
-        loggers: Of the run, which are closed.
+        loggers: Loggers of the run; they are closed.
     """
     run, logs = run.resolve(), logs.resolve()
     found = [path for path in run.rglob("*") if path.is_file()]

@@ -46,7 +46,7 @@ def configuration(config: Namespace) -> Configuration:
     parsed again: an option that is newer than the configuration then gets the default of today.
 
     Args:
-        config: Of one subcommand.
+        config: Parsed config of one subcommand.
     """
     parts = {name: config[name].as_dict() for name in ("model", "data", "trainer") if config.get(name) is not None}
     for name, part in parts.items():
@@ -89,7 +89,7 @@ def as_saved(parser: ArgumentParser, config: Namespace) -> Configuration:
     """Write a parsed command line as Lightning does in a checkpoint: a class or a function by the same dotted name.
 
     Args:
-        parser: Of the command line.
+        parser: Parser of the command line.
         config: All of it, with the subcommand.
     """
     return yaml.safe_load(parser.dump(config, skip_none=False, skip_validation=True))

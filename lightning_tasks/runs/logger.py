@@ -59,7 +59,7 @@ def log_card(loggers: Iterable[Logger], card: Path, first: Collection[str]) -> N
     chart of one point for each figure of the test. So all metrics are columns as the options are.
 
     Args:
-        loggers: Of the run; those that are not TensorBoard's are left alone.
+        loggers: Loggers of the run; those that are not TensorBoard's are left alone.
         card: The run card.
         first: The metrics whose columns come first.
     """
@@ -93,7 +93,7 @@ def place_run(trainer: Any, experiment: str, folder: Path | None) -> dict[str, A
     Args:
         trainer: The trainer's options, in which the loggers that a config names are changed.
         experiment: Name of the experiment.
-        folder: Of the run that is resumed; None for a new one.
+        folder: Folder of the run to be resumed; None for a new run.
 
     Returns:
         Options that the trainer is to have besides.

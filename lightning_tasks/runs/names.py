@@ -54,7 +54,7 @@ def require_loaded(options: Any, where: str) -> None:
     Nothing that they name is called.
 
     Args:
-        options: As plain data.
+        options: Options as plain data.
         where: They stand, for the error.
 
     Raises:

@@ -29,7 +29,7 @@ class Ranking:
         """Give what grows with quality; nan is worse than any number.
 
         Args:
-            metrics: Of a validation, numbers or tensors of one; with the monitored one.
+            metrics: Metrics of a validation, as numbers or tensors of one; must hold the monitored one.
         """
         loss = next((metrics[name] for name in self.losses if name in metrics), 0.0)
         metric, negative_loss = self.sign * float(metrics[self.monitor]), -float(loss)

@@ -87,7 +87,7 @@ def limit_waits(strategy: Any) -> None:
     """Let a strategy give up waiting for another process after LIMIT.
 
     Args:
-        strategy: That no config has built, since one that does says its own `timeout`.
+        strategy: A strategy that no config has built; one that does has a `timeout` of its own.
     """
     if hasattr(strategy, "_timeout"):  # Lightning takes it where a strategy is built, and at no other place
         strategy._timeout = LIMIT
@@ -99,9 +99,9 @@ class OneRun(Callback):
     Does nothing where there is one process. It must be the first callback: those after it wait for each other.
 
     Args:
-        config: Of the subcommand, as parsed.
+        config: Parsed config of the subcommand.
         checkpoint: From which it starts; None without one.
-        refusal: What this process would have ended with, were it not for the others, who are to hear of it.
+        refusal: Error of this process, to be told to the others before it ends; None without one.
     """
 
     def __init__(

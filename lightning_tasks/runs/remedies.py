@@ -16,7 +16,7 @@ def how_to_make(path: str | Path) -> str:
     """Say which command makes a run that is missing, or resumes one that is unfinished.
 
     Args:
-        path: Where it was looked for: a checkpoint, a run's folder or an experiment's.
+        path: Path that was looked for: a checkpoint, a run's folder or an experiment's.
 
     Returns:
         The end of a sentence; nothing if no config is of that experiment.

@@ -26,8 +26,8 @@ def checkpoint_of(word: str, experiment: Path, seed: Any, parser: ArgumentParser
             the newest run that is finished (of a part of the data only if there is no whole one), or else of the
             newest.
         experiment: Folder of the experiment's runs.
-        seed: Of the run.
-        parser: Of the command line.
+        seed: Seed of the run.
+        parser: Parser of the command line.
 
     Raises:
         FileNotFoundError: If there is no run.
@@ -56,9 +56,9 @@ def run_to_resume(experiment: Path, seed: Any, ours: Configuration, parser: Argu
 
     Args:
         experiment: Folder of the experiment's runs.
-        seed: Of the run that is to go on.
+        seed: Seed of the run to be resumed.
         ours: Its configuration.
-        parser: Of the command line.
+        parser: Parser of the command line.
 
     Returns:
         The run's folder; None if no run has that seed.

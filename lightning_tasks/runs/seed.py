@@ -21,7 +21,7 @@ def require_seed(seed: int | bool | None, option: str) -> None:
 
     Args:
         seed: The number, if there is one.
-        option: That gives it, for the error.
+        option: Name of the option that gives it, for the error message.
 
     Raises:
         ValueError: If it is not in [0, 2^32).

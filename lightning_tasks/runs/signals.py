@@ -43,7 +43,7 @@ def end_in_time(said: str, before: Callable[[], None]) -> None:
 
     Args:
         said: How to resume the run, for the line at the end.
-        before: What is done before the end.
+        before: Function called before the process ends.
     """
     reading, writing = socket.socketpair()  # Windows takes no pipe here
     writing.setblocking(False)

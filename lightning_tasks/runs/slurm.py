@@ -13,7 +13,7 @@ def slurm_plugins(plugins: Iterable[Any]) -> list[ClusterEnvironment]:
     any later run would go on.
 
     Args:
-        plugins: Those of the config, one of which may be an environment.
+        plugins: Plugins of the config, one of which may be an environment.
 
     Returns:
         The environment that the trainer is to have besides; none outside of Slurm, or under torchrun.

@@ -99,7 +99,7 @@ def objects_in(path: Path, said: str = "") -> list[str]:
 
     Args:
         path: The file.
-        said: Of torch.load, which names the first one; all that is known where the file is no zip archive.
+        said: Error of torch.load, which names the first one; all that is known if the file is no zip archive.
     """
     with contextlib.suppress(Exception):  # a damaged file raises whatever it likes
         return sorted(get_unsafe_globals_in_checkpoint(path))
@@ -115,7 +115,7 @@ def fitting(weights: Mapping[str, Tensor], network: nn.Module, where: str) -> di
 
     Args:
         weights: By name.
-        network: Whose names they must have.
+        network: Network whose parameter names they must have.
         where: They come from, for the error: "teacher_ckpt: the weights in a.pth".
 
     Returns:
@@ -141,7 +141,7 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], where: str, 
     """Load weights into a network.
 
     Args:
-        network: Whose names they must have.
+        network: Network whose parameter names they must have.
         weights: See `fitting`; of any floating-point precision.
         where: See `fitting`.
         new: Names of the network's weights that stay as they are.

@@ -12,7 +12,7 @@ class LatentLoss(nn.Module):
     less of the drawing. Always in float32.
 
     Args:
-        floor: In nats; not negative.
+        floor: Lower bound in nats; not negative.
 
     Raises:
         ValueError: If it is negative.

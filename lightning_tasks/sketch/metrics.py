@@ -70,8 +70,8 @@ def novelty(sketches: Sequence[np.ndarray], real: Sequence[np.ndarray], train: S
 
     Args:
         sketches: Steps (N, 3) of each.
-        real: Of drawings that were not learnt from.
-        train: Of those that were.
+        real: Features of held-out drawings.
+        train: Features of training drawings.
 
     Returns:
         `novelty`, `novelty_real`: root mean square distance of the points of two paths, see

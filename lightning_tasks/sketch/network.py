@@ -36,7 +36,7 @@ class Memory(NamedTuple):
 
     Attributes:
         values: Shape (B, S, memory_size).
-        keys: Of the attention, from the values. Shape (B, S, attention_size).
+        keys: Keys of the attention, computed from the values. Shape (B, S, attention_size).
         mask: Which of them are real. Shape (B, S), bool; or (B, T, S) where each of T queries sees others.
         steps: The step that each belongs to, from 0; -1 is the word. Shape (S,), int64.
         own: Whether it is the decoder's own state, not the encoder's. Shape (S,), bool.
@@ -74,7 +74,7 @@ class AdditiveAttention(nn.Module):
 
         Args:
             queries: Shape (B, T, query_size).
-            memory: What is attended to.
+            memory: Keys and values of the attention.
             steps: The step that each query belongs to. Shape (T,), int64.
 
         Returns:
@@ -112,8 +112,8 @@ class SketchNetwork(nn.Module):
         num_words: Number of words.
         head: Last layer for offsets, from its number of features.
         embedding_size: Length of a word's embedding.
-        encoder_size: Of each direction.
-        decoder_size: Of each layer.
+        encoder_size: Hidden size of each direction of the encoder.
+        decoder_size: Hidden size of each layer of the decoder.
         attention_size: Length of the keys of the attention.
         latent_dim: Length of the latent vector.
         dropout: Share of the features that are dropped between the layers in training.
@@ -198,7 +198,7 @@ class SketchNetwork(nn.Module):
         Args:
             batch: The drawings.
             z: Latent vectors. Shape (B, latent_dim).
-            memory: Of `encode` or of `word_memory`.
+            memory: What `encode` or `word_memory` returned.
 
         Returns:
             What the head says of each offset, (B, T, P), and logits of the pen, (B, T, 3); float32.
@@ -259,9 +259,9 @@ class SketchNetwork(nn.Module):
         Args:
             words: Shape (B,), int64.
             z: Latent vectors. Shape (B, latent_dim).
-            memory: Of `encode` or of `word_memory`.
+            memory: What `encode` or `word_memory` returned.
             temperature: Above 0; small ones take what is most likely.
-            generator: Of random numbers.
+            generator: Generator of the random numbers.
             begun: First steps, to go on from, of equal length and without END.
 
         Yields:

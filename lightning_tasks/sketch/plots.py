@@ -76,10 +76,10 @@ def draw_sketches(
     """Draw a row for each word: sketches, then pairs of a drawing (grey) and how it is redrawn.
 
     Args:
-        names: Of the words.
-        rows: Of each word the sketches, and pairs.
+        names: Names of the words.
+        rows: For each word its sketches and its pairs.
         title: Above all.
-        temperature: That the sketches were made with.
+        temperature: Sampling temperature of the sketches.
     """
     columns = max(len(sketches) for sketches, _ in rows)
     pairs_at = columns + 0.5

@@ -24,10 +24,10 @@ class Recogniser:
     Args:
         network: Its architecture.
         source: See FrozenTeacher.load.
-        data_spec: Of the drawings that are to be judged: words and parts must be those it was trained with.
+        data_spec: Specification of the drawings to be judged; words and splits must be those it was trained with.
 
     Attributes:
-        run_facts: Which recogniser it is, for the run card.
+        run_facts: Identity of the recogniser, for the run card.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.

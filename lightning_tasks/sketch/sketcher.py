@@ -36,7 +36,7 @@ class Sketcher:
         task: With trained weights.
 
     Attributes:
-        words: What it can draw.
+        words: Words that it can draw.
         max_length: Most steps of a drawing.
     """
 
@@ -79,7 +79,7 @@ class Sketcher:
             temperature: Above 0; small ones take what is most likely.
             start: First strokes, to go on from.
             latent: Shape (latent_dim,); sampled if not given.
-            seed: Of what is sampled.
+            seed: Seed of the sampling.
 
         Yields:
             Where the pen starts, unless there are first strokes, then a point a step; END at last, or nothing more
@@ -120,7 +120,7 @@ class Sketcher:
         Args:
             first: At share 0.
             second: At share 1.
-            share: In [0, 1].
+            share: Share of the second sketch, in [0, 1].
         """
         cosine = float(first @ second / max(np.linalg.norm(first) * np.linalg.norm(second), 1e-9))
         angle = np.arccos(np.clip(cosine, -1, 1))

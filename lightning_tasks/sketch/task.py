@@ -49,15 +49,15 @@ class SketchTask(BaseTask):
     Args:
         data_spec: See SketchDataSpec.
         network: The network; the number of words is given to it by the task.
-        optimizer: Of all parameters. Default: AdamW.
+        optimizer: Optimizer of all parameters. Default: AdamW.
         scheduler: Learning rate schedule, stepped at each step of the optimizer, with its number as `total_steps`.
         reconstruct_every: Train `reconstruct` at each n-th step only: it is soon learnt, being mostly a copy.
         kl_weight: See above.
         kl_start: See above.
         kl_decay: See above.
         kl_floor: See LatentLoss.
-        temperature: Of the sketches that are drawn in the test, for pictures and for `predict`.
-        sketches_per_word: In the test.
+        temperature: Sampling temperature of the test, the plots and `predict`.
+        sketches_per_word: Number of sketches drawn of each word in the test.
         recogniser: A classifier of drawings that `recogniser_ckpt` holds.
         recogniser_ckpt: See FrozenTeacher.load; no recognition is measured without.
 
@@ -292,7 +292,7 @@ class SketchTask(BaseTask):
         Args:
             words: Shape (B,), int64.
             temperature: The task's own if not given.
-            seed: Of latent vectors and steps.
+            seed: Seed of the latent vectors and the sampled steps.
 
         Returns:
             Steps (N, 3) of each sketch in the units of the drawings, with END where it ended before max_length.

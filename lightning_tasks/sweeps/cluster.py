@@ -16,7 +16,7 @@ def connect(address: str) -> Iterator[Place]:
     A run whose worker dies is tried again on another one, four times at the most.
 
     Args:
-        address: As tcp://HOST:8786.
+        address: Address of the scheduler, as tcp://HOST:8786.
 
     Yields:
         An executor on the workers, and what calls a function in each of their processes.

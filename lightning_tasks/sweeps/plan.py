@@ -25,7 +25,7 @@ class Cell:
 
     Attributes:
         values: The name chosen on each axis.
-        words: What the sweep's options and the choices add to the command line.
+        words: Arguments that the sweep's options and the choices add to the command line.
         folder: Name for the file system.
     """
 
@@ -45,8 +45,8 @@ class Sweep:
         columns: Axes that run across the table; the others run down. If all run down, seconds stand beside the metrics.
         options: Overrides {option: value} of all runs.
         seeds: Each cell is run with each seed.
-        metrics: Of the run card, shown in the table; only one if there are columns.
-        reported: What others report for a row: {axis: choice, ..., "values": {metric: number}}.
+        metrics: Metrics of the run cards that the table shows; only one if there are columns.
+        reported: Results that others report for a row: {axis: choice, ..., "values": {metric: number}}.
         over_time: Headline metrics, as of validation, to be drawn over the minutes of `fit`, each with the value whose
             time the table tells; of losses and other costs the time at which they were first as low.
     """

@@ -85,10 +85,10 @@ def plot_over_time(axes: Axes, runs: list[dict[str, list[float]]], metric: str, 
     """Plot a metric of some seeds over the minutes of `fit`, as draw_over_time says.
 
     Args:
-        axes: Where to.
-        runs: What the run cards keep over time, one a seed; those without the metric are skipped.
+        axes: Axes to draw on.
+        runs: Metrics over time of the run cards, one a seed; cards without the metric are skipped.
         metric: Its name; shares in percent.
-        label: Of the mean.
+        label: Label of the mean.
         **style: Of the lines.
     """
     factor = 100 if is_share(metric) else 1

@@ -16,9 +16,9 @@ class Comparison:
     """Medians of two ways of doing the same.
 
     Attributes:
-        name: What was measured.
+        name: Name of the measurement.
         other: The way it is compared with.
-        unit: Of the two medians.
+        unit: Unit of the two medians.
         ours: Median of our way.
         theirs: Median of the other way.
         ratio: Median of the ratios pair by pair, above 1 if ours is better.

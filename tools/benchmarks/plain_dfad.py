@@ -21,11 +21,11 @@ def plain_round(
     """Play one round: a student step on each noise batch but the last, a generator step on the last.
 
     Args:
-        teacher: In eval mode.
-        student: In training mode.
-        generator: In training mode.
-        optimizer_student: Of the student's parameters.
-        optimizer_generator: Of the generator's parameters.
+        teacher: Network in eval mode.
+        student: Network in training mode.
+        generator: Network in training mode.
+        optimizer_student: Optimizer of the student.
+        optimizer_generator: Optimizer of the generator.
         noise: Latent batches, each (B, latent_dim).
 
     Returns:

@@ -33,7 +33,7 @@ def draw(cards: list[Card], images: Path) -> Figure:
     """Draw synthetic images of CIFAR-10's classes, and beside them the students' accuracy over minutes.
 
     Args:
-        cards: Of all runs; those of METHODS are drawn, a faint line a seed.
+        cards: Cards of all runs; those of METHODS are drawn, a faint line a seed.
         images: Tiles without gaps, a row for each class, see GeneratedPlot.
     """
     figure = Figure(figsize=(8, 3.6), layout="constrained")

@@ -69,7 +69,7 @@ def systems_table(systems: list[dict[str, Any]], cards: list[Card]) -> str:
     Args:
         systems: As results/systems.yaml has them. Ours is the first metric of the task's headline, or `metric`; an
             experiment `<sweep>/<cell>` is a cell of a sweep.
-        cards: Of all runs.
+        cards: Cards of all runs.
     """
     lines = ["| system | reported | best public | ours, test | config | time |", "|---|---|---|---|---|---|"]
     for system in systems:
