@@ -44,7 +44,7 @@ class ImageDataModule(BaseDataModule):
         balanced_sampling: See BaseDataModule.
         normalise: Subtract the mean and divide by the standard deviation; else images stay in [0, 1].
         image_size: Height and width that images are resized to, before they are augmented; their own if not given.
-        mean: Mean of each channel of images in [0, 1]; the set's own if not given. Set it for weights trained with another.
+        mean: Mean of each channel of images in [0, 1]; the set's own if not given. Give that of pretrained weights.
         std: Standard deviation, likewise, above 0 and at most 1.
         preprocessing_of: Source of the image size, mean and standard deviation that are not given: a
             checkpoint of this project, the folder of a run or an experiment, or known weights, as
@@ -59,8 +59,8 @@ class ImageDataModule(BaseDataModule):
     Attributes:
         predict_files: The files of `predict`, in order.
         class_names: Names of the classes, in order; their numbers where the set has no names, or has not been read.
-        class_levels: For a set whose classes form a tree, by the name of each level above the classes, nearest first, the
-            name of the group of each class.
+        class_levels: For a set whose classes form a tree, by the name of each level above the classes, nearest first,
+            the name of the group of each class.
 
     Raises:
         ValueError: If an option is out of range, or a class has too few samples for what is asked.
