@@ -10,7 +10,6 @@ from helpers.commands import (
     TINY_DFAD,
     TINY_TEACHER,
     TINY_TRAINER,
-    few_fast,
     make_trainer,
     run_cli,
 )
@@ -25,7 +24,7 @@ from lightning_tasks.runs.logger import ExperimentLogger
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", few_fast({"DFADTask"}, ["ClassificationTask", "DFADTask"]))
+@pytest.mark.parametrize("kind", ["ClassificationTask", "DFADTask"])
 def test_graph_is_of_the_network_that_is_tested(kind, teacher_ckpt):
     words = TINY_TEACHER if kind == "ClassificationTask" else [*TINY_DFAD, f"--model.teacher_ckpt={teacher_ckpt}"]
     words = ["fit", *words, *TINY_DATA, *TINY_TRAINER, "--plots=true", "--trainer.max_epochs=1", "--experiment=a"]

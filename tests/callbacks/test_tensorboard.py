@@ -11,7 +11,6 @@ from helpers.commands import (
     TINY_DATA,
     TINY_DFAD,
     TINY_TRAINER,
-    few_fast,
     files,
     make_trainer,
     run_card,
@@ -99,7 +98,7 @@ def test_the_table_of_a_run_that_was_trained_on_has_its_new_metrics():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("subcommand", few_fast({"test"}, ["test", "validate", "predict"]))
+@pytest.mark.parametrize("subcommand", ["test", "validate", "predict"])
 def test_an_evaluation_of_a_run_is_no_other_run(subcommand):
     callbacks = "--trainer.callbacks=ConfusionPlot"
     run_cli("fit", *SCRIPTED, "--trainer.max_epochs=2", callbacks)

@@ -8,7 +8,6 @@ import torch
 from helpers.commands import (
     FIT_DFAD,
     FIT_TEACHER,
-    few_fast,
     make_trainer,
     run_card,
     run_cli,
@@ -20,7 +19,7 @@ from lightning_tasks.cli.precision import fast_kernels, usable_precision
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", few_fast({"bf16-mixed"}, ["bf16-mixed", "bf16-true", "64-true"]))
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
 def test_precisions(precision, teacher_ckpt, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")  # else bfloat16 is not used
     run_cli(*FIT_TEACHER, f"--trainer.precision={precision}")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from helpers.commands import TINY_DATA, TINY_TRAINER, few_fast, refusal, run_cli
+from helpers.commands import TINY_DATA, TINY_TRAINER, refusal, run_cli
 
 from lightning_tasks.export.export import export
 
@@ -92,7 +92,7 @@ def nets(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", few_fast({"a class, a list, a function and an object"}, WAYS))
+@pytest.mark.parametrize("way", WAYS)
 def test_a_run_is_gone_on_with(nets, way):
     words = words_of(WAYS[way])
     first = run_cli("fit", *words, "--trainer.max_epochs=1")

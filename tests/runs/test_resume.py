@@ -93,7 +93,6 @@ def unkilled(dfad_words, tmp_path_factory):
         return folder / "logs/dfad/version_0/checkpoints/last.ckpt", run_card()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("where", few_fast({"while a checkpoint is written"}, PLACES))
 def test_killed_distillation_goes_on(where, dfad_words, unkilled, kill):
     place, times = PLACES[where]

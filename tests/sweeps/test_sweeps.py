@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from filelock import FileLock
-from helpers.commands import ROOT, SWEEP, few_fast
+from helpers.commands import ROOT, SWEEP
 from matplotlib.image import imread
 
 from lightning_tasks.cli.main import main
@@ -57,7 +57,7 @@ def run(monkeypatch, *words):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", few_fast({"dfad_digits"}, SWEEPS, attrgetter("stem")))
+@pytest.mark.parametrize("path", SWEEPS, ids=attrgetter("stem"))
 def test_every_choice_of_a_sweep_is_a_valid_command(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     sweep = read(path)
