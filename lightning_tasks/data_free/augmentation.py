@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_tasks.data_free.noise import Noise
+from lightning_tasks.data_free.noise import RandomSource
 
 
 class Augmentation:
@@ -41,7 +41,7 @@ class Augmentation:
         self.max_shift = max_shift
         self.mix_ratio = mix_ratio
 
-    def __call__(self, x: Tensor, noise: Noise) -> Tensor:
+    def __call__(self, x: Tensor, noise: RandomSource) -> Tensor:
         """Change a batch.
 
         Args:

@@ -14,8 +14,8 @@ from lightning_tasks.data_free.devices import copy_buffers
 from lightning_tasks.data_free.diversity import class_entropy, measure
 from lightning_tasks.data_free.generator import ImageGenerator
 from lightning_tasks.data_free.held_out import HELD_OUT_BATCHES, HeldOutEvaluation, would_choose
-from lightning_tasks.data_free.memory import require_memory
-from lightning_tasks.data_free.noise import Noise, draw_latent
+from lightning_tasks.data_free.memory_check import require_memory
+from lightning_tasks.data_free.noise import RandomSource, draw_latent
 from lightning_tasks.distillation.base import AGREEMENT, DistillationTask
 from lightning_tasks.image_task import accuracy
 from lightning_tasks.networks import GeneratorCallable, NetworkCallable, eval_mode
@@ -124,7 +124,7 @@ class DataFreeTask(DistillationTask):
             )
         self.conditional, self.batch_size = conditional, batch_size
         self.collapse_entropy, self.on_collapse = collapse_entropy, on_collapse
-        self._noise = Noise.on(torch.device("cpu"))
+        self._noise = RandomSource.on(torch.device("cpu"))
         self.fake_class_counts = torch.zeros(self.num_classes, dtype=torch.long)
         self.sees_no_images = data_spec["dataset"] == NO_IMAGES
         if self.sees_no_images:
@@ -177,7 +177,7 @@ class DataFreeTask(DistillationTask):
     def on_train_epoch_start(self) -> None:
         """Start the epoch's noise: own generators, since the global one is equal on all ranks."""
         super().on_train_epoch_start()
-        self._noise = Noise.on(self.device, self.epoch_seed(self.current_epoch))
+        self._noise = RandomSource.on(self.device, self.epoch_seed(self.current_epoch))
         # No buffer: DDP would overwrite it with rank zero's at each forward pass.
         self.fake_class_counts = torch.zeros(self.num_classes, dtype=torch.long, device=self.device)
 

@@ -12,8 +12,8 @@ PLAIN = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d
 class BatchCounts:
     """Counts the batches of all BatchNorm layers of a network together.
 
-    Each layer adds one to a counter of its own in each pass, on a GPU in an operator of its own. Where `momentum` is a
-    number, no statistic depends on it.
+    Each layer adds one to a counter of its own in each pass, on a GPU in an operator of its own. With a numeric
+    `momentum`, no running statistic depends on it.
 
     Args:
         network: Network whose layers leave the counting to this object inside `together`.

@@ -87,6 +87,7 @@ class DFADTask(DataFreeTask):
         "loss_generator": "logits",
         "loss_features": "relative to the teacher's",
         "loss_statistics": "activations",
+        "loss_activation": "activations",
         "loss_diversity": "1 - cosine",
     }
     watched: Mapping[str, Mapping[str, str]] = {
@@ -122,11 +123,10 @@ class DFADTask(DataFreeTask):
         objective.require_layers(self.teacher)
         generator_training.require(objective, memory_bank is not None)
         student_training.require_layers(self.student, self.teacher.network, self.compile_networks)
-        sides = min(self.image_shape[1:])
-        shifts = {"objective": objective, "memory_bank": memory_bank, "augmentation": augmentation}
-        for option, by in {name: part.max_shift for name, part in shifts.items() if part is not None}.items():
-            if by >= sides:
-                raise ValueError(f"{option}.max_shift must be less than the {sides} pixels of a side, got {by}")
+        side = min(self.image_shape[1:])
+        for name, part in (("objective", objective), ("memory_bank", memory_bank), ("augmentation", augmentation)):
+            if (by := part.max_shift if part is not None else 0) >= side:
+                raise ValueError(f"{name}.max_shift must be less than the {side} pixels of a side, got {by}")
         if memory_bank is not None and memory_bank.size < self.batch_size:
             raise ValueError(f"memory_bank.size must be at least batch_size, {self.batch_size}, got {memory_bank.size}")
         if gradient_clip_norm is not None and gradient_clip_norm <= 0:
@@ -188,9 +188,10 @@ class DFADTask(DataFreeTask):
     def training_step(self, batch: int, batch_idx: int) -> None:
         """Train the student, then the generator; a meta generator comes first, since it makes the student's batch."""
         with local_gradients(self), self._counts.together():
-            self._round(*self.optimizers())
+            self.training_round(*self.optimizers())
 
-    def _round(self, optimizer_student: LightningOptimizer, optimizer_generator: LightningOptimizer) -> None:
+    def training_round(self, optimizer_student: LightningOptimizer, optimizer_generator: LightningOptimizer) -> None:
+        """Train both networks for a step; a method with another order of steps overrides this."""
         made = None
         meta_generator = self.generator_training.meta_generator
         if meta_generator is not None:
@@ -249,7 +250,7 @@ class DFADTask(DataFreeTask):
     def _generator_loss(self, x: Tensor, y: Tensor | None) -> Tensor:
         """Compute what the generator minimises, of a batch of its images and the classes that it was asked for."""
         student = None if self.pretrains_generator else self.student
-        if student is not None and self.objective.adversarial_weight > 0:
+        if student is not None and self.objective.needs_student:
             self._counts.add()
         loss, parts, logits_t = self.objective(x, y, self.teacher, student, self._noise)
         for name, value in parts:

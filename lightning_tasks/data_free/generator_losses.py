@@ -17,7 +17,7 @@ class SyntheticBatch(NamedTuple):
 
     Attributes:
         x: Images (B, C, H, W) in the space of normalised images.
-        logits_s: Logits of the student (B, num_classes); None while the generator is pretrained.
+        logits_s: Logits of the student (B, num_classes); None in the generator's pretraining, or if no loss needs them.
         logits_t: Logits of the teacher (B, num_classes).
         statistics: Batch statistics at the teacher's BatchNorm layers, if a loss asks for them.
         y: Classes (B,) that the generator was asked for, if it was.
@@ -43,6 +43,7 @@ class GeneratorLoss(nn.Module):
     Attributes:
         needs_statistics: Whether it looks at `statistics`.
         needs_features: Whether it looks at `features`.
+        needs_student: Whether it looks at `logits_s`; it is then left out while the generator is pretrained.
 
     Raises:
         ValueError: If the weight is negative.
@@ -51,6 +52,7 @@ class GeneratorLoss(nn.Module):
     name: ClassVar[str]
     needs_statistics: ClassVar[bool] = False
     needs_features: ClassVar[bool] = False
+    needs_student: ClassVar[bool] = False
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()

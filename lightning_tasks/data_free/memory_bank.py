@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from lightning_tasks.data_free.augmentation import shifted
-from lightning_tasks.data_free.memory import memory
-from lightning_tasks.data_free.noise import Noise
+from lightning_tasks.data_free.memory_check import memory
+from lightning_tasks.data_free.noise import RandomSource
 
 LARGEST = 4.0  # normalised images are kept in 255 steps from -LARGEST to LARGEST
 
@@ -86,7 +86,7 @@ class MemoryBank:
                 f" {of} {there / 2**30:,.1f}; make it smaller"
             )
 
-    def add(self, x: Tensor, answer: Callable[[Tensor], Tensor], noise: Noise) -> Tensor:
+    def add(self, x: Tensor, answer: Callable[[Tensor], Tensor], noise: RandomSource) -> Tensor:
         """Keep new images, mirrored and mixed ones too, in the place of the oldest.
 
         Args:
@@ -124,7 +124,7 @@ class MemoryBank:
         self._next = (self._next + count) % self.size
         return places
 
-    def draw(self, count: int, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
+    def draw(self, count: int, noise: RandomSource) -> tuple[Tensor, Tensor, Tensor]:
         """Choose images at random, each time anew.
 
         Returns:

@@ -54,7 +54,7 @@ class MetaGenerator:
             scale: By which `backward` multiplies them, a scalar; None for 1.
 
         Returns:
-            Of the images (B, C, H, W) of all steps those of the least loss, without a gradient.
+            The images (B, C, H, W) of the step with the lowest loss, without a gradient.
         """
         weights = list(generator.parameters())
         start = [each.detach().clone() for each in weights]

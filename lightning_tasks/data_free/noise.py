@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-class Noise(NamedTuple):
+class RandomSource(NamedTuple):
     """A generator on the device of the tensors, and one on the host, whose numbers can be read without a wait.
 
     On the CPU both are the same generator.

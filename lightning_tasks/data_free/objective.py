@@ -5,10 +5,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lightning_tasks.data_free.adversarial_loss import AdversarialL1Loss
 from lightning_tasks.data_free.augmentation import shifted
 from lightning_tasks.data_free.generator_losses import GeneratorLoss, SyntheticBatch
-from lightning_tasks.data_free.noise import Noise
+from lightning_tasks.data_free.logit_l1_loss import LogitL1Loss
+from lightning_tasks.data_free.noise import RandomSource
 from lightning_tasks.data_free.part import Part
 from lightning_tasks.frozen_teacher import FrozenTeacher, Observed
 
@@ -18,7 +18,7 @@ class ObjectiveOutput(NamedTuple):
 
     Attributes:
         loss: Loss of the generator, a scalar.
-        parts: Its further losses, each with its name and without its weight.
+        parts: The values of `losses`, each with its name and without its weight.
         logits_t: The teacher's (B, num_classes).
     """
 
@@ -28,12 +28,12 @@ class ObjectiveOutput(NamedTuple):
 
 
 class GeneratorObjective(Part):
-    """The negative disagreement of student and teacher, and further losses, by their weights.
+    """The generator's loss: the weighted sum of `losses`, less the disagreement of student and teacher, weighted too.
 
     Args:
         losses: Further losses beside the disagreement. The paper's method has none.
         adversarial_weight: Weight of the disagreement; 1 in the paper.
-        where_agreed: Count the disagreement only of images on which both networks name the same class.
+        where_agreed: Count the disagreement, of logits, only of images whose argmax is the same in both networks.
         max_shift: Flip half of the batches, and shift them by up to so many pixels each way, before they are judged, as
             Fang et al. 2022, "Up to 100x faster data-free knowledge distillation", https://arxiv.org/abs/2112.06253.
             0, the paper's, judges them as they are.
@@ -58,8 +58,9 @@ class GeneratorObjective(Part):
         self.adversarial_weight = adversarial_weight
         self.where_agreed = where_agreed
         self.max_shift = max_shift
+        self.needs_student = adversarial_weight > 0 or any(each.needs_student for each in self.losses)
         self._observes = any(each.needs_statistics or each.needs_features for each in self.losses)
-        self.l1_loss = AdversarialL1Loss()
+        self.l1_loss = LogitL1Loss()
 
     def require_layers(self, teacher: FrozenTeacher) -> None:
         """Refuse a teacher that lacks what a loss looks at.
@@ -76,28 +77,30 @@ class GeneratorObjective(Part):
                 raise ValueError(f"objective.losses: the teacher has no linear layer; leave {type(each).__name__} out")
 
     def __call__(
-        self, x: Tensor, y: Tensor | None, teacher: FrozenTeacher, student: nn.Module | None, noise: Noise
+        self, x: Tensor, y: Tensor | None, teacher: FrozenTeacher, student: nn.Module | None, noise: RandomSource
     ) -> ObjectiveOutput:
         """Compute the generator's loss.
 
         Args:
             x: Images (B, C, H, W) in the space of normalised images.
             y: The classes (B,) that the generator was asked for, if it was.
-            teacher: Answers.
-            student: Answers too; None leaves the disagreement out.
+            teacher: The frozen teacher.
+            student: The student; None, while the generator is pretrained, leaves out the losses that need it.
             noise: Source of random numbers, on the images' device.
         """
         if self.max_shift:
             flips = bool(torch.rand((), generator=noise.decisions) < 0.5)
             x = shifted(x.flip(3) if flips else x, self.max_shift, noise.decisions)
         seen = teacher.observe(x) if self._observes else Observed(teacher(x), None, None)
-        logits_s = student(x) if student is not None and self.adversarial_weight > 0 else None
+        logits_s = student(x) if student is not None and self.needs_student else None
         loss = x.new_zeros(())
-        if logits_s is not None:
+        if logits_s is not None and self.adversarial_weight > 0:
             loss = -self.adversarial_weight * self.disagreement(logits_s, seen.logits)
         batch = SyntheticBatch(x, logits_s, seen.logits, seen.statistics, y, seen.features)
         parts: list[tuple[str, Tensor]] = []
         for each in self.losses:
+            if each.needs_student and logits_s is None:
+                continue
             value = each(batch)
             parts.append((str(each.name), value))
             loss = loss + each.weight * value

@@ -6,9 +6,9 @@ import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
-from lightning_tasks.data_free.adversarial_loss import AdversarialL1Loss
 from lightning_tasks.data_free.feature_loss import FeatureLoss
 from lightning_tasks.data_free.feature_matching import require_feature_layers
+from lightning_tasks.data_free.logit_l1_loss import LogitL1Loss
 from lightning_tasks.data_free.meta_generator import MetaGenerator
 from lightning_tasks.data_free.objective import GeneratorObjective
 from lightning_tasks.data_free.part import Part
@@ -26,8 +26,8 @@ class StudentTraining(Part):
         scheduler: Learning rate schedule, stepped once an epoch after the generator's pretraining.
         l1_weight: Weight of the absolute difference of logits; 1 in the paper.
         soft_loss: Added to the loss, on the same images. None in the paper.
-        feature_loss: Added to the loss, on the same images, which the teacher then sees once more (once, with an
-            augmentation too). None in the paper.
+        feature_loss: Added to the loss, on the same images. It costs one more pass of the teacher per batch, which it
+            shares with an augmentation. None in the paper.
 
     Raises:
         ValueError: If an option is out of range, or nothing is left to be minimised.
@@ -54,7 +54,7 @@ class StudentTraining(Part):
         self.l1_weight = l1_weight
         self.soft_loss = soft_loss
         self.feature_loss = feature_loss
-        self.l1_loss = AdversarialL1Loss()
+        self.l1_loss = LogitL1Loss()
 
     def require_layers(self, student: ImageNetwork, teacher: ImageNetwork, compiled: bool) -> None:
         """Refuse a feature loss whose layers a network lacks, see require_feature_layers."""
@@ -97,8 +97,8 @@ class GeneratorTraining(Part):
         pretrain_epochs: First epochs, in which the generator alone is trained, without the disagreement; the student
             waits.
         meta_generator: Make each batch in `steps` steps from a common start, before the student's turn, see there; it
-            needs a memory bank, and an average of the generator is then only compared on. None, the paper's, has one
-            generator that moves on.
+            needs a memory bank, and an average of the generator then serves evaluation alone. None, the paper's, has
+            one generator that moves on.
 
     Raises:
         ValueError: If an option is out of range.
@@ -132,9 +132,10 @@ class GeneratorTraining(Part):
         Raises:
             ValueError: If something is missing.
         """
-        if self.pretrain_epochs and not objective.losses:
+        if self.pretrain_epochs and all(each.needs_student for each in objective.losses):
             raise ValueError(
-                "generator_training.pretrain_epochs: without objective.losses the generator learns nothing"
+                "generator_training.pretrain_epochs: without objective.losses that need no student the generator learns"
+                " nothing"
             )
         if self.meta_generator is not None and not has_memory_bank:
             raise ValueError("generator_training.meta_generator: it needs a memory_bank, for each batch is made once")

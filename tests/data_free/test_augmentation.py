@@ -7,11 +7,11 @@ from helpers.commands import make_trainer
 from helpers.data_free import make_task
 
 from lightning_tasks import Augmentation, FeatureLoss, HintonLoss, MemoryBank
-from lightning_tasks.data_free.noise import Noise
+from lightning_tasks.data_free.noise import RandomSource
 
 
 def noise(seed=0):
-    return Noise.on(torch.device("cpu"), seed)
+    return RandomSource.on(torch.device("cpu"), seed)
 
 
 def images(count=200, height=5, width=7):

@@ -6,6 +6,7 @@ from helpers.commands import make_trainer
 from helpers.data_free import make_task
 
 from lightning_tasks import BatchNormStatisticsLoss, OneHotLoss
+from lightning_tasks.data_free import GeneratorLoss
 
 
 def test_the_generators_loss_has_all_parts(teacher_ckpt):
@@ -33,3 +34,39 @@ def test_disagreement_where_both_agree(teacher_ckpt):
     assert found.item() == pytest.approx((1 + 0 + 3 + 0) / 4)
     task.objective.where_agreed = False
     assert task.objective.disagreement(s, t).item() == pytest.approx((1 + 6 + 3 + 0) / 4)
+
+
+class Margin(GeneratorLoss):
+    """A user's term in place of the adversarial loss."""
+
+    name = "margin"
+    needs_student = True
+
+    def forward(self, batch):
+        return (batch.logits_t - batch.logits_s).clamp(max=3.0).mean()
+
+
+def test_a_term_that_looks_at_the_student_takes_the_place_of_the_adversarial_loss(teacher_ckpt):
+    task, _ = make_task(teacher_ckpt, objective_losses=[Margin(2.0)], objective_adversarial_weight=0.0)
+    x, s, t = torch.zeros(2, 1, 1, 1), torch.tensor([[1.0, 0.0], [0.0, 3.0]]), torch.tensor([[5.0, 0.0], [1.0, 1.0]])
+    found = task.objective(x, None, lambda x: t, lambda x: s, task._noise)
+    assert found.loss.item() == pytest.approx(2 * (3 + 0 + 1 - 2) / 4)
+    assert [(name, value.item()) for name, value in found.parts] == [("margin", pytest.approx(0.5))]
+
+
+def test_it_is_left_out_while_the_generator_is_pretrained(teacher_ckpt):
+    losses = [Margin(2.0), OneHotLoss(3.0)]
+    task, data = make_task(
+        teacher_ckpt, objective_losses=losses, objective_adversarial_weight=0.0, generator_pretrain_epochs=1
+    )
+    tracked = []
+    task.track = lambda name, value, count: tracked.append((task.current_epoch, name))
+    make_trainer(limit_train_batches=1, max_epochs=2).fit(task, data)
+    assert {epoch for epoch, name in tracked if name == "loss_margin"} == {1}
+    assert {epoch for epoch, name in tracked if name == "loss_one_hot"} == {0, 1}
+
+
+@pytest.mark.parametrize("losses", [[], [Margin()]])
+def test_a_pretraining_without_any_loss_is_refused(teacher_ckpt, losses):
+    with pytest.raises(ValueError, match=r"pretrain_epochs: .*objective\.losses"):
+        make_task(teacher_ckpt, objective_losses=losses, generator_pretrain_epochs=1)

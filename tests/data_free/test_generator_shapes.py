@@ -13,7 +13,7 @@ from torch import nn
 
 from datamodules import NoImages
 from lightning_tasks import CNN, DFADTask, ImageGenerator
-from lightning_tasks.data_free.memory import require_memory, saved_bytes
+from lightning_tasks.data_free.memory_check import require_memory, saved_bytes
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ class TestMemory:
         assert found == 4 * (12 + 100 * (3 + 4))
 
     def test_more_than_there_is_is_refused(self, monkeypatch):
-        monkeypatch.setattr("lightning_tasks.data_free.memory.memory", lambda device: (2**30, "this machine has"))
+        monkeypatch.setattr("lightning_tasks.data_free.memory_check.memory", lambda device: (2**30, "this machine has"))
         layer = nn.Linear(2**20, 1, bias=False)
 
         def step(count):

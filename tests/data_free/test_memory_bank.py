@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from lightning_tasks import ActivationLoss, BatchNormStatisticsLoss, HintonLoss, MemoryBank
 from lightning_tasks.data_free import GeneratorObjective
 from lightning_tasks.data_free.memory_bank import LARGEST
-from lightning_tasks.data_free.noise import Noise
+from lightning_tasks.data_free.noise import RandomSource
 
 STEP = LARGEST / 127.5
 
@@ -28,7 +28,7 @@ def answer(x):
 
 
 def noise(seed=0):
-    return Noise.on(torch.device("cpu"), seed)
+    return RandomSource.on(torch.device("cpu"), seed)
 
 
 class Forget(pl.Callback):

@@ -52,7 +52,7 @@ def test_a_run_there_leaves_its_card_and_its_memory():
 def test_the_memory_of_a_machine_is_known_there():
     python(
         "del os.sysconf\n"
-        "from lightning_tasks.data_free.memory import memory\n"
+        "from lightning_tasks.data_free.memory_check import memory\n"
         "assert memory(torch.device('cpu'))[0] > 2**30"
     )
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_tasks import FeatureLoss, ImageGenerator, MemoryBank, ResNet
-from lightning_tasks.data_free.adversarial_loss import AdversarialL1Loss
-from lightning_tasks.data_free.noise import Noise
+from lightning_tasks.data_free.logit_l1_loss import LogitL1Loss
+from lightning_tasks.data_free.noise import RandomSource
 from lightning_tasks.networks import recorded
 from tools.benchmarks.measure import REPEATS, Comparison, compare, seconds
 
@@ -31,12 +31,12 @@ def _duel(width: int, features: bool) -> tuple[list[float], list[float]]:
     last = torch.channels_last
     teacher = ResNet(NUM_CLASSES, SHAPE, depth=20, width=16).eval().requires_grad_(False).to(memory_format=last)
     generator = ImageGenerator(SHAPE, width=32).to(memory_format=last)
-    random = Noise.on(torch.device("cpu"))
+    random = RandomSource.on(torch.device("cpu"))
     bank = MemoryBank(4096, flip=True)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         for _ in range(4):
             bank.add(generator(torch.randn(BATCH, generator.latent_dim)), teacher, random)
-    loss, feature_loss = AdversarialL1Loss(), FeatureLoss(BLOCKS)
+    loss, feature_loss = LogitL1Loss(), FeatureLoss(BLOCKS)
 
     def banked(student: nn.Module) -> Tensor:
         x, target, _ = bank.draw(BATCH, random)

@@ -1,9 +1,9 @@
-"""Losses between a student and its teacher."""
+"""The absolute difference of student and teacher logits, which the student minimises and the generator maximises."""
 
 from torch import Tensor, nn
 
 
-class AdversarialL1Loss(nn.Module):
+class LogitL1Loss(nn.Module):
     """Mean absolute difference of student and teacher logits (model discrepancy).
 
     The discrepancy of Fang et al. 2019, "Data-Free Adversarial Distillation", https://arxiv.org/abs/1912.11006, as in
