@@ -260,6 +260,7 @@ def test_units_of_what_is_not_in_nats():
         "loss_generator": "logits",
         "loss_features": "relative to the teacher's",
         "loss_statistics": "activations",
+        "loss_activation": "activations",
         "loss_diversity": "1 - cosine",
         "same_class_distance": "1 - cosine",
         "statistics_distance": "activations",

@@ -90,7 +90,7 @@ def test_the_student_waits_while_the_generator_warms_up(teacher_ckpt):
     trainer = make_trainer(max_epochs=2)
     with pytest.raises(ValueError, match="pretrain_epochs: 3 of 2 epochs leave the student none"):
         trainer.fit(task, data)
-    with pytest.raises(ValueError, match=r"pretrain_epochs: without objective\.losses the generator learns nothing"):
+    with pytest.raises(ValueError, match=r"pretrain_epochs: .*objective\.losses"):
         make_task(teacher_ckpt, generator_pretrain_epochs=1)
 
 
