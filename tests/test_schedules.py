@@ -30,13 +30,14 @@ def distilled(teacher_ckpt):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "monitor", "every", "expected", "stops"),
     [
-        pytest.param("classification", "val/loss", 1, 0.1 / 8, (4,), marks=pytest.mark.slow),
-        pytest.param("classification", "val/loss", 1, 0.1 / 8, (1, 2, 3, 4), marks=pytest.mark.slow),
+        ("classification", "val/loss", 1, 0.1 / 8, (4,)),
+        ("classification", "val/loss", 1, 0.1 / 8, (1, 2, 3, 4)),
         ("classification", "train/loss", 1, 0.1 / 8, (2, 4)),
-        pytest.param("classification", "val/loss", 2, 0.1 / 2, (3, 4), marks=pytest.mark.slow),
+        ("classification", "val/loss", 2, 0.1 / 2, (3, 4)),
         ("distillation", "val/loss", 1, 0.1 / 8, (2, 4)),
     ],
 )

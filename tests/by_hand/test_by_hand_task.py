@@ -173,6 +173,7 @@ def test_penalty_is_logged():
     assert trainer.callback_metrics["train/loss_l2"].item() == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_half_precision():
     task, data = make(Momentum(0.05), cnn)
     trainer = make_trainer(max_epochs=30, precision="bf16-mixed")
@@ -278,6 +279,7 @@ def test_divergence_says_the_epoch_and_keeps_the_last_good_checkpoint(tmp_path):
     assert torch.load(tmp_path / "logs/diverging/version_0/checkpoints/best.ckpt", weights_only=True)
 
 
+@pytest.mark.slow
 def test_command_line_with_pictures_and_without():
     callbacks = (
         '--trainer.callbacks=["TestCurve", "CurvesPlot",'

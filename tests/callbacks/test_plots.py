@@ -156,7 +156,8 @@ OF_DFAD = json.loads(json.dumps(ALL_PICTURES).replace("network.", "student."))
 OF_DFAD.append({"class_path": "GeneratedPlot", "init_args": {"every_n_epochs": 2, "num_images": 16}})
 
 
-@pytest.mark.parametrize("kind", ["teacher", pytest.param("dfad", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["teacher", "dfad"])
 def test_pictures_change_nothing(kind, teacher_ckpt):
     """Of networks with BatchNorm and dropout: weights, statistics, optimizers and figures are the same, to the bit."""
     words = ["fit", *(TINY_TEACHER if kind == "teacher" else TINY_DFAD), *TINY_DATA, *TINY_TRAINER]

@@ -133,6 +133,7 @@ def test_custom_scalars_of_a_classifier():
     }
 
 
+@pytest.mark.slow
 def test_custom_scalars_of_a_student_its_teacher_and_synthetic_images(teacher_ckpt):
     words = ["fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}"]
     callbacks = "[{class_path: GeneratedPlot, init_args: {num_images: 16}},ConfusionPlot,SelectionPlot,CurvesPlot]"

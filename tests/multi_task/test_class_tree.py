@@ -68,6 +68,7 @@ class TestGroups:
         assert list(data.class_levels) == ["superclass", "group"]
         assert data.class_levels["group"] == [f"part {7 * label % 20 % 3}" for label in range(100)]
 
+    @pytest.mark.slow
     def test_bad_groups_on_the_command_line(self, cifar_root, tmp_path):
         groups = yaml.safe_load(GROUPS_FILE.read_text())
         words = ["fit", f"--config={ROOT}/configs/cifar100_multitask.yaml"]

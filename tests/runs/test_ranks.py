@@ -163,6 +163,7 @@ def test_a_second_signal_ends_it_at_once():
     assert time.monotonic() - start < 3
 
 
+@pytest.mark.slow
 def test_signals_of_a_worker_are_its_own():
     process = stubborn(0.1, WORKER)
     time.sleep(0.5)
@@ -171,6 +172,7 @@ def test_signals_of_a_worker_are_its_own():
     process.communicate()
 
 
+@pytest.mark.slow
 def test_other_signals_count_for_nothing():
     process = stubborn(0.5, "signal.signal(signal.SIGUSR1, lambda *_: None)")
     for _ in range(3):

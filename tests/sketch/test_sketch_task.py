@@ -196,6 +196,7 @@ def test_run_with_a_recogniser_has_its_figures_and_pictures():
     assert Path("logs/sketch/version_0/figures/curves.png").is_file()
 
 
+@pytest.mark.slow
 def test_resumes_to_the_bit():
     whole = fit("--experiment=whole", "--trainer.max_epochs=2", "--data.point_drop=0.2", "--data.random_scale=0.1")
     part = ["--experiment=part", "--data.point_drop=0.2", "--data.random_scale=0.1"]

@@ -146,6 +146,7 @@ def test_one_process_at_a_time(sweep_file, calls, monkeypatch):
     assert not calls
 
 
+@pytest.mark.slow
 def test_a_run_whose_starter_has_died_is_waited_for(sweep_file, calls, monkeypatch):
     axes = {"rule": {"slow": {"model.rule.learning_rate": 0.01}}}
     sweep_file.write_text(yaml.safe_dump({"config": "tiny.yaml", "axes": axes, "columns": []}))
