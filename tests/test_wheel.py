@@ -13,6 +13,9 @@ from helpers.commands import ROOT
 pytestmark = pytest.mark.slow
 
 
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"COLUMNS": "80"}
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
@@ -28,7 +31,9 @@ def bin_folder(wheel, tmp_path_factory):
     folder = tmp_path_factory.mktemp("fresh")
     subprocess.run([sys.executable, "-m", "venv", folder], check=True, capture_output=True)
     python = folder / "bin/python"
-    subprocess.run([python, "-m", "pip", "install", "--no-deps", wheel], check=True, capture_output=True)
+    subprocess.run(
+        [python, "-m", "pip", "install", "--no-deps", wheel], check=True, capture_output=True, env=ENVIRONMENT
+    )
     (site,) = folder.glob("lib/python*/site-packages")
     (site / "needed.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     return python.parent
@@ -46,11 +51,10 @@ def test_the_digits_run_from_an_empty_folder(bin_folder, tmp_path):
     (tmp_path / "cli.py").write_text("raise SystemExit('not ours')")
     (tmp_path / "export").mkdir()
     (tmp_path / "export/__init__.py").write_text("raise SystemExit('not ours')")
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"COLUMNS": "80"}
 
     def run(*words):
         command = [bin_folder / "lightning-tasks", *words]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -178,7 +178,13 @@ def test_latent_vectors_in_between_lie_on_the_sphere():
 @pytest.mark.slow
 def test_run_with_a_recogniser_has_its_figures_and_pictures():
     train_recogniser()
-    fit("--experiment=sketch", *JUDGED, "--trainer.callbacks=SketchPlot", "--trainer.callbacks+=CurvesPlot")
+    fit(
+        "--experiment=sketch",
+        *JUDGED,
+        "--plots=true",
+        "--trainer.callbacks=SketchPlot",
+        "--trainer.callbacks+=CurvesPlot",
+    )
     card = json.loads(Path("logs/sketch/version_0/run.json").read_text())
     for name in (
         "recognised",

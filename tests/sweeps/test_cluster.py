@@ -21,11 +21,13 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
 def start(*words, **options):
-    return subprocess.Popen([sys.executable, "-m", *words], env=ENVIRONMENT, text=True, **options)
+    return subprocess.Popen([sys.executable, *words], env=ENVIRONMENT, text=True, **options)
 
 
 def sweep(*words, **options):
-    return start("sweeps", "table.yaml", *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    return start(
+        ROOT / "cli.py", "sweep", "table.yaml", *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+    )
 
 
 def wait_for(condition, what):
@@ -53,10 +55,10 @@ def cluster(tmp_path):
     elsewhere.mkdir()
     options = {"cwd": elsewhere, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     words = ["--host", "127.0.0.1", "--no-dashboard"]
-    processes = [start("distributed.cli.dask_scheduler", *words, "--port", str(port), **options)]
+    processes = [start("-m", "distributed.cli.dask_scheduler", *words, "--port", str(port), **options)]
     try:
         for _ in range(2):
-            worker = ["distributed.cli.dask_worker", address, "--no-nanny", "--nthreads", "1"]
+            worker = ["-m", "distributed.cli.dask_worker", address, "--no-nanny", "--nthreads", "1"]
             processes.append(start(*worker, *words, **options))
         yield address, processes[0], processes[1:]
     finally:

@@ -62,7 +62,7 @@ def test_every_choice_of_a_sweep_is_a_valid_command(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     sweep = read(path)
     for axis, choices in sweep.axes.items():
-        cells = replace(sweep, axes={axis: choices}).cells()
+        cells = replace(sweep, axes={axis: choices}, columns=[], reported=[]).cells()
         hashes = {config_hash(read_command(task_parser(), sweep.command(cell))) for cell in cells}
         assert len(hashes) == len(choices)
     folders = {cell.folder for cell in sweep.cells()}
