@@ -6,7 +6,7 @@ from operator import attrgetter
 import pytest
 from helpers.commands import CONFIGS, ROOT, few_fast, printed, run_cli
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_pages_name_every_config():

@@ -1,5 +1,6 @@
-"""Figures as tables show them: shares in percent, losses as they are, with their spread over seeds."""
+"""Metrics, times and hardware as tables show them."""
 
+import re
 import statistics
 from collections.abc import Sequence
 
@@ -27,3 +28,16 @@ def shown(metric: str, values: Sequence[float], digits: int = 2) -> str:
 def with_unit(metric: str) -> str:
     """Name a metric as an axis does."""
     return f"{metric} in percent" if is_share(metric) else metric
+
+
+def duration(seconds: float) -> str:
+    """Write a time in the largest unit of which there are at least one and a half: "80 s", "12 min", "2.1 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def hardware(device: str) -> str:
+    """Name the hardware of a run card: "2 CPU cores" for "1 x CPU, 2 threads"; a GPU is left as it is."""
+    threads = re.fullmatch(r"1 x CPU, (\d+) threads", device)
+    return device if threads is None else f"{threads[1]} CPU core{'s' * (threads[1] != '1')}"

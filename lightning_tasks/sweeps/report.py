@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_tasks.runs.atomic_writes import write_atomic, write_table
-from lightning_tasks.runs.formatting import is_share, shown, with_unit
+from lightning_tasks.runs.formatting import duration, hardware, is_share, shown, with_unit
 from lightning_tasks.runs.plot_style import save_plot
 from lightning_tasks.sweeps.plan import Sweep
 from lightning_tasks.sweeps.plots import Row, draw, draw_over_time
@@ -43,6 +43,7 @@ def rows(sweep: Sweep, cards: Iterable[Card], hashes: Mapping[str, str]) -> list
             row[f"{metric} std"] = statistics.stdev(each) if len(each) > 1 else None
             row[f"{metric} reported"] = reported.get(metric)
         row["seconds"] = statistics.median(card["seconds"] for card in group) if group else None
+        row["devices"] = {card["device"] for card in group}
         row["over_time"] = [card["over_time"] for card in group if "over_time" in card]
         for metric, value in sweep.over_time.items():
             times = [_reached(each, metric, value) for each in row["over_time"] if metric in each]
@@ -62,13 +63,13 @@ def _until(metric: str, value: float) -> str:
     return f"seconds to {metric} {shown(metric, [value], 0)}"
 
 
-def _seconds(value: float | None) -> str:
-    return "-" if value is None else "never" if value == math.inf else f"{value:.0f}"
+def _time(value: float | None) -> str:
+    return "-" if value is None else "never" if value == math.inf else duration(value)
 
 
 def write(sweep: Sweep, table: list[Row], folder: Path) -> None:
     """Write `<name>.csv`, `<name>.md`, `<name>.png` and, if the sweep asks, `<name>_over_time.png`."""
-    names = [name for name in table[0] if name not in ("values", "over_time")]
+    names = [name for name in table[0] if name not in ("values", "devices", "over_time")]
     values = ([row.get(name, "") for name in names] for row in table)
     rows = [[f"{value:.4g}" if isinstance(value, float) else value for value in row] for row in values]
     write_table(folder / f"{sweep.name}.csv", [names, *rows])
@@ -81,7 +82,7 @@ def write(sweep: Sweep, table: list[Row], folder: Path) -> None:
 def markdown(sweep: Sweep, table: list[Row]) -> str:
     """Write a row for each choice on the axes that run down, and a column for each on those that run across.
 
-    If none runs across, the columns are the metrics and median seconds, of `fit` and until a value was reached. What
+    If none runs across, the columns are the metrics and median times, of `fit` and until a value was reached. What
     others report of a metric stands right after it.
     """
     down, across = sweep.layout()
@@ -92,22 +93,24 @@ def markdown(sweep: Sweep, table: list[Row]) -> str:
         heads += [", ".join(each.values()) or metric for each in across]
         heads += [f"{metric}, reported"] * (metric in reported)
     times = ["seconds", *(_until(*each) for each in sweep.over_time.items())] if not sweep.columns else []
-    heads += times
+    heads += [each.replace("seconds", "time") for each in times]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for names in itertools.product(*(sweep.axes[axis] for axis in down)):
         values = dict(zip(down, names, strict=True))
         group = [cells[tuple((values | each)[axis] for axis in sweep.axes)] for each in across]
-        first = group[0]  # what others report is the same for all, and seconds are shown of one
+        first = group[0]  # what others report is the same for all, and times are shown of one
         line = list(names)
         for metric in sweep.metrics:
             line += [shown(metric, row["values"][metric], 1) for row in group]
             if metric in reported:
                 number = first[f"{metric} reported"]
                 line.append(shown(metric, [] if number is None else [number], 1))
-        line += [_seconds(first[each]) for each in times]
+        line += [_time(first[each]) for each in times]
         lines.append("| " + " | ".join(line) + " |")
     counts = sorted({row["seeds"] for row in table})
     seeds = " to ".join(map(str, sorted({counts[0], counts[-1]}))) + (" seed" if counts == [1] else " seeds")
     by = f" by {', '.join(sweep.columns)}" if sweep.columns else ""
-    lines += ["", f"{', '.join(map(with_unit, sweep.metrics))}{by}; {seeds} a cell."]
+    devices = set().union(*(row["devices"] for row in table))
+    on = f" Median time of a run, on {' or '.join(sorted(map(hardware, devices)))}." if times and devices else ""
+    lines += ["", f"{', '.join(map(with_unit, sweep.metrics))}{by}; {seeds} a cell.{on}"]
     return "\n".join(lines)

@@ -18,6 +18,7 @@ def card(experiment, seed, value, date="2026-01-01"):
         "seed": seed,
         "metrics": {"test/acc": value},
         "seconds": 10.0,
+        "device": "1 x CPU, 2 threads",
         "date": date,
         "config_hash": "h",
     }
@@ -53,7 +54,7 @@ def test_a_table_without_columns_shows_what_it_cost(sweep_file):
     sweep_file.write_text(yaml.safe_dump(SWEEP | {"columns": [], "reported": []}, sort_keys=False))
     sweep = read(sweep_file)
     hashes = {cell.folder: "x" for cell in sweep.cells()}
-    base = {"config_hash": "x", "date": "2026-01-01"}
+    base = {"config_hash": "x", "date": "2026-01-01", "device": "1 x CPU, 1 threads"}
     made = [(0, 1, 0.25, 10), (0, 2, 0.75, 20), (2, 1, 0.125, 7)]
     cards = [
         base
@@ -63,14 +64,14 @@ def test_a_table_without_columns_shows_what_it_cost(sweep_file):
     ]
     table = report.rows(sweep, cards, hashes)
     lines = report.markdown(sweep, table).splitlines()
-    assert lines[0] == "| rule | L2 | test/acc | seconds |"
+    assert lines[0] == "| rule | L2 | test/acc | time |"
     assert lines[2:6] == [
-        "| slow | off | 50.0 ± 35.4 | 15 |",
+        "| slow | off | 50.0 ± 35.4 | 15 s |",
         "| slow | on | - | - |",
-        "| fast | off | 12.5 | 7 |",
+        "| fast | off | 12.5 | 7 s |",
         "| fast | on | - | - |",
     ]
-    assert lines[-1] == "test/acc in percent; 0 to 2 seeds a cell."
+    assert lines[-1] == "test/acc in percent; 0 to 2 seeds a cell. Median time of a run, on 1 CPU core."
     axes = report.draw(sweep, table).axes[0]
     assert axes.get_ylabel() == "rule, L2"
     assert [label.get_text() for label in axes.get_yticklabels()] == ["slow, off", "slow, on", "fast, off", "fast, on"]
@@ -92,14 +93,15 @@ def test_several_metrics_by_hand_computed_values(sweep_file):
     cards.append(card("table/fast,on", 2, 0.5))
     table = report.rows(sweep, cards, {cell.folder: "h" for cell in sweep.cells()})
     assert report.markdown(sweep, table).splitlines() == [
-        "| rule | L2 | test/acc | test/acc, reported | test/severity | test/severity, reported | test/top5 | seconds |",
+        "| rule | L2 | test/acc | test/acc, reported | test/severity | test/severity, reported | test/top5 | time |",
         "|---|---|---|---|---|---|---|---|",
-        "| slow | off | 62.5 ± 17.7 | 25.0 | 1.5000 ± 0.7071 | 2.0000 | 75.0 ± 0.0 | 10 |",
+        "| slow | off | 62.5 ± 17.7 | 25.0 | 1.5000 ± 0.7071 | 2.0000 | 75.0 ± 0.0 | 10 s |",
         "| slow | on | - | - | - | - | - | - |",
         "| fast | off | - | 12.5 | - | - | - | - |",
-        "| fast | on | 37.5 ± 17.7 | - | 3.0000 | - | 87.5 | 10 |",
+        "| fast | on | 37.5 ± 17.7 | - | 3.0000 | - | 87.5 | 10 s |",
         "",
-        "test/acc in percent, test/severity, test/top5 in percent; 0 to 2 seeds a cell.",
+        "test/acc in percent, test/severity, test/top5 in percent; 0 to 2 seeds a cell."
+        " Median time of a run, on 2 CPU cores.",
     ]
     report.write(sweep, table, Path("out"))
     names = [f"{metric} {each}" for metric in metrics for each in ("mean", "std", "reported")]
@@ -137,12 +139,12 @@ def test_accuracy_over_time_by_hand_computed_values(sweep_file):
     ]
     table = report.rows(sweep, cards, {cell.folder: "h" for cell in sweep.cells()})
     assert report.markdown(sweep, table).splitlines()[:6] == [
-        "| rule | L2 | test/acc | seconds | seconds to val/acc 75 |",
+        "| rule | L2 | test/acc | time | time to val/acc 75 |",
         "|---|---|---|---|---|",
-        "| slow | off | 50.0 ± 0.0 | 10 | 40 |",
+        "| slow | off | 50.0 ± 0.0 | 10 s | 40 s |",
         "| slow | on | - | - | - |",
         "| fast | off | - | - | - |",
-        "| fast | on | 50.0 ± 0.0 | 10 | never |",
+        "| fast | on | 50.0 ± 0.0 | 10 s | never |",
     ]
     report.write(sweep, table, Path("out"))
     assert Path("out/table.csv").read_text().splitlines()[1:3] == ["slow,off,2,0.5,0,,10,40", "slow,on,0,,,,,"]
@@ -167,8 +169,8 @@ def test_costs_are_reached_from_above_and_unknown_metrics_never(sweep_file):
     made = card("table/slow,off", 1, 0.5) | {"over_time": {"seconds": [5, 9, 12], "val/loss": [2.0, 1.0, 0.5]}}
     table = report.rows(sweep, [made], {cell.folder: "h" for cell in sweep.cells()})
     heads, _, first = report.markdown(sweep, table).splitlines()[:3]
-    assert heads.endswith("| seconds | seconds to val/loss 1.0000 | seconds to val/none 50 |")
-    assert first == "| slow | off | 50.0 | 10 | 9 | - |"
+    assert heads.endswith("| time | time to val/loss 1.0000 | time to val/none 50 |")
+    assert first == "| slow | off | 50.0 | 10 s | 9 s | - |"
     losses, none = draw_over_time(sweep, table).axes
     assert losses.lines[0].get_ydata().tolist() == [2.0, 1.0, 0.5]
     assert len(none.lines) == 1

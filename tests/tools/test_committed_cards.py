@@ -53,7 +53,7 @@ class TestCommitted:
         """Sections made anew are those that stand, but for sweeps, whose tables take longer to read."""
         cards = read_all(folder, task_parser())
         made = set()
-        for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
             text = page.read_text()
             there = dict(re.findall(r"<!-- (.+?): made by make results -->\n(.*?)\n<!-- end", text, re.DOTALL))
 
@@ -76,7 +76,7 @@ class TestCommitted:
         assert all(0.2 < share < 0.65 for share in shares), shares
 
     def test_every_experiment_is_in_a_table(self):
-        pages = "".join(page.read_text() for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
+        pages = "".join(page.read_text() for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")))
         listed = {name for names in re.findall(r"<!-- results (.+?): made", pages) for name in names.split(", ")}
         cards = list((ROOT / "results/runs").glob("*.json"))
         experiments = {json.loads(path.read_text())["experiment"] for path in cards}

@@ -3,7 +3,7 @@
 Copies each `logs/**/run.json` whose run is whole and the work of one commit to `results/runs/`, which is kept in git,
 writes `results/results.csv` with one row a run, the tables and pictures of the sweeps to `results/sweeps/`, a picture
 of the errors of one of them to `results/plots/`, and replaces what stands between the markers in README.md and
-docs/*.md.
+the pages of docs/.
 """
 
 import argparse
@@ -19,7 +19,15 @@ from lightning_tasks.runs.paths import user_path
 from lightning_tasks.sweeps import report
 from lightning_tasks.sweeps.plan import read as read_sweep
 from tools.results import error_kinds, front
-from tools.results.tables import benchmark_table, campaign_table, fill, front_table, results_table, systems_table
+from tools.results.tables import (
+    benchmark_table,
+    campaign_table,
+    fill,
+    front_table,
+    results_table,
+    systems_table,
+    without,
+)
 
 ROOT = Path(__file__).parents[2]
 HERE = ROOT / "results"
@@ -28,7 +36,8 @@ HERE = ROOT / "results"
 def section(name: str, cards: list[run_cards.Card]) -> str:
     """Make the content of a section of a page.
 
-    Its name is "front", "systems X" of a document X, "benchmarks", "campaign", "results A, B" or "sweep NAME".
+    Its name is "front", "systems X" of a document X, "benchmarks", "campaign", "results A, B", "sweep NAME" or
+    "sweep NAME without A, B", of which the columns A and B are left out.
 
     Raises:
         ValueError: If there is no such section.
@@ -47,11 +56,12 @@ def section(name: str, cards: list[run_cards.Card]) -> str:
         wanted = what.split(", ")
         return results_table([card for each in wanted for card in cards if card["experiment"] == each])
     if kind == "sweep":
+        what, _, left_out = what.partition(" without ")
         sweep = read_sweep(Path("configs", "sweeps", f"{what}.yaml"))
         hashes = {cell.folder: config_hash(read_command(task_parser(), sweep.command(cell))) for cell in sweep.cells()}
         table = report.rows(sweep, cards, hashes)
         report.write(sweep, table, HERE / "sweeps")
-        return report.markdown(sweep, table)
+        return without(report.markdown(sweep, table), left_out.split(", "))
     raise ValueError(f"no section {name!r}")
 
 
@@ -71,7 +81,7 @@ def write(logs: Path) -> None:
         error_kinds.draw(current).savefig(picture, dpi=110, bbox_inches="tight")
     if (images := front.synthetic_images(logs, HERE / "plots")).is_file():
         front.draw(current, images).savefig(HERE / "plots" / "front.png", dpi=160)
-    for page in (Path("README.md"), *sorted(Path("docs").glob("*.md"))):
+    for page in (Path("README.md"), *sorted(Path("docs").rglob("*.md"))):
         page.write_text(fill(page.read_text(), lambda name: section(name, current)))
     print(f"{len(cards)} runs in {HERE / 'results.csv'}; tables of README.md and docs/ written")
 

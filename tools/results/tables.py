@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_tasks.compare.cards import Card, by_group, used
-from lightning_tasks.runs.formatting import shown
+from lightning_tasks.runs.formatting import duration, hardware, shown
 from lightning_tasks.runs.identity import option_args
 
 HEADLINE = "A4"  # the document's row of data-free distillation
@@ -31,9 +31,9 @@ def metric(group: list[Card], name: str) -> str:
     return shown(name, values) if len(values) == len(group) else "-"
 
 
-def seconds(group: list[Card]) -> str:
-    """Write the median time of a group."""
-    return f"{statistics.median(card['seconds'] for card in group):.0f}"
+def time(group: list[Card]) -> str:
+    """Write the median time of a group, and on what it was taken."""
+    return f"{duration(statistics.median(card['seconds'] for card in group))}, {hardware(group[0]['device'])}"
 
 
 def overrides(card: Card) -> list[str]:
@@ -42,24 +42,19 @@ def overrides(card: Card) -> list[str]:
 
 
 def results_table(cards: list[Card]) -> str:
-    """Write a row for each configuration, device and teacher: its headline over the seeds, and what it cost."""
-    lines = [
-        "| experiment | seeds | parameters | test | validation, best | last | mean of run | seconds | device |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    """Write a row for each configuration, device and teacher: its headline over the seeds, and its time."""
+    lines = ["| experiment | parameters | test | validation: best, last, mean | time |", "|---|---|---|---|---|"]
     for group in by_group(cards):
         card = group[0]
         size = card["parameters"].get("student", card["parameters"].get("network", 0))
-        share = f" ({card['student_share']:.1%} of the teacher)" if "student_share" in card else ""
+        share = f" ({card['student_share']:.1%} of the teacher's)" if "student_share" in card else ""
         tested = ", ".join(f"{name.removeprefix('test/')} {metric(group, name)}" for name in card["headline"])
-        watched = [metric(group, card["monitor"] + suffix) for suffix in ("", "_last", "_mean")]
+        watched = ", ".join(metric(group, card["monitor"] + suffix) for suffix in ("", "_last", "_mean"))
         options = " ".join(f"`{word}`" for word in overrides(card))
         config = f"[{card['experiment']}](../configs/{card['experiment']}.yaml) {options}".strip()
-        lines.append(
-            f"| {config} | {len(group)} | {size:,}{share} | {tested} | {' | '.join(watched)} | {seconds(group)}"
-            f" | {card['device']}, {card['precision']} |"
-        )
-    note = "Accuracies in percent, mean ± standard deviation over seeds; seconds of `fit`, median over seeds."
+        seeds = f"{len(group)} seed{'s' * (len(group) > 1)}"
+        lines.append(f"| {config} | {size:,}{share} | {tested} ({seeds}) | {watched} | {time(group)} |")
+    note = "Accuracies in percent, mean ± standard deviation over seeds; *mean* is over the epochs of a run."
     return "\n".join([*lines, "", note])
 
 
@@ -75,10 +70,10 @@ def systems_table(systems: list[dict[str, Any]], cards: list[Card]) -> str:
     for system in systems:
         sweep, _, cell = system["experiment"].partition("/")
         config = f"sweeps/{sweep}" if cell else sweep
-        ours, time = figures(system, cards)
+        ours, cost = figures(system, cards)
         lines.append(
             f"| [{system['system']}]({system['page']}) | {system['reported']} | {system['public']} | {ours}"
-            f" | [{config}](../configs/{config}.yaml) | {time} |"
+            f" | [{config}](../configs/{config}.yaml) | {cost} |"
         )
     return "\n".join(lines)
 
@@ -88,9 +83,9 @@ def front_table(systems: list[dict[str, Any]], cards: list[Card]) -> str:
     lines = ["| task and data | ours, test | course | best public | time |", "|---|---|---|---|---|"]
     chosen = [system for system in systems if "front" in system]
     for system in sorted(chosen, key=lambda each: each["row"] != HEADLINE):
-        ours, time = figures(system, cards)
+        ours, cost = figures(system, cards)
         task = f"[{system['front']}](docs/{system['page']})"
-        lines.append(f"| {task} | {ours} | {system['reported']} | {system['public']} | {time} |")
+        lines.append(f"| {task} | {ours} | {system['reported']} | {system['public']} | {cost} |")
     return "\n".join(lines)
 
 
@@ -105,24 +100,15 @@ def figures(system: dict[str, Any], cards: list[Card]) -> tuple[str, str]:
     seeds = "1 seed" if len(group) == 1 else f"{len(group)} seeds"
     if len(group) > 1 and used(group[0]):
         seeds += ", one teacher" if len(teachers) == 1 else f", {len(teachers)} teachers"
-    time = statistics.median(card["seconds"] for card in group)
-    return (
-        f"{metric(group, system.get('metric', group[0]['headline'][0]))} ({seeds})",
-        f"{duration(time)}, {machine(group[0])}",
-    )
+    return f"{metric(group, system.get('metric', group[0]['headline'][0]))} ({seeds})", time(group)
 
 
-def duration(seconds: float) -> str:
-    """Write a time in the largest unit of which there are at least one and a half: "80 s", "12 min", "2.1 h"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
-
-
-def machine(card: Card) -> str:
-    """Name the hardware of a run: "2 CPU cores" of "1 x CPU, 2 threads"; a GPU as it stands in the card."""
-    threads = re.fullmatch(r"1 x CPU, (\d+) threads", card["device"])
-    return card["device"] if threads is None else f"{threads[1]} CPU core{'s' * (threads[1] != '1')}"
+def without(table: str, columns: list[str]) -> str:
+    """Leave columns out of a Markdown table, and keep the lines below it."""
+    rows = [line.split("|") for line in table.splitlines()]
+    kept = [place for place, head in enumerate(rows[0]) if head.strip() not in columns or not head]
+    lines = ([row[place] for place in kept] if len(row) == len(rows[0]) else row for row in rows)
+    return "\n".join(map("|".join, lines))
 
 
 def benchmark_table(path: Path) -> str:
