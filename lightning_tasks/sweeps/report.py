@@ -109,8 +109,10 @@ def markdown(sweep: Sweep, table: list[Row]) -> str:
         lines.append("| " + " | ".join(line) + " |")
     counts = sorted({row["seeds"] for row in table})
     seeds = " to ".join(map(str, sorted({counts[0], counts[-1]}))) + (" seed" if counts == [1] else " seeds")
-    by = f" by {', '.join(sweep.columns)}" if sweep.columns else ""
+    units = "Accuracies in percent" if any(map(is_share, sweep.metrics)) else ""
+    if sweep.columns:  # no head names the metric
+        units = f"{', '.join(map(with_unit, sweep.metrics))} by {', '.join(sweep.columns)}"
     devices = set().union(*(row["devices"] for row in table))
-    on = f" Median time of a run, on {' or '.join(sorted(map(hardware, devices)))}." if times and devices else ""
-    lines += ["", f"{', '.join(map(with_unit, sweep.metrics))}{by}; {seeds} a cell.{on}"]
+    on = f"median time of a run, on {' or '.join(sorted(map(hardware, devices)))}" if times and devices else ""
+    lines += ["", "; ".join(filter(None, (units, f"{seeds} a cell", on))) + "."]
     return "\n".join(lines)

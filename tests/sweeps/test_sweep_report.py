@@ -71,7 +71,7 @@ def test_a_table_without_columns_shows_what_it_cost(sweep_file):
         "| fast | off | 12.5 | 7 s |",
         "| fast | on | - | - |",
     ]
-    assert lines[-1] == "test/acc in percent; 0 to 2 seeds a cell. Median time of a run, on 1 CPU core."
+    assert lines[-1] == "Accuracies in percent; 0 to 2 seeds a cell; median time of a run, on 1 CPU core."
     axes = report.draw(sweep, table).axes[0]
     assert axes.get_ylabel() == "rule, L2"
     assert [label.get_text() for label in axes.get_yticklabels()] == ["slow, off", "slow, on", "fast, off", "fast, on"]
@@ -100,8 +100,7 @@ def test_several_metrics_by_hand_computed_values(sweep_file):
         "| fast | off | - | 12.5 | - | - | - | - |",
         "| fast | on | 37.5 ± 17.7 | - | 3.0000 | - | 87.5 | 10 s |",
         "",
-        "test/acc in percent, test/severity, test/top5 in percent; 0 to 2 seeds a cell."
-        " Median time of a run, on 2 CPU cores.",
+        "Accuracies in percent; 0 to 2 seeds a cell; median time of a run, on 2 CPU cores.",
     ]
     report.write(sweep, table, Path("out"))
     names = [f"{metric} {each}" for metric in metrics for each in ("mean", "std", "reported")]

@@ -82,6 +82,6 @@ class TestCommitted:
         experiments = {json.loads(path.read_text())["experiment"] for path in cards}
         systems = {row["experiment"] for row in yaml.safe_load((ROOT / "results/systems.yaml").read_text())}
         swept = {
-            f"{path.stem}/" for path in (ROOT / "configs/sweeps").glob("*.yaml") if f"<!-- sweep {path.stem}:" in pages
+            f"{path.stem}/" for path in (ROOT / "configs/sweeps").glob("*.yaml") if re.search(rf"<!-- sweep {path.stem}\b", pages)
         }
         assert all(name in listed or name.startswith(tuple(swept)) for name in experiments | systems)

@@ -37,7 +37,7 @@ def section(name: str, cards: list[run_cards.Card]) -> str:
     """Make the content of a section of a page.
 
     Its name is "front", "systems X" of a document X, "benchmarks", "campaign", "results A, B", "sweep NAME" or
-    "sweep NAME without A, B", of which the columns A and B are left out.
+    "sweep NAME without A; B", of which the columns A and B are left out.
 
     Raises:
         ValueError: If there is no such section.
@@ -61,7 +61,7 @@ def section(name: str, cards: list[run_cards.Card]) -> str:
         hashes = {cell.folder: config_hash(read_command(task_parser(), sweep.command(cell))) for cell in sweep.cells()}
         table = report.rows(sweep, cards, hashes)
         report.write(sweep, table, HERE / "sweeps")
-        return without(report.markdown(sweep, table), left_out.split(", "))
+        return without(report.markdown(sweep, table), left_out.split("; "))
     raise ValueError(f"no section {name!r}")
 
 

@@ -116,15 +116,15 @@ def benchmark_table(path: Path) -> str:
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
     lines = ["| what | against | ours | other | ratio | asked |", "|---|---|---|---|---|---|"]
-    notes = set()
     for row in rows:
         unit = row["unit"]
         lines.append(
             f"| {row['name']} | {row['other']} | {row['ours']} {unit} | {row['theirs']} {unit}"
             f" | **{float(row['ratio']):.3g}** | {float(row['bar']):.2g} |"
         )
-        notes.add(f"medians of {row['repeats']} pairs on {row['hardware']}")
-    return "\n".join([*lines, "", f"All are {'; '.join(sorted(notes))}."])
+    repeats = sorted({int(row["repeats"]) for row in rows})
+    machines = " or ".join(sorted({row["hardware"] for row in rows}))
+    return "\n".join([*lines, "", f"Medians of {repeats[0]} to {repeats[-1]} pairs on {machines}."])
 
 
 def campaign_table(path: Path) -> str:
