@@ -106,7 +106,7 @@ def decode_to_file(
 
     Photographs are turned upright as their Exif data say. Grey levels and palettes become RGB, CMYK too (by Pillow's
     formula, without a colour profile). Of 16-bit grey levels the high byte is taken. Transparency is ignored, as
-    torchvision's ImageFolder does: a pixel has its stored colour. Of several pictures in a file, as in an animated GIF,
+    torchvision's ImageFolder does: a pixel has its stored colour. Of several frames in a file, as in an animated GIF,
     the first is taken.
 
     The array carries a fingerprint of the files (their names and `state`) and of itself; it is made anew when either

@@ -241,7 +241,7 @@ class ImageDataModule(BaseDataModule):
         return self._evaluation_loader(files, workers_for(self.predict_files))
 
     def test_samples(self, count: int) -> Batch:
-        """Give the first test samples, or all if there are fewer, as the batch (x, y) a task sees; for pictures."""
+        """Give the first test samples, or all if there are fewer, as the batch (x, y) a task sees; for plots."""
         assert self.test_set is not None, "setup comes before the samples"
         images, labels = self.test_set.__getitems__(list(range(min(count, len(self.test_set)))))
         return self.normalise(images.float() / 255), labels

@@ -122,7 +122,7 @@ class MNISTDataModule(ImageDataModule):
 
 
 class FashionMNISTDataModule(MNISTDataModule):
-    """70,000 pictures of clothes in MNIST's format (Xiao et al. 2017, https://arxiv.org/abs/1708.07747).
+    """70,000 images of clothes in MNIST's format (Xiao et al. 2017, https://arxiv.org/abs/1708.07747).
 
     Mean and standard deviation are those of the 60,000 training images.
     """

@@ -147,7 +147,7 @@ class QuickDrawDataModule(BaseDataModule):
                 each.offset_std = offset_std
 
     def test_samples(self, indices: list[int]) -> SketchBatch:
-        """Give some test drawings as the batch that a task sees; for pictures."""
+        """Give some test drawings as the batch that a task sees; for plots."""
         assert self.test_set is not None, "setup comes before the samples"
         return self.test_set.__getitems__(indices)
 

@@ -1,4 +1,4 @@
-"""Drawings of Quick, Draw! as pictures."""
+"""Drawings of Quick, Draw! as images."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,11 +16,11 @@ from lightning_tasks.runs.data_spec import ImageDataSpec
 
 
 class QuickDrawImagesDataModule(ImageDataModule):
-    """The drawings of QuickDrawDataModule as grey pictures, for a recogniser that judges what a generator draws.
+    """The drawings of QuickDrawDataModule as grey images, for a recogniser that judges what a generator draws.
 
     With the same words, fractions and `split_seed`, it trains on the part that QuickDrawDataModule keeps for it, and
     has the same validation and test part. Drawings are cut to `max_length` steps there and here. Mean and standard
-    deviation are those of the recogniser's training pictures of the five default words, 28 pixels wide; at 64 pixels
+    deviation are those of the recogniser's training images of the five default words, 28 pixels wide; at 64 pixels
     they are 0.1450 and 0.3302.
 
     Args:

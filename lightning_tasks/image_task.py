@@ -21,7 +21,7 @@ class Evaluation(nn.Module):
     """Counts right and wrong answers of one network, and the mean of its cross-entropy.
 
     A confusion matrix is a count per (true, predicted) pair; accuracy is its diagonal. It stays readable after an
-    evaluation, for pictures. Nothing is summed over devices: each evaluates all samples.
+    evaluation, for plots. Nothing is summed over devices: each evaluates all samples.
 
     Args:
         num_classes: Number of classes.
@@ -179,7 +179,7 @@ class ImageTask(BaseTask):
         self._evaluate("val", *batch)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Evaluate a batch; returns the task's own logits (B, num_classes), for pictures."""
+        """Evaluate a batch; returns the task's own logits (B, num_classes), for plots."""
         return self._evaluate("test", *batch)[""]
 
     def on_validation_epoch_end(self) -> None:
@@ -213,7 +213,7 @@ class ImageTask(BaseTask):
         for suffix in self.evaluated(stage):
             self.evaluations[stage + suffix].log(self, stage, suffix)  # type: ignore[operator]
 
-    # What pictures ask for
+    # What plots ask for
 
     def answers(self, x: Tensor) -> Tensor:
         """Say which classes (B,) the task sees in images, in evaluation mode and without gradients.

@@ -1,4 +1,4 @@
-"""Callbacks: pictures and files of a run. They use public attributes of tasks only."""
+"""Callbacks: plots and files of a run. They use public attributes of tasks only."""
 
 from lightning_tasks.callbacks.activations import ActivationPlot
 from lightning_tasks.callbacks.answers import PredictionsPlot, ReliabilityPlot

@@ -108,11 +108,11 @@ def draw_activations(images: Tensor, answers: list[tuple[str, str]], maps: dict[
     return figure
 
 
-def _draw_column(column: np.ndarray, name: str, channel: str, pictures: Tensor) -> None:
+def _draw_column(column: np.ndarray, name: str, channel: str, maps: Tensor) -> None:
     """Draw what one channel makes of each image, on one scale, with the layer's name above its first channel."""
-    least, greatest = pictures.min().item(), pictures.max().item()
-    for axes, picture in zip(column, pictures, strict=True):
-        axes.imshow(picture.cpu().numpy(), cmap="gray", vmin=least, vmax=greatest + 1e-12)
+    least, greatest = maps.min().item(), maps.max().item()
+    for axes, image in zip(column, maps, strict=True):
+        axes.imshow(image.cpu().numpy(), cmap="gray", vmin=least, vmax=greatest + 1e-12)
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
     # A layer's name is longer than its first channel is wide, so it stands above all of them.

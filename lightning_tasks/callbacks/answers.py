@@ -67,7 +67,7 @@ class PredictionsPlot(AnswersPlot):
     worst mistakes are the wrong answers of the greatest confidence.
 
     Args:
-        num_images: Images in each picture.
+        num_images: Images in each plot.
     """
 
     def __init__(self, num_images: int = 32) -> None:
@@ -79,11 +79,11 @@ class PredictionsPlot(AnswersPlot):
         """Draw both."""
         worst = self.surest(torch.nonzero(self.predicted != self.labels).flatten())
         of = subject(trainer)
-        pictures = {
+        plots = {
             "predictions": (torch.arange(len(self.labels)), f"{of}: the first of {len(self.labels)} test images"),
             "mistakes": (worst, f"{of}: the surest of {len(worst)} wrong answers to {len(self.labels)} test images"),
         }
-        for name, (order, title) in pictures.items():
+        for name, (order, title) in plots.items():
             if len(order):
                 images, answers = self.answered(trainer, order[: self.num_images])
                 save_figure(trainer, draw_answers(images, answers, title), f"test/{name}")

@@ -1,4 +1,4 @@
-"""The course of a training run: what a user watches in one picture, what tells why a run went wrong in another."""
+"""The course of a training run: what a user watches in one plot, what tells why a run went wrong in another."""
 
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -39,7 +39,7 @@ class CurvesPlot(Plot):
     """Collects what is logged as `train/...`, `val/...` and `test_curve/...`, and draws it at the end of training.
 
     `figures/curves.png` has what the task says a user watches, the result first, and a mark at the epoch whose
-    checkpoint is tested; `figures/diagnostics.png` the rest. The values are kept in checkpoints, so the pictures of a
+    checkpoint is tested; `figures/diagnostics.png` the rest. The values are kept in checkpoints, so the plots of a
     resumed run show the whole of it.
     """
 

@@ -1,4 +1,4 @@
-"""What pictures share: one switch, when they are drawn, whose they are, where they go: a PNG, TensorBoard, others."""
+"""What plots share: one switch, when they are drawn, whose they are, where they go: a PNG, TensorBoard, others."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -45,7 +45,7 @@ class Plot(Callback):
 
 
 class SeriesPlot(Plot):
-    """A picture that is drawn after some epochs, and once after the last, whichever that comes to be."""
+    """A plot that is drawn after some epochs, and once after the last, whichever that comes to be."""
 
     draws_last = True
 
@@ -84,12 +84,12 @@ def subject(trainer: Trainer) -> str:
 
 
 def class_names(trainer: Trainer) -> list[str]:
-    """Give the names of the classes as pictures show them."""
+    """Give the names of the classes as plots show them."""
     return [drawable(name) for name in trainer.datamodule.class_names]  # type: ignore[attr-defined]
 
 
 def signature(trainer: Trainer) -> str:
-    """Say whose a picture is: experiment, seed, date and the mark of `--plot_id`."""
+    """Say whose a plot is: experiment, seed, date and the mark of `--plot_id`."""
     cards = [each for each in trainer.callbacks if isinstance(each, RunCard)]  # type: ignore[attr-defined]
     named = [name for card in cards for name in (card.experiment, card.plot_id) if name]
     seed = cast("BaseTask", trainer.lightning_module).seed
@@ -109,8 +109,8 @@ def save_figure(trainer: Trainer, figure: Figure, name: str, epoch: int | None =
         trainer: Trainer of the run that the plot belongs to.
         figure: The figure; made with `matplotlib.figure.Figure`, it needs no closing.
         name: Name of the plot after the group in which loggers show it, as "images/generated"; the file is named
-            without. A picture of no group is not shown: loggers have curves of their own.
-        epoch: Number of the epoch for a picture of a series; without one, it is the run's only picture of that name.
+            without. A plot of no group is not shown: loggers have curves of their own.
+        epoch: Number of the epoch for a plot of a series; without one, it is the run's only plot of that name.
     """
     folder = run_folder(trainer) / "figures"
     if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Predictions as a table on disk, and as a picture of the surest and the least sure."""
+"""Predictions as a table on disk, and as a plot of the surest and the least sure."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from lightning_tasks.runs.folders import run_folder
 from lightning_tasks.runs.plot_style import drawable
 
 TOP = 5  # classes of each file
-SHOWN = 16  # images of each band of the picture
+SHOWN = 16  # images of each band of the plot
 Levels = dict[str, tuple[Tensor, Tensor]]
 
 

@@ -40,7 +40,7 @@ class RunCard(Callback):
         command: Command line that repeats it.
         configuration: What its figures depend on, see runs.identity.
         monitor: Metric that chose the tested checkpoint.
-        plot_id: Mark that pictures carry.
+        plot_id: Mark that plots carry.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ class TSNEPlot(SeriesPlot):
 
     Up to 20 classes have each its colour. Of more, all of one group have one, on the farthest level of the data's tree.
 
-    Neighbours in the picture are neighbours in the layer's output; distances between far groups mean nothing (van der
+    Neighbours in the plot are neighbours in the layer's output; distances between far groups mean nothing (van der
     Maaten and Hinton 2008, "Visualizing data using t-SNE"). The images are the same each time.
 
     Args:

@@ -39,7 +39,7 @@ def result(card: dict[str, Any]) -> Table:
 
 
 def print_outcome(card: dict[str, Any], run: Path) -> None:
-    """Print the table, and where pictures and card are.
+    """Print the table, and where plots and card are.
 
     Args:
         card: Card of the run.

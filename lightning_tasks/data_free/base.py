@@ -212,7 +212,7 @@ class DataFreeTask(DistillationTask):
         self.fake_class_counts.scatter_add_(0, seen, torch.ones_like(seen))  # bincount would wait for the GPU
 
     def sample(self, num_images: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-        """Synthesise images for a picture: the same noise at each call.
+        """Synthesise images for a plot: the same noise at each call.
 
         Args:
             num_images: How many.

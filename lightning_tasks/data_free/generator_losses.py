@@ -167,7 +167,7 @@ class ActivationLoss(GeneratorLoss):
 class DiversityLoss(GeneratorLoss):
     """Negative distance of synthetic images of the same class from each other, in the teacher's features.
 
-    Without it a generator that is asked for classes soon makes one picture of each, whatever the noise. After the mode
+    Without it a generator that is asked for classes soon makes one image of each, whatever the noise. After the mode
     seeking term of Mao et al. 2019, "Mode seeking generative adversarial networks", https://arxiv.org/abs/1903.05628,
     equation 4, with all pairs of a batch in place of two batches: L = -mean min(1 - cos(f_i, f_j), enough) over pairs
     i, j with y_i = y_j, where f is what the teacher's last linear layer is given; 0 without such pairs. Classes are

@@ -26,7 +26,7 @@ COLUMNS = 8  # of images alone
 class GeneratedPlot(SeriesPlot):
     """Draws synthetic images, a row for each class that the teacher sees, and how often it saw each in the epoch.
 
-    The noise is the same each time, so the pictures can be laid side by side. One PNG a time, as
+    The noise is the same each time, so the plots can be laid side by side. One PNG a time, as
     `figures/generated_<epoch>.png`; the images alone, pixel for pixel, as `figures/synthetic_images.png`. Works with
     tasks that have `sample` and `fake_class_counts`.
 
@@ -110,9 +110,9 @@ def _draw_rows(axes: Axes, tiles: list[Tensor], rows: int, columns: int) -> None
             grid[row, 1:-1, column, 1:-1] = image.permute(1, 2, 0).numpy()
         if not len(images):
             axes.text(0.1, row, "none", va="center", color="grey", size=8)
-    picture = grid.reshape(rows * (height + 2), columns * (width + 2), channels)
-    picture = picture.squeeze(-1) if channels == 1 else picture
-    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=(0.0, columns, rows - 0.5, -0.5), aspect="auto")
+    tiles = grid.reshape(rows * (height + 2), columns * (width + 2), channels)
+    tiles = tiles.squeeze(-1) if channels == 1 else tiles
+    axes.imshow(tiles, cmap="gray", vmin=0, vmax=1, extent=(0.0, columns, rows - 0.5, -0.5), aspect="auto")
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

@@ -1,4 +1,4 @@
-"""What a drawing is: strokes of a pen, their files, steps for sequence models, and pictures. Knows no task."""
+"""What a drawing is: strokes of a pen, their files, steps for sequence models, and images. Knows no task."""
 
 from lightning_tasks.drawings.steps import PEN_STATES, Drawing, Pen, to_drawing, to_steps
 

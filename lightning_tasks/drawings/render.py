@@ -1,4 +1,4 @@
-"""Drawings as pictures: pixels and SVG."""
+"""Drawings as images: pixels and SVG."""
 
 from collections.abc import Sequence
 

@@ -181,7 +181,7 @@ class MultiTask(ClassificationTask):
         return TreeEvaluation(self.tree, self.severity)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Evaluate a batch; returns the logits of the classes (B, num_classes), for pictures."""
+        """Evaluate a batch; returns the logits of the classes (B, num_classes), for plots."""
         return super().test_step(batch, batch_idx)[:, : self.num_classes]
 
     def predict_step(  # type: ignore[override]
@@ -201,7 +201,7 @@ class MultiTask(ClassificationTask):
         found = zip(LEVELS, answers, levels, strict=True)
         return {level: (each, p.gather(1, each[:, None])[:, 0]) for level, each, p in found}, y
 
-    # What pictures ask for
+    # What plots ask for
 
     @property
     def level_names(self) -> dict[str, list[str]]:

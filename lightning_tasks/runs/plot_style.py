@@ -1,4 +1,4 @@
-"""The style of all pictures, in one place: colours that the colour-blind tell apart, sizes of letters, plain text."""
+"""The style of all plots, in one place: colours that the colour-blind tell apart, sizes of letters, plain text."""
 
 import io
 from collections.abc import Iterator

@@ -43,7 +43,7 @@ SAMPLES = 64  # of each part of the data
 TOLERANCE = 1e-3  # of their means, since processors round differently
 SHOWN = 3  # differences of a kind, processes of a difference, and samples
 PATIENCE = 2.0  # seconds
-# As PyTorch has it for NCCL; Lightning sets half an hour. What the first process does alone in a run, as pictures and
+# As PyTorch has it for NCCL; Lightning sets half an hour. What the first process does alone in a run, as plots and
 # checkpoints, must take less. Downloads and decoding come before, and may take as long as they do.
 LIMIT = timedelta(minutes=10)
 

@@ -23,7 +23,7 @@ CELL = 0.85  # inches
 class SketchPlot(SeriesPlot):
     """Draws a row for each word: sketches from the word alone, then test drawings and how they are redrawn.
 
-    Latent vectors and drawings are the same each time, so the pictures can be laid side by side. One PNG a time, as
+    Latent vectors and drawings are the same each time, so the plots can be laid side by side. One PNG a time, as
     `figures/sketches_<epoch>.png`. Works with tasks that have `generate` and `reconstruct`.
 
     Args:

@@ -1,6 +1,6 @@
 """Run what a sweep still lacks, and write its table: `python cli.py sweep configs/sweeps/NAME.yaml`.
 
-Each cell and seed is a run of `cli.py fit` in a process of its own, under logs/<sweep>/<cell>/, without pictures. A run
+Each cell and seed is a run of `cli.py fit` in a process of its own, under logs/<sweep>/<cell>/, without plots. A run
 whose card is there and fits the config as it is now is not repeated; one that was stopped resumes from its last
 checkpoint. With --scheduler the runs are spread over the workers of a Dask cluster. Words after -- are given to every
 run, as `-- --data.root /data`.
@@ -111,7 +111,7 @@ def main(args: list[str]) -> int:
     table = report.rows(sweep, cards, run.hashes)
     report.write(sweep, table, folder)
     print(report.markdown(sweep, table))
-    print(f"\ntable, data and picture: {folder / sweep.name}.{{md,csv,png}}")
+    print(f"\ntable, data and plot: {folder / sweep.name}.{{md,csv,png}}")
     if failed:
         print(f"error: {failed} runs failed", file=sys.stderr)
     return int(failed > 0)

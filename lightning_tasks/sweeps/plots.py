@@ -1,4 +1,4 @@
-"""Pictures of a sweep: what came of its cells, and when."""
+"""Plots of a sweep: what came of its cells, and when."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""A sweep as CSV and Markdown, beside its pictures."""
+"""A sweep as CSV and Markdown, beside its plots."""
 
 import itertools
 import math

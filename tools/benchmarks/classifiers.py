@@ -1,4 +1,4 @@
-"""What parts of the classifiers' recipes cost or save: the loader, augmentations, pictures, kept features."""
+"""What parts of the classifiers' recipes cost or save: the loader, augmentations, plots, kept features."""
 
 import copy
 import statistics
@@ -117,7 +117,7 @@ def _augmentations() -> list[Comparison]:
 
 
 def _pictures(root: str) -> Comparison:
-    """All pictures of mnist_cnn.yaml against the whole run of five epochs that they belong to."""
+    """All plots of mnist_cnn.yaml against the whole run of five epochs that they belong to."""
     spent = [0.0]
     hooks = ("on_fit_start", "on_train_epoch_end", "on_fit_end", "on_test_batch_end", "on_test_end")
     kinds = {Plot, *_below(Plot)}
@@ -145,7 +145,7 @@ def _pictures(root: str) -> Comparison:
     finally:
         for (kind, name), method in kept.items():
             setattr(kind, name, method)
-    name = "pictures of mnist_cnn.yaml (at most a tenth)"
+    name = "plots of mnist_cnn.yaml (at most a tenth)"
     return compare(name, "the whole run of five epochs", "s", ours, theirs, bar=10)
 
 

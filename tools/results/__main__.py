@@ -1,7 +1,7 @@
 """Run cards as tables: `make results`.
 
 Copies each `logs/**/run.json` whose run is whole and the work of one commit to `results/runs/`, which is kept in git,
-writes `results/results.csv` with one row a run, the tables and pictures of the sweeps to `results/sweeps/`, a picture
+writes `results/results.csv` with one row a run, the tables and plots of the sweeps to `results/sweeps/`, a plot
 of the errors of one of them to `results/plots/`, and replaces what stands between the markers in README.md and
 the pages of docs/.
 """
@@ -76,9 +76,9 @@ def write(logs: Path) -> None:
         print(f"not in the tables, since its config is another by now: {card['experiment']}, seed {card['seed']}")
     current = [card for card in cards if card not in stale]
     if error_kinds.shares(current):
-        picture = HERE / "plots" / "cifar100_multitask_errors.png"
-        picture.parent.mkdir(exist_ok=True)
-        error_kinds.draw(current).savefig(picture, dpi=110, bbox_inches="tight")
+        plot = HERE / "plots" / "cifar100_multitask_errors.png"
+        plot.parent.mkdir(exist_ok=True)
+        error_kinds.draw(current).savefig(plot, dpi=110, bbox_inches="tight")
     if (images := front.synthetic_images(logs, HERE / "plots")).is_file():
         front.draw(current, images).savefig(HERE / "plots" / "front.png", dpi=160)
     for page in (Path("README.md"), *sorted(Path("docs").rglob("*.md"))):

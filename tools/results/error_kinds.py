@@ -1,4 +1,4 @@
-"""Errors by kind, with and without a loss that knows how severe they are: a picture of the sweep cifar100_multitask."""
+"""Errors by kind, with and without a loss that knows how severe they are: a plot of the sweep cifar100_multitask."""
 
 import statistics
 

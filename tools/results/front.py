@@ -1,4 +1,4 @@
-"""The picture of README.md: what a generator makes, and how fast students learn from it."""
+"""The plot of README.md: what a generator makes, and how fast students learn from it."""
 
 import shutil
 from pathlib import Path
@@ -18,9 +18,9 @@ METHODS = {f"{SWEEP}/47-,DFAD+": ("DFAD+", BLUE), f"{SWEEP}/47-,DFAD": ("DFAD", 
 CLASSES = "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"
 
 
-def synthetic_images(logs: Path, pictures: Path) -> Path:
+def synthetic_images(logs: Path, plots: Path) -> Path:
     """Give the synthetic images of DFAD+ that are kept in git, those of the newest run of it if the logs have one."""
-    kept = pictures / f"{SWEEP}_synthetic_images.png"
+    kept = plots / f"{SWEEP}_synthetic_images.png"
     of_run = Path("figures", "synthetic_images.png")
     run = newest_version(logs / next(iter(METHODS)), lambda folder: (folder / of_run).is_file())
     if run is not None:
