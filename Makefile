@@ -4,9 +4,9 @@ BIN := $(VENV)/bin
 
 .PHONY: quickstart test test-slow test-all check bench results schema clean
 
-# Data-free distillation on embedded digits: teacher, student, table. No download but the packages.
+# Data-free distillation on digits that come with scikit-learn: a teacher, then its student. Downloads packages only.
 quickstart: $(VENV)/installed
-	$(BIN)/python -m tools.quickstart
+	$(BIN)/python cli.py fit --config configs/quickstart.yaml
 
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 

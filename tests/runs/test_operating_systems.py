@@ -78,5 +78,5 @@ def test_all_commands_can_be_imported_there():
     python(
         "del signal.SIGKILL; "
         "import lightning_tasks.sweeps.command, lightning_tasks.export.command, lightning_tasks.live.command, "
-        "lightning_tasks.compare.command, tools.results.__main__, tools.quickstart"
+        "lightning_tasks.compare.command, tools.results.__main__"
     )
