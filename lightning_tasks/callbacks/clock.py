@@ -9,8 +9,13 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping, Timer
 
+from lightning_tasks.callbacks.run_card import RunCard
+from lightning_tasks.runs.program import PROGRAM
+from lightning_tasks.runs.remedies import cpu_config
+
 ENOUGH_SECONDS, ENOUGH_BATCHES = 3.0, 5  # for the first estimate, if the first epoch does not end before
 RECENT_EPOCHS = 5  # whose mean the next ones are taken to last
+LONG = 12 * 3600.0  # seconds after which a CPU is not meant
 
 
 class Clock(Callback):
@@ -106,6 +111,10 @@ class Clock(Callback):
         if self._waits:
             said += "; later ones, in which the student learns, take longer"
         print(said, flush=True)
+        if min(ends.values()) > LONG and trainer.strategy.root_device.type == "cpu":
+            cards = [each for each in trainer.callbacks if isinstance(each, RunCard)]  # type: ignore[attr-defined]
+            if other := next(filter(None, (cpu_config(card.experiment) for card in cards)), None):
+                print(f"this is meant for a GPU; on a CPU: {PROGRAM} fit --config {other}", flush=True)
 
 
 def in_words(seconds: float) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lightning_tasks.runs.errors import config_files
 from lightning_tasks.runs.folders import CARD, LAST, newest_version
-from lightning_tasks.runs.paths import CONFIGS
+from lightning_tasks.runs.paths import CONFIGS, user_path
 from lightning_tasks.runs.program import PROGRAM
 
 LOGS = Path("logs")
@@ -50,3 +50,10 @@ def find_config(experiment: str) -> Path | None:
             if says.search(path.read_text(errors="ignore")):
                 return Path("configs", path.name) if folder == CONFIGS else Path(os.path.relpath(path))
     return None
+
+
+def cpu_config(experiment: str) -> str | None:
+    """Give the config that the comment on top of an experiment's config names "On a CPU"."""
+    config = find_config(experiment)
+    named = config and re.search(r"^# On a CPU: (\S+\.yaml)", user_path(config).read_text(), re.MULTILINE)
+    return named[1] if named else None

@@ -3,11 +3,14 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 from helpers.clocks import Host, pretend
+from helpers.commands import CONFIGS, ROOT
 from pytorch_lightning.callbacks import EarlyStopping, Timer
 
-from lightning_tasks.callbacks import Clock
+from lightning_tasks.callbacks import Clock, RunCard
 from lightning_tasks.callbacks.clock import in_words
+from lightning_tasks.runs.remedies import cpu_config
 
 
 def test_it_is_said_after_the_first_steps_of_a_long_epoch(monkeypatch, capsys):
@@ -52,6 +55,29 @@ def test_a_warm_up_does_not_promise_the_time_of_the_student(monkeypatch, capsys)
     trainer = pretend(clock, host, [2.0] * 4 + [20.0], warm_up=4)
     assert capsys.readouterr().out.splitlines()[1] == ("about 5 min to go on this machine, for 16 epochs like this one")
     assert clock.left(trainer, 5) == "5 min"  # 15 times 20 s: the generator's pretraining is forgotten
+
+
+def test_a_run_that_is_meant_for_a_gpu_names_the_config_for_a_cpu(monkeypatch, capsys):
+    """After twelve hours, of a config that names one, on a CPU."""
+    monkeypatch.chdir(ROOT)
+    host = Host(monkeypatch)
+
+    def said(experiment, seconds, device="cpu"):
+        card = RunCard(experiment, "", {}, None)
+        strategy = SimpleNamespace(root_device=torch.device(device))
+        pretend(Clock(), host, [seconds], callbacks=[card], strategy=strategy)
+        return capsys.readouterr().out.splitlines()[1:]
+
+    (line,) = said("dfad", 3000)  # 20 epochs: 16.7 hours
+    assert "fit --config configs/dfad_torchvision.yaml" in line
+    assert said("dfad", 2000) == said("dfad", 3000, "meta") == said("mnist_cnn", 3000) == said("unknown", 3000) == []
+
+
+def test_configs_that_need_a_gpu_name_one_for_a_cpu(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    named = {config.stem: cpu_config(config.stem) for config in CONFIGS if "GPU" in config.read_text()}
+    assert all((ROOT / (other or "none")).is_file() for other in named.values()), named
+    assert len(named) == 7
 
 
 def test_epochs_that_become_slower_are_followed(monkeypatch, capsys):
