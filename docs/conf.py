@@ -30,8 +30,10 @@ extensions = [
 
 myst_enable_extensions = ["alert", "dollarmath"]  # as on GitHub
 myst_heading_anchors = 4
+myst_url_schemes = {"http": None, "https": None, "mailto": None, "repository": FILES + "/{{path}}#{{fragment}}"}
 nb_execution_mode = "off"  # a test runs the notebooks
 
+add_module_names = False
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
@@ -72,7 +74,7 @@ def prepare_page(app: Sphinx, page: str, source: list[str]) -> None:
             return link[0]  # Sphinx warns of it
         if path.suffix == ".png" or (path.is_relative_to(DOCS) and path.suffix in PAGES):
             return f"]({os.path.relpath(path, folder)}{link['anchor']})"
-        return f"]({FILES}/{path.relative_to(ROOT)}{link['anchor']})"
+        return f"](repository:{path.relative_to(ROOT)}{link['anchor']})"
 
     source[0] = re.sub(r"\]\((?P<path>[\w./-]+)(?P<anchor>#[\w-]+|)\)", resolved, text)
 
