@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow test-all check bench results schema clean
+.PHONY: quickstart test test-slow test-all check bench results schema docs clean
 
 # Data-free distillation on digits that come with scikit-learn: a teacher, then its student. Downloads packages only.
 quickstart: $(VENV)/installed
@@ -38,10 +38,18 @@ results: $(VENV)/installed
 schema: $(VENV)/installed
 	$(BIN)/python -m tools.schema configs/schema.json
 
+# The site of the pages and docstrings, in build/site.
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx -W --keep-going -d build/doctrees docs build/site
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]' --constraint constraints.txt
+	touch $@
+
 $(VENV)/installed: requirements.txt constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt --constraint constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) logs configs/schema.json
+	rm -rf $(VENV) logs build configs/schema.json

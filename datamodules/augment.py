@@ -1,7 +1,7 @@
 """Random transforms of whole batches, another one for each image, on the device that holds the batch.
 
 Crop and flip, which every CIFAR recipe needs, are here. For all else name a transform of kornia in the config, which
-works on batches in the same way; policies of torchvision go in groups:
+works on batches in the same way; policies of torchvision go in groups::
 
     augment:
       - {class_path: datamodules.BatchRandomCrop, init_args: {padding: 4}}

@@ -66,7 +66,7 @@ class Linear(Layer):
 
     y = x W + b, with x (B, D_in), W (D_in, D_out), b (D_out,), y (B, D_out).
 
-    Element by element, y_bj = sum_i x_bi W_ij + b_j. W_ij meets x_bi on its way into y_bj, in every sample b, so
+    Element by element, y_bj = sum_i x_bi W_ij + b_j. W_ij meets x_bi on its way into y_bj, in every sample b, so::
 
         dJ/dW_ij = sum_b x_bi dy_bj    dW = x^T dy      (D_in, B) (B, D_out)
         dJ/db_j  = sum_b dy_bj         db = sum of dy over the batch
@@ -109,7 +109,7 @@ class Linear(Layer):
 class ReLU(Layer):
     """Lets positive numbers pass and stops the others.
 
-    y = max(x, 0), any shape. Its derivative is 1 where x > 0 and 0 elsewhere, at x = 0 by convention:
+    y = max(x, 0), any shape. Its derivative is 1 where x > 0 and 0 elsewhere, at x = 0 by convention::
 
         dx = dy where y > 0, else 0
     """
@@ -151,17 +151,17 @@ class Conv2d(Layer):
     """Slides kernels of k x k weights over an image; the output has the same height and width.
 
     The image is padded with p = (k - 1) / 2 zeros on each side. Output pixel (h, w) of channel o looks at the window
-    of k x k input pixels around it, in all input channels:
+    of k x k input pixels around it, in all input channels::
 
         y_bohw = sum_cij W_ocij xpad_bc,h+i,w+j + b_o
 
     Written as a matrix product: put the C k k numbers of each window in a column, and the H W columns of an image side
-    by side ("im2col"). Then Y = W X, with W (C_out, C_in k k), X (B, C_in k k, H W), Y (B, C_out, H W), and
+    by side ("im2col"). Then Y = W X, with W (C_out, C_in k k), X (B, C_in k k, H W), Y (B, C_out, H W), and::
 
         dW = sum_b dY X^T              (C_out, H W) (H W, C_in k k)
         db = sum of dy over samples and pixels
 
-    Input pixel (h, w) was pixel (i, j) of the window around (h + p - i, w + p - j), so it gets
+    Input pixel (h, w) was pixel (i, j) of the window around (h + p - i, w + p - j), so it gets::
 
         dx_bchw = sum_oij W_ocij dypad_bo,h+2p-i,w+2p-j
 
@@ -227,7 +227,7 @@ class MaxPool2d(Layer):
     """Keeps the largest of each square of 2 x 2 pixels.
 
     y_bchw = max of x_bc,2h+i,2w+j over i, j in {0, 1}; (B, C, H, W) to (B, C, H/2, W/2). Only the largest pixel has an
-    influence on y, so
+    influence on y, so::
 
         dx_bc,2h+i,2w+j = dy_bchw if (i, j) is the largest of its square, else 0
 

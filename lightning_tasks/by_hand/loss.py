@@ -11,11 +11,11 @@ class SoftmaxCrossEntropy:
     """Compares class scores with the true classes.
 
     Softmax turns the scores z (B, K) of a sample into probabilities, p_k = exp(z_k) / sum_j exp(z_j); cross-entropy is
-    the mean negative logarithm of what the true classes get. With one-hot labels t (B, K),
+    the mean negative logarithm of what the true classes get. With one-hot labels t (B, K)::
 
         J = -1/B sum_bk t_bk log p_bk    in nats
 
-    Since log p_k = z_k - log sum_j exp(z_j), and sum_k t_k = 1, the derivative of both together is simple:
+    Since log p_k = z_k - log sum_j exp(z_j), and sum_k t_k = 1, the derivative of both together is simple::
 
         dJ/dz_bk = (p_bk - t_bk) / B
 

@@ -55,13 +55,13 @@ class Network:
                 yield f"{name}_{weight}", layer, weight
 
     def forward(self, x: Array) -> Array:
-        """Map samples x (B, *input_shape) to y (B, *output_shape)."""
+        """Map samples x `(B, *input_shape)` to y `(B, *output_shape)`."""
         for layer in self.layers.values():
             x = layer.forward(x)
         return x
 
     def backward(self, dy: Array) -> None:
-        """Pass dy (B, *output_shape) back as far as there are weights; each layer keeps the derivatives of its own."""
+        """Pass dy `(B, *output_shape)` back as far as there are weights; each layer keeps its own derivatives."""
         for name, layer in reversed(self.layers.items()):
             is_first = name == self._first
             dy = layer.backward(dy, wants_dx=not is_first)

@@ -92,7 +92,7 @@ class PredictionsPlot(AnswersPlot):
 class ReliabilityPlot(AnswersPlot):
     """Draws how often answers of a confidence are right, as `figures/reliability.png`.
 
-    The expected calibration error is the mean over all answers of |accuracy - confidence| of their bin (Guo et al.
+    The expected calibration error is the mean over all answers of `|accuracy - confidence|` of their bin (Guo et al.
     2017, "On calibration of modern neural networks", https://arxiv.org/abs/1706.04599, eq. 3).
 
     Args:

@@ -56,7 +56,7 @@ class DFADTask(DataFreeTask):
     making and answering images, `train/time_synthesis`, of the student's steps, `train/time_student`, and of the
     generator's, `train/time_generator`, on top of DataFreeTask's metrics.
 
-    From Python, with two modules `net` and `small` that map images to logits:
+    From Python, with two modules `net` and `small` that map images to logits::
 
         data = NoImages(10, image_shape=(1, 16, 16), mean=(0.5,), std=(0.5,), steps_per_epoch=50)
         task = DFADTask(data.data_spec, teacher=net, student=small, teacher_ckpt=None)

@@ -26,7 +26,7 @@ class Hint(NamedTuple):
 class FeatureLoss(nn.Module):
     """Squared distance of a student's features from its teacher's, relative to their size.
 
-    Mean over layers of |f_s - f_t|^2 / |f_t|^2: the hints of Romero et al. 2015, "FitNets",
+    Mean over layers of `|f_s - f_t|^2 / |f_t|^2`: the hints of Romero et al. 2015, "FitNets",
     https://arxiv.org/abs/1412.6550, equation 3, at many layers as Li et al. 2020, "Few sample knowledge distillation
     for efficient network compression", https://arxiv.org/abs/1812.01839, do. Where a student's layer is narrower, its
     channels stand for evenly chosen ones of the teacher's, with which it may have started, see select_weights; so it
