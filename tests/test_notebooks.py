@@ -9,7 +9,7 @@ from helpers.commands import ROOT
 
 def run(name, *changes):
     """Run a notebook and give its names; each change replaces a text that occurs once by a cheaper one."""
-    cells = json.loads((ROOT / "docs" / name).read_text())["cells"]
+    cells = json.loads((ROOT / "docs/notebooks" / name).read_text())["cells"]
     sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     for old, new in changes:
         assert sum(source.count(old) for source in sources) == 1, old
@@ -24,7 +24,7 @@ def run(name, *changes):
 @pytest.mark.slow
 def test_a_network_is_distilled(capsys):
     """For one epoch, after which little is learnt yet."""
-    cells = json.loads((ROOT / "docs/distil.ipynb").read_text())["cells"]
+    cells = json.loads((ROOT / "docs/notebooks/distil.ipynb").read_text())["cells"]
     (ten_lines,) = ["".join(cell["source"]) for cell in cells if "DFADTask(" in "".join(cell["source"])]
     statements = [line for line in ten_lines.splitlines() if line and not line.startswith((" ", "from ", "seed"))]
     assert len(statements) <= 10

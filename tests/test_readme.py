@@ -77,4 +77,4 @@ def test_figures_in_its_sentences_are_those_of_the_cards():
 
 def test_it_leads_to_every_page():
     names = {Path(name).name for name in re.findall(r"\]\((docs/\w+\.md)", TEXT)}
-    assert names == {path.name for path in (ROOT / "docs").glob("*.md")}
+    assert names == {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}  # the site's front page

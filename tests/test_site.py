@@ -40,7 +40,7 @@ def test_every_page_is_there_and_can_be_searched(site):
         name = page.relative_to(ROOT / "docs").with_suffix("").as_posix()
         assert (site / f"{name}.html").exists()
         assert f'"{name}"' in index
-    assert "import torch" in text(site / "distil.html")
+    assert "import torch" in text(site / "notebooks/distil.html")
 
 
 def test_every_public_name_is_in_the_reference(site):
