@@ -253,9 +253,12 @@ def test_campaign_table(tmp_path):
 
 def test_benchmark_table(tmp_path):
     path = tmp_path / "benchmarks.csv"
-    path.write_text("name,other,unit,ours,theirs,ratio,bar,repeats,hardware\nload,PIL,s,1,4,4.123,2,7,x86\n")
+    head = "name,other,unit,ours,theirs,ratio,bar,repeats,hardware\n"
+    path.write_text(f"{head}load,PIL,s,1,4,4.123,2,7,x86\n")
     assert "| load | PIL | 1 s | 4 s | **4.12** | 2 |" in benchmark_table(path)
-    assert "medians of 7 pairs on x86." in benchmark_table(path)
+    assert benchmark_table(path).endswith("\nMedians of 7 pairs on x86.")
+    path.write_text(f"{head}load,PIL,s,1,4,4.123,2,18,x86\nload,PIL,s,1,4,4.123,2,7,arm\n")
+    assert benchmark_table(path).endswith("\nMedians of 7 to 18 pairs on arm or x86.")
 
 
 def test_the_whole_command_in_a_copy(tmp_path, card, monkeypatch, capsys):

@@ -124,7 +124,8 @@ def benchmark_table(path: Path) -> str:
         )
     repeats = sorted({int(row["repeats"]) for row in rows})
     machines = " or ".join(sorted({row["hardware"] for row in rows}))
-    return "\n".join([*lines, "", f"Medians of {repeats[0]} to {repeats[-1]} pairs on {machines}."])
+    pairs = " to ".join(map(str, sorted({repeats[0], repeats[-1]})))
+    return "\n".join([*lines, "", f"Medians of {pairs} pairs on {machines}."])
 
 
 def campaign_table(path: Path) -> str:
