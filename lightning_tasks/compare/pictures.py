@@ -75,7 +75,7 @@ def _encode(path: Path, side: int) -> bytes:
     rgba.thumbnail((side, side), Image.Resampling.LANCZOS)
     white = Image.new("RGBA", rgba.size, "white")
     content = io.BytesIO()
-    Image.alpha_composite(white, rgba).convert("RGB").save(content, "WEBP", quality=QUALITY, method=6)
+    Image.alpha_composite(white, rgba).convert("RGB").save(content, "WEBP", quality=QUALITY)
     return content.getvalue()
 
 

@@ -237,7 +237,7 @@ def test_large_plots_are_scaled_down_and_what_finds_no_room_is_named(tmp_path, c
     cards = {str(tmp_path / run): card(1) for run in "abc"}
     for run in "abc":
         draw(tmp_path / run, "curves.png", (1600, 800))
-        draw(tmp_path / run, "noise.png", (1600, 1200), noise=True)
+        draw(tmp_path / run, "noise.png", (1000, 700), noise=True)
     (tmp_path / "b/figures/curves.png").write_bytes(b"no picture")
     text = make_page(cards)
     assert LIMIT // 4 < len(text.encode()) <= LIMIT == 500_000
@@ -247,16 +247,16 @@ def test_large_plots_are_scaled_down_and_what_finds_no_room_is_named(tmp_path, c
     assert f"Scaled down to so many pixels a side: noise to {side[0]}</p>" in text
     assert "Left out, since they cannot be read: b/figures/curves.png</p>" in text
     assert "has at most" not in text
-    for number in range(9):
+    for number in range(4):
         for run in "bc":
-            draw(tmp_path / run, f"x{number}.png", (800, 800), noise=True)
+            draw(tmp_path / run, f"x{number}.png", (350, 350), noise=True)
     text = make_page(cards)
     assert LIMIT // 2 < len(text.encode()) <= LIMIT
     said = re.search("Left out, since a page of 3 has at most 0.5 MB: (.*)</p>", text)[1].split(", ")
-    last = [f"{run}/figures/x{number}.png" for number in range(9) for run in "bc"]
-    assert 0 < len(said) < 18
+    last = [f"{run}/figures/x{number}.png" for number in range(4) for run in "bc"]
+    assert 0 < len(said) < 8
     assert said == last[-len(said) :]
-    assert len(sizes(text)) == 5 + 18 - len(said)
+    assert len(sizes(text)) == 5 + 8 - len(said)
 
 
 def test_the_command_prints_its_table_and_writes_the_page(tmp_path, card, capsys):
