@@ -102,7 +102,7 @@ def _line(curve: Curve, places: list[tuple[float, float] | None], across: str) -
         said = f"<title>{escape(curve.label)}, {across} {x:.4g}: {y:.4g}</title>"
         at = f'cx="{place[0]:.1f}" cy="{place[1]:.1f}"'
         if len(places) < DOTTED_BELOW:
-            parts.append(f'<circle class="dot" {at} r="2">{said}</circle>')
+            parts.append(f'<circle class="dot" {at} r="3.5">{said}</circle>')
         if index == curve.tested:
             parts.append(f'<circle class="tested" {at} r="6">{said}</circle>')
     return f"<g {look(curve.run)}>{''.join(parts)}</g>"
