@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
@@ -47,7 +47,7 @@ def find_cards(places: Iterable[Path], parser: ArgumentParser) -> dict[str, Card
     return found
 
 
-def comparison(cards: dict[str, Card]) -> Table:
+def comparison(cards: Mapping[str, Card]) -> Table:
     """Build a table with a column for each run: all metrics, then cost, facts and options that differ.
 
     Where runs have other classes in one place, their options there are left out.
@@ -55,16 +55,34 @@ def comparison(cards: dict[str, Card]) -> Table:
     Args:
         cards: By the name of the run.
     """
-    table = Table(Column(overflow="fold"), *_short(cards), title="metrics, and what differs")
-    for name in sorted({name for card in cards.values() for name in card["metrics"]}, key=_by_stage):
-        values = [card["metrics"].get(name) for card in cards.values()]
-        table.add_row(name, *("-" if each is None else f"{each:.4g}" for each in values))
+    heads = (Column(name, overflow="fold") for name in short_names(cards))
+    table = Table(Column(overflow="fold"), *heads, title="metrics, and what differs")
+    for name, values in metric_rows(cards).items():
+        table.add_row(name, *map(number, values))
     table.add_section()
     for name in SHOWN:
-        values = [str(card.get(name, "-")) for card in cards.values()]
-        if len(set(values)) > 1:
-            table.add_row(name, *values)
+        said = [str(card.get(name, "-")) for card in cards.values()]
+        if len(set(said)) > 1:
+            table.add_row(name, *said)
     table.add_section()
+    for option, said in option_rows(cards).items():
+        table.add_row(option, *said)
+    return table
+
+
+def metric_rows(cards: Mapping[str, Card]) -> dict[str, list[float | None]]:
+    """Give the values of each metric in the order of the cards, None where a card has none; those of the test first."""
+    names = sorted({name for card in cards.values() for name in card["metrics"]}, key=_by_stage)
+    return {name: [card["metrics"].get(name) for card in cards.values()] for name in names}
+
+
+def number(metric: float | None) -> str:
+    """Write the value of a metric; a dash for None."""
+    return "-" if metric is None else f"{metric:.4g}"
+
+
+def option_rows(cards: Mapping[str, Card]) -> dict[str, list[str]]:
+    """Give what each card says of the options in which they differ, as `comparison` shows it."""
     first = next(iter(cards.values()))
     options = sorted(
         {
@@ -73,17 +91,18 @@ def comparison(cards: dict[str, Card]) -> Table:
             for option in differences(first.get("configuration", {}), card.get("configuration", {}))
         }
     )
-    for option in options:
-        if not any(option.startswith((f"{other}.", f"{other}[")) for other in options):
-            table.add_row(option, *(_said(value(card, option)) for card in cards.values()))
-    return table
+    return {
+        option: [_said(value(card, option)) for card in cards.values()]
+        for option in options
+        if not any(option.startswith((f"{other}.", f"{other}[")) for other in options)
+    }
 
 
-def _short(names: Iterable[str]) -> list[Column]:
-    """Head the columns with the names of the runs, without the folder that all of them are in."""
+def short_names(names: Iterable[str]) -> list[str]:
+    """Name runs without the folder that all of them are in."""
     paths = [Path(name).absolute() for name in names]
     common = Path(os.path.commonpath([path.parent for path in paths]))
-    return [Column(str(path.relative_to(common)), overflow="fold") for path in paths]
+    return [str(path.relative_to(common)) for path in paths]
 
 
 def _said(option: object) -> str:

@@ -4,10 +4,31 @@ import re
 import statistics
 from collections.abc import Sequence
 
+COSTS = ("loss", "nll", "divergence", "severity", "cost", "distance")
+GOOD_SHARES = ("acc", "agreement", "recognised", "precision", "recall")
+BAD_SHARES = ("inconsistent", "endless")
+REFERENCES = ("_real", "_redrawn")  # of the data, to judge other values by
+
 
 def is_share(metric: str) -> bool:
     """Say whether a metric lies in [0, 1], to be shown in percent; losses, distances, costs and steps do not."""
-    return not any(word in metric for word in ("loss", "nll", "divergence", "steps", "severity", "cost", "distance"))
+    return not any(word in metric for word in (*COSTS, "steps"))
+
+
+def better(metric: str) -> int:
+    """Say in which direction a metric improves.
+
+    Args:
+        metric: Its name.
+
+    Returns:
+        1 if more is better, -1 if less is, 0 if neither is known.
+    """
+    if metric.endswith(REFERENCES):
+        return 0
+    if any(word in metric for word in (*COSTS, *BAD_SHARES)):
+        return -1
+    return 1 if any(word in metric for word in GOOD_SHARES) else 0
 
 
 def shown(metric: str, values: Sequence[float], digits: int = 2) -> str:
