@@ -10,17 +10,17 @@ from PIL import Image
 
 SIDES = (1200, 900, 700, 500, 350)  # pixels that the longer side has at most
 QUALITY = 80  # of WebP, from 0 to 100
-Pictures = dict[str, dict[int, Path]]  # the file of each picture, by its name and the run's place
+Figures = dict[str, dict[int, Path]]  # the file of each figure, by its name and the run's place
 
 
 class Embedded(NamedTuple):
-    """Pictures for a page.
+    """Figures for a page.
 
     Attributes:
         uris: A `data:` URI for each file that has found room.
-        scaled: Pixels that the longer side has at most, by the name of the pictures that had to be scaled down.
+        scaled: Pixels that the longer side has at most, by the name of the figures that had to be scaled down.
         left_out: Files for which there is no room.
-        unreadable: Files that hold no picture.
+        unreadable: Files that hold no figure.
     """
 
     uris: dict[Path, str]
@@ -29,23 +29,23 @@ class Embedded(NamedTuple):
     unreadable: list[Path]
 
 
-def embed(pictures: Pictures, room: int) -> Embedded:
-    """Encode pictures as WebP; those of one name get the same size, and the name that takes most room is scaled first.
+def embed(figures: Figures, room: int) -> Embedded:
+    """Encode figures as WebP; those of one name get the same size, and the name that takes most room is scaled first.
 
     Args:
-        pictures: Files of pictures. If they do not fit at their least size, the last ones are left out.
+        figures: Files of figures. If they do not fit at their least size, the last ones are left out.
         room: Bytes for all `data:` URIs together.
     """
-    levels = dict.fromkeys(pictures, 0)
+    levels = dict.fromkeys(figures, 0)
     unreadable: list[Path] = []
-    encoded = {name: _encode_all(runs, SIDES[0], unreadable) for name, runs in pictures.items()}
+    encoded = {name: _encode_all(runs, SIDES[0], unreadable) for name, runs in figures.items()}
     while sum(map(_size, encoded.values())) > room:
         can = [name for name, level in levels.items() if level + 1 < len(SIDES)]
         if not can:
             break
         heaviest = max(can, key=lambda name: _size(encoded[name]))
         levels[heaviest] += 1
-        encoded[heaviest] = _encode_all(pictures[heaviest], SIDES[levels[heaviest]], [])
+        encoded[heaviest] = _encode_all(figures[heaviest], SIDES[levels[heaviest]], [])
     uris: dict[Path, str] = {}
     left_out: list[Path] = []
     for path, uri in (each for uris_of_name in encoded.values() for each in uris_of_name.items()):
@@ -58,7 +58,7 @@ def embed(pictures: Pictures, room: int) -> Embedded:
 
 
 def _encode_all(runs: Mapping[int, Path], side: int, unreadable: list[Path]) -> dict[Path, str]:
-    """Encode the pictures of one name; files that hold none are added to `unreadable`."""
+    """Encode the figures of one name; files that hold none are added to `unreadable`."""
     uris = {}
     for path in runs.values():
         try:
@@ -69,7 +69,7 @@ def _encode_all(runs: Mapping[int, Path], side: int, unreadable: list[Path]) -> 
 
 
 def _encode(path: Path, side: int) -> bytes:
-    """Give a picture as WebP of at most so many pixels a side, on white."""
+    """Give a figure as WebP of at most so many pixels a side, on white."""
     with Image.open(path) as image:
         rgba = image.convert("RGBA")
     rgba.thumbnail((side, side), Image.Resampling.LANCZOS)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lightning_tasks.compare.cards import Card
 from lightning_tasks.compare.chart import Curve, chart, sample
-from lightning_tasks.compare.pictures import Embedded, Pictures, embed
+from lightning_tasks.compare.figures import Embedded, Figures, embed
 from lightning_tasks.compare.table import metric_rows, number, option_rows, short_names, value
 from lightning_tasks.drawings.page import PARTS
 from lightning_tasks.runs.atomic_writes import megabytes, write_atomic
@@ -72,12 +72,12 @@ def make_page(cards: Mapping[str, Card]) -> str:
             _command(index, name, card) for index, (name, card) in enumerate(zip(names, all_cards, strict=True))
         ),
     }
-    pictures, earlier = find_pictures(cards)
-    paths = [path for each in pictures.values() for path in each.values()]
+    figures, earlier = find_figures(cards)
+    paths = [path for each in figures.values() for path in each.values()]
     limit = LIMIT * max(3, len(names)) // 3
-    bare = _plots(names, pictures, Embedded(dict.fromkeys(paths, ""), {}, [], []), earlier, limit)
+    bare = _plots(names, figures, Embedded(dict.fromkeys(paths, ""), {}, [], []), earlier, limit)
     room = limit - _size(_fill(parts | {"plots": bare})) - 1000  # for what is scaled or left out
-    parts["plots"] = _plots(names, pictures, embed(pictures, room), earlier, limit)
+    parts["plots"] = _plots(names, figures, embed(figures, room), earlier, limit)
     return _fill(parts)
 
 
@@ -188,7 +188,7 @@ def epochs_of(card: Card) -> list[int] | None:
     return epochs if epochs and epochs[-1] == card.get("epochs") else None
 
 
-def find_pictures(cards: Mapping[str, Card]) -> tuple[Pictures, int]:
+def find_figures(cards: Mapping[str, Card]) -> tuple[Figures, int]:
     """Find the plots of runs, the curves first; of a series over epochs the last one.
 
     Args:
@@ -197,19 +197,19 @@ def find_pictures(cards: Mapping[str, Card]) -> tuple[Pictures, int]:
     Returns:
         The plots, and how many earlier ones of a series there are.
     """
-    found: Pictures = {}
+    found: Figures = {}
     count = 0
     for run, folder in enumerate(cards):
         for path in sorted(Path(folder, "figures").glob("*.png")):
             count += 1
             found.setdefault(re.sub(r"_\d{4,}$", "", path.stem), {})[run] = path
-    pictures = {name: found[name] for name in sorted(found, key=lambda name: (name != "curves", name))}
-    return pictures, count - sum(map(len, pictures.values()))
+    figures = {name: found[name] for name in sorted(found, key=lambda name: (name != "curves", name))}
+    return figures, count - sum(map(len, figures.values()))
 
 
-def _plots(names: Sequence[str], pictures: Pictures, embedded: Embedded, earlier: int, limit: int) -> str:
+def _plots(names: Sequence[str], figures: Figures, embedded: Embedded, earlier: int, limit: int) -> str:
     """Put the plots of one name side by side, and say what is not on the page."""
-    if not pictures:
+    if not figures:
         return "<p>There are none beside the cards.</p>"
     lines = ["<p>Click a plot to enlarge it.</p>"]
     if earlier:
@@ -217,14 +217,14 @@ def _plots(names: Sequence[str], pictures: Pictures, embedded: Embedded, earlier
     if embedded.scaled:
         sides = ", ".join(f"{name} to {side}" for name, side in embedded.scaled.items())
         lines.append(f"<p>Scaled down to so many pixels a side: {escape(sides)}</p>")
-    said = {path: f"{names[run]}/figures/{path.name}" for each in pictures.values() for run, path in each.items()}
+    said = {path: f"{names[run]}/figures/{path.name}" for each in figures.values() for run, path in each.items()}
     for paths, why in (
         (embedded.left_out, f"Left out, since a page of {len(names)} has at most {megabytes(limit)}"),
         (embedded.unreadable, "Left out, since they cannot be read"),
     ):
         if paths:
             lines.append(f"<p>{why}: {escape(', '.join(said[path] for path in paths))}</p>")
-    for name, runs in pictures.items():
+    for name, runs in figures.items():
         there = {run: path for run, path in runs.items() if path in embedded.uris}
         if there:
             figures = "".join(_figure(run, names[run], path, embedded.uris[path]) for run, path in there.items())

@@ -16,7 +16,7 @@ from PIL import Image
 
 from lightning_tasks.compare.chart import Curve, chart
 from lightning_tasks.compare.command import main as compare
-from lightning_tasks.compare.page import LIMIT, best, curves, epochs_of, find_pictures, make_page
+from lightning_tasks.compare.page import LIMIT, best, curves, epochs_of, find_figures, make_page
 from lightning_tasks.runs.formatting import better
 
 NAN = float("nan")
@@ -144,7 +144,7 @@ def test_text_of_cards_is_text(tmp_path, card):
     one["parameters"][evil] = 5
     run = tmp_path / "<script>&amp;" / "{{title}}<script>"
     draw(run, "<script>x.png")
-    draw(run, "&<script>.png").write_text("no picture")
+    draw(run, "&<script>.png").write_text("no figure")
     text = make_page({str(run): one, "logs/b": card(2)})
     page = Page(text)
     assert "<script" not in text
@@ -205,20 +205,20 @@ def test_points_lie_where_they_should():
 
 
 def test_plots_stand_side_by_side(tmp_path, card):
-    """The curves first; of a series the last picture."""
+    """The curves first; of a series the last figure."""
     for run, epochs in (("a", (2, 10)), ("b", (2,))):
         for epoch in epochs:
             draw(tmp_path / run, f"drawn_{epoch:04d}.png")
         draw(tmp_path / run, "curves.png")
     draw(tmp_path / "a", "confusion.png")
     cards = {str(tmp_path / run): card(1) for run in "ab"}
-    pictures, earlier = find_pictures(cards)
-    assert {name: [path.name for path in runs.values()] for name, runs in pictures.items()} == {
+    figures, earlier = find_figures(cards)
+    assert {name: [path.name for path in runs.values()] for name, runs in figures.items()} == {
         "curves": ["curves.png", "curves.png"],
         "confusion": ["confusion.png"],
         "drawn": ["drawn_0010.png", "drawn_0002.png"],
     }
-    assert list(pictures) == ["curves", "confusion", "drawn"]
+    assert list(figures) == ["curves", "confusion", "drawn"]
     assert earlier == 1
     text = make_page(cards)
     alt = [attributes["alt"] for tag, attributes in Page(text).elements if tag == "img"]
@@ -238,7 +238,7 @@ def test_large_plots_are_scaled_down_and_what_finds_no_room_is_named(tmp_path, c
     for run in "abc":
         draw(tmp_path / run, "curves.png", (1600, 800))
         draw(tmp_path / run, "noise.png", (1000, 700), noise=True)
-    (tmp_path / "b/figures/curves.png").write_bytes(b"no picture")
+    (tmp_path / "b/figures/curves.png").write_bytes(b"no figure")
     text = make_page(cards)
     assert LIMIT // 4 < len(text.encode()) <= LIMIT == 500_000
     (side,) = set(sizes(text)[2:])
