@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.commands import ROOT
+from helpers.commands import ROOT, run_cli
 
 from datamodules import DigitsDataModule
 
@@ -78,3 +78,20 @@ def test_figures_in_its_sentences_are_those_of_the_cards():
 def test_it_leads_to_every_page():
     names = {Path(name).name for name in re.findall(r"\]\((docs/\w+\.md)", TEXT)}
     assert names == {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}  # the site's front page
+
+
+def test_the_quick_start_prints_what_is_shown(teacher_ckpt, capsys):
+    """The same lines with other numbers, of a run with a smaller teacher."""
+    shown = TEXT.partition("```\nquickstart: DFADTask\n")[2].partition("```")[0]
+    words = ["--model.teacher.init_args.width=4", "--model.student.init_args.width=2", "--model.student_share=null"]
+    words += ["--trainer.max_epochs=1", "--trainer.enable_progress_bar=false", f"--model.teacher_ckpt={teacher_ckpt}"]
+    run_cli("fit", f"--config={ROOT}/configs/quickstart.yaml", *words, "--data.steps_per_epoch=2")
+    out = capsys.readouterr().out
+
+    def form(text):
+        lines = [re.sub(r"(\d[\d,.]*)", "N", line) for line in text.splitlines()]
+        return [re.sub(" +", " ", line.strip()) for line in lines if line]
+
+    printed = form(out)
+    missing = [line for line in form(shown) if line not in printed and line != "..."]
+    assert missing == []

@@ -227,8 +227,8 @@ def _plots(names: Sequence[str], figures: Figures, embedded: Embedded, earlier: 
     for name, runs in figures.items():
         there = {run: path for run, path in runs.items() if path in embedded.uris}
         if there:
-            figures = "".join(_figure(run, names[run], path, embedded.uris[path]) for run, path in there.items())
-            lines.append(f"<h3>{escape(name.replace('_', ' '))}</h3><div class=plots>{figures}</div>")
+            drawn = "".join(_figure(run, names[run], path, embedded.uris[path]) for run, path in there.items())
+            lines.append(f"<h3>{escape(name.replace('_', ' '))}</h3><div class=plots>{drawn}</div>")
     return "\n".join(lines)
 
 

@@ -110,9 +110,9 @@ def _draw_rows(axes: Axes, tiles: list[Tensor], rows: int, columns: int) -> None
             grid[row, 1:-1, column, 1:-1] = image.permute(1, 2, 0).numpy()
         if not len(images):
             axes.text(0.1, row, "none", va="center", color="grey", size=8)
-    tiles = grid.reshape(rows * (height + 2), columns * (width + 2), channels)
-    tiles = tiles.squeeze(-1) if channels == 1 else tiles
-    axes.imshow(tiles, cmap="gray", vmin=0, vmax=1, extent=(0.0, columns, rows - 0.5, -0.5), aspect="auto")
+    sheet = grid.reshape(rows * (height + 2), columns * (width + 2), channels)
+    sheet = sheet.squeeze(-1) if channels == 1 else sheet
+    axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, extent=(0.0, columns, rows - 0.5, -0.5), aspect="auto")
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

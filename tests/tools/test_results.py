@@ -224,7 +224,9 @@ def test_columns_are_left_out_of_a_table_by_their_names():
 
 
 def test_overrides_are_what_changes_the_run(card):
-    words = "--a.b=1 --seed_everything 3 --plots false --c 2 --trainer.enable_model_summary false --flag"
+    words = (
+        "--a.b=1 --seed_everything 3 --plots false --prepare false --c 2 --trainer.enable_model_summary false --flag"
+    )
     assert overrides({"command": f"python cli.py fit --config x.yaml {words}"}) == ["--a.b=1", "--c=2", "--flag"]
 
 

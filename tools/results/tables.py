@@ -22,6 +22,7 @@ QUIET = (
     "--model.teacher_ckpt",
     "--model.recogniser_ckpt",
     "--plots",
+    "--prepare",
 )
 
 
