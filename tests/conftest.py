@@ -1,5 +1,6 @@
 import copy
 import os
+import shutil
 import sys
 import urllib.request
 from pathlib import Path
@@ -66,6 +67,14 @@ def sweep_file(capsys):
     Path("tiny.yaml").write_text(capsys.readouterr().out)
     Path("table.yaml").write_text(yaml.safe_dump(SWEEP, sort_keys=False))
     return Path("table.yaml")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def remove_files(request, tmp_path_factory):
+    """Remove the gigabytes of checkpoints of passing tests; at the end, as a module of one test may serve another."""
+    yield
+    if not request.session.testsfailed:
+        shutil.rmtree(tmp_path_factory.getbasetemp(), ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
