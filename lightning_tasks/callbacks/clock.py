@@ -10,12 +10,13 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping, Timer
 
 from lightning_tasks.callbacks.run_card import RunCard
+from lightning_tasks.runs.formatting import duration
 from lightning_tasks.runs.program import PROGRAM
 from lightning_tasks.runs.remedies import cpu_config
 
 ENOUGH_SECONDS, ENOUGH_BATCHES = 3.0, 5  # for the first estimate, if the first epoch does not end before
 RECENT_EPOCHS = 5  # whose mean the next ones are taken to last
-LONG = 12 * 3600.0  # seconds after which a CPU is not meant
+LONG = 12 * 3600.0  # seconds; a run that takes a CPU longer is meant for a GPU
 
 
 class Clock(Callback):
@@ -81,7 +82,7 @@ class Clock(Callback):
             return ""
         stops = any(isinstance(each, EarlyStopping) for each in trainer.callbacks)  # type: ignore[attr-defined]
         bound = "at least " if self._waits else "at most " if stops else ""
-        return f"{bound}{in_words(max(0.0, min(ends.values())))}"
+        return f"{bound}{duration(max(0.0, min(ends.values())))}"
 
     def _ends(self, trainer: Trainer, done: float) -> dict[str, float]:
         """Give the seconds until each of the trainer's limits is reached; none before the first estimate."""
@@ -115,11 +116,3 @@ class Clock(Callback):
             cards = [each for each in trainer.callbacks if isinstance(each, RunCard)]  # type: ignore[attr-defined]
             if other := next(filter(None, (cpu_config(card.experiment) for card in cards)), None):
                 print(f"this is meant for a GPU; on a CPU: {PROGRAM} fit --config {other}", flush=True)
-
-
-def in_words(seconds: float) -> str:
-    """Write a time as one number with its unit."""
-    for unit, length, most in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 48)):
-        if seconds < most * length:
-            return f"{seconds / length:.{int(unit == 'h')}f} {unit}"
-    return f"{seconds / 86400:.1f} days"

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from lightning_tasks.callbacks.clock import Clock, in_words
+from lightning_tasks.callbacks.clock import Clock
 from lightning_tasks.runs.checkpoints import BestCheckpoint
+from lightning_tasks.runs.formatting import duration
 
 LOSSES = ("loss", "loss_student", "loss_generator")  # the first that a task tracks is shown, else any other loss
 
@@ -50,7 +51,7 @@ class ProgressLines(ProgressBar):
             return
         epoch = trainer.current_epoch + 1
         words = [_epoch(trainer), *(f"{name} {value:#.4g}" for name, value in numbers.items())]
-        words += [in_words(self.clock.elapsed)]
+        words += [duration(self.clock.elapsed)]
         if not trainer.should_stop and (left := self.clock.left(trainer, epoch)) and epoch != trainer.max_epochs:
             words.append(f"{left} to go")
         print(", ".join(words), flush=True)
@@ -131,7 +132,7 @@ class _TimeLeft(ProgressColumn):
         done = trainer.current_epoch + task.completed / task.total
         left = self.bar.clock.left(trainer, done)
         ended = 0 < (trainer.max_epochs or -1) <= done
-        said = in_words(self.bar.clock.elapsed) if ended else left and f"{left} left"
+        said = duration(self.bar.clock.elapsed) if ended else left and f"{left} left"
         return Text(said, style="progress.remaining")
 
 

@@ -98,7 +98,7 @@ def best(metric: str, values: Sequence[float | None]) -> set[int]:
         values: One a run; None, or nan, where there is none.
 
     Returns:
-        Their places; none if it is not known whether more or less is better, or there are less than two values.
+        Their places; none if it is not known whether more or less is better, or there are fewer than two values.
     """
     scores = {
         place: better(metric) * float(number(each))

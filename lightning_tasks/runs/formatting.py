@@ -52,10 +52,11 @@ def with_unit(metric: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a time in the largest unit of which there are at least one and a half: "80 s", "12 min", "2.1 h"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+    """Write a time as one number with its unit: "80 s", "12 min", "2.1 h", "3.5 days"."""
+    for unit, length, most in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 48)):
+        if seconds < most * length:
+            return f"{seconds / length:.{int(unit == 'h')}f} {unit}"
+    return f"{seconds / 86400:.1f} days"
 
 
 def hardware(device: str) -> str:

@@ -9,7 +9,6 @@ from helpers.commands import CONFIGS, ROOT
 from pytorch_lightning.callbacks import EarlyStopping, Timer
 
 from lightning_tasks.callbacks import Clock, RunCard
-from lightning_tasks.callbacks.clock import in_words
 from lightning_tasks.runs.remedies import cpu_config
 
 
@@ -102,10 +101,3 @@ def test_no_time_is_known_of_endless_epochs(monkeypatch, capsys):
     assert clock.left(trainer, 1) == ""
     trainer.max_epochs, clock.seconds_an_epoch = 9, float("inf")
     assert clock.left(trainer, 1) == ""
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"), [(0, "0 s"), (89, "89 s"), (720, "12 min"), (5400, "1.5 h"), (5 * 86400, "5.0 days")]
-)
-def test_times_in_words(seconds, said):
-    assert in_words(seconds) == said

@@ -7,7 +7,10 @@ from lightning_tasks.runs.formatting import duration, hardware
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(0.4, "0 s"), (89, "89 s"), (91, "2 min"), (884, "15 min"), (5300, "88 min"), (5989, "1.7 h")],
+    [
+        *((0, "0 s"), (0.4, "0 s"), (89, "89 s"), (91, "2 min"), (720, "12 min"), (884, "15 min")),
+        *((5300, "88 min"), (5400, "1.5 h"), (5989, "1.7 h"), (5 * 86400, "5.0 days")),
+    ],
 )
 def test_durations(seconds, said):
     assert duration(seconds) == said
