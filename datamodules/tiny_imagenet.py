@@ -31,13 +31,13 @@ class TinyImageNetDataModule(ImageDataModule):
     folder of its name, without the folders `images`, or with `val` sorted into folders of classes. Else the official
     archive beside it is unpacked, or downloaded first (248 MB, and 1.4 GB for the arrays). Images are decoded once,
     those of all classes, to one array for each part: `train/.decoded.npy` and `val/.decoded.npy`. Classes are in the
-    order of their WordNet numbers, and have the first of their names there.
+    order of their WordNet numbers, and have the first of their names in `words.txt`.
 
     Mean and standard deviation are those of all 100,000 training images, per channel; of other sets of classes they are
     computed from the training images of these. A split other than the official one holds the images in memory.
 
     Args:
-        num_classes: The first of the classes that are there, so many; all if not given.
+        num_classes: Use only the first `num_classes` classes of `wnids.txt` that have images; all by default.
         root: See BaseDataModule.
         **options: See ImageDataModule.
 
@@ -66,6 +66,7 @@ class TinyImageNetDataModule(ImageDataModule):
         self.num_classes = num_classes or len(classes)  # type: ignore[misc]
         if self.num_classes > len(classes):
             raise ValueError(f"num_classes: {num_classes} asked for, but {self.folder} has {len(classes)} classes")
+        classes = [*sorted(classes[: self.num_classes]), *classes[self.num_classes :]]
         words = self._words()
         if lost := [each for each in classes if each not in words]:
             raise ValueError(f"{self.folder / 'words.txt'} has no line for {lost[0]}")
@@ -106,8 +107,8 @@ class TinyImageNetDataModule(ImageDataModule):
         return self._parts
 
     def _classes(self) -> list[str]:
-        """WordNet numbers of the classes of which there are training images, in order."""
-        wnids = sorted(set((self.folder / "wnids.txt").read_text().split()))
+        """WordNet numbers of the classes of which there are training images, in the order of `wnids.txt`."""
+        wnids = list(dict.fromkeys((self.folder / "wnids.txt").read_text().split()))
         classes = [each for each in wnids if (self.folder / "train" / each).is_dir()]
         if len(classes) < 2:
             raise FileNotFoundError(
@@ -123,10 +124,10 @@ class TinyImageNetDataModule(ImageDataModule):
 
     def _train_part(self, classes: list[str]) -> StoredImages:
         files, labels = [], []
-        for label, wnid in enumerate(classes):
+        for wnid in sorted(classes):  # the array does not depend on the choice of classes
             found = self._of_class(self.folder / "train" / wnid, f"{wnid}_*.JPEG")
             files += found
-            labels += [label] * len(found)
+            labels += [classes.index(wnid)] * len(found)
         self._say_what_is_not_read(self.folder / "train", files)
         return self._decoded("train", files, labels)
 

@@ -37,4 +37,4 @@ def test_files_that_were_not_run_stay_in_the_table(tmp_path):
     assert lines[2].endswith(" | 2 | 1 | 1 |")
     assert lines[3].startswith("| A run that is killed")
     assert lines[3].endswith(" | 9 | 6 | 3 |")
-    assert lines[-1] == f"Of commit {'a' * 10}, {'b' * 10} with changes in cli.py; 4 were left out."
+    assert lines[-1] == f"Commits {'a' * 10}, {'b' * 10} with changes in cli.py; 4 skipped."

@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser
 
 from lightning_tasks.runs.cards import load_card
 from lightning_tasks.runs.folders import BEST, CARD, LOCK, versions
-from lightning_tasks.runs.identity import differences, read_command, read_run
+from lightning_tasks.runs.identity import Configuration, differences, read_command, read_run
 from lightning_tasks.runs.program import PROGRAM
 from lightning_tasks.runs.remedies import LOGS
 
@@ -18,6 +18,16 @@ HANDED_ON = (
     *("--trainer.accelerator=", "--trainer.devices=", "--trainer.strategy=", "--trainer.enable_progress_bar="),
     *("--data.root=", "--plots=", "--plot_id="),
 )
+SAME_DATA = (
+    "--data.num_classes=",
+    "--data.words=",
+    "--data.split=",
+)  # teacher and student need the same classes and test set
+
+
+def _option(word: str) -> str:
+    """Name of the option in `--data.NAME=value`."""
+    return word.partition("=")[0].rpartition(".")[2]
 
 
 class NeededRun:
@@ -32,11 +42,19 @@ class NeededRun:
         self.words.append(f"--seed_everything={seed}")
         if logs.resolve() != LOGS.resolve():
             self.words.append(f"--trainer.default_root_dir={logs}")
-        try:
-            self.wanted = read_command(parser, self.words)
-        except ValueError as error:
-            raise ValueError(f"{option}: {self.config}: {error}") from None
+        self.wanted = self._read()
+        data_options = self.wanted["data"].get("init_args", {})
+        same = [word for word in words if word.startswith(SAME_DATA) and _option(word) in data_options]
+        if same:
+            self.words += same
+            self.wanted = self._read()
         self.begun: list[Path] = []
+
+    def _read(self) -> Configuration:
+        try:
+            return read_command(self.parser, self.words)
+        except ValueError as error:
+            raise ValueError(f"{self.option}: {self.config}: {error}") from None
 
     def find(self) -> Path | None:
         """Find the newest finished run; notice unfinished ones.

@@ -16,7 +16,8 @@ from lightning_tasks.cli.needed_run import NeededRun
 from lightning_tasks.runs.folders import BEST, LAST, is_first_process
 from lightning_tasks.runs.identity import FILES, option_args
 from lightning_tasks.runs.paths import user_path
-from lightning_tasks.runs.remedies import find_config, how_to_make, maker
+from lightning_tasks.runs.program import PROGRAM
+from lightning_tasks.runs.remedies import find_config, maker
 from lightning_tasks.runs.signals import end_in_one_line
 
 CHAIN = "LIGHTNING_TASKS_CHAIN"  # in the environment: configs that need each other, the first one first
@@ -51,7 +52,8 @@ def prepare(config: Namespace, words: Sequence[str], parser: ArgumentParser, may
         if run is None:
             if not may_train or not is_first_process() or _is_one_of_many():
                 raise FileNotFoundError(
-                    f"{option}: no run of {made[0]} with seed {config.seed_everything} in {place}{how_to_make(place)}"
+                    f"{option}: no run of {made[0]} with seed {config.seed_everything} in {place};"
+                    f" {PROGRAM} {' '.join(need.words)} makes it"
                 )
             _train(need, find_config(config.experiment))
             run = need.find()

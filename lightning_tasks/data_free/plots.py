@@ -124,7 +124,7 @@ def _draw_shares(bars: Axes, shares: list[float], greatest: float, equal: float)
     bars.axvline(equal, color="black", linewidth=0.8, linestyle="--")
     bars.set_xlim(0, 1.4 * max(greatest, equal))  # with room for the confidence
     bars.set_xticks([equal], [f"{100 * equal:.3g} %"], size=8)
-    bars.set_xlabel("share of the epoch\n(line: all equal);\nnumbers: confidence", size=8)
+    bars.set_xlabel("share of the epoch\n(line: uniform);\nnumbers: confidence", size=8)
     bars.tick_params(left=False, labelleft=False)
     bars.spines[["top", "right"]].set_visible(False)
 

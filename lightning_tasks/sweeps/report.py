@@ -114,5 +114,5 @@ def markdown(sweep: Sweep, table: list[Row]) -> str:
         units = f"{', '.join(map(with_unit, sweep.metrics))} by {', '.join(sweep.columns)}"
     devices = set().union(*(row["devices"] for row in table))
     on = f"median time of a run, on {' or '.join(sorted(map(hardware, devices)))}" if times and devices else ""
-    lines += ["", "; ".join(filter(None, (units, f"{seeds} a cell", on))) + "."]
+    lines += ["", "; ".join(filter(None, (units, f"{seeds} per cell", on))) + "."]
     return "\n".join(lines)

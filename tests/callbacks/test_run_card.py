@@ -196,7 +196,7 @@ def test_rows_of_the_tables_of_results_and_sweeps(capsys):
     lines = report.markdown(sweep, report.rows(sweep, cards, hashes)).splitlines()
     assert lines[2] == "| accuracy | 70.0 ± 0.0 | 70.0 ± 0.0 | 12.3 |"  # the second epoch, in both
     assert lines[3] == "| its least | 10.0 ± 0.0 | 10.0 ± 0.0 | - |"  # the first
-    assert lines[5] == "test/acc in percent by epochs; 2 seeds a cell."
+    assert lines[5] == "test/acc in percent by epochs; 2 seeds per cell."
     four = [card for card in cards if card["experiment"] == "table/accuracy,4"]
     row = results_table(four).splitlines()[2]
     assert "| 2 | 5 | acc 70.00 ± 0.00 | 80.00 ± 0.00 | 50.00 ± 0.00 | 57.50 ± 0.00 |" in row

@@ -1,4 +1,4 @@
-"""Two processes at once: each ends as if it were alone, or says in one line that the other is there."""
+"""Concurrent processes: each finishes normally or reports the other in one line."""
 
 import random
 import time

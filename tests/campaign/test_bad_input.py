@@ -1,4 +1,4 @@
-"""Bad input: one line that says what is wrong, a status other than 0, and nothing left behind.
+"""Bad input: a one-line error, a non-zero exit status, no files left.
 
 The cases are data, `bad_input/*.yaml`. A group has `words`, to which each of its `cases` adds some (or puts them first,
 with `before`), mapped to a part of the expected line; or a `file` that has each of its `contents` in turn. `files` lie

@@ -1,4 +1,4 @@
-"""Full disks and folders that cannot be written to: one line that says where, and what was there before stays whole."""
+"""Full disks and read-only folders: a one-line error; existing files stay intact."""
 
 import http.server
 import os

@@ -1,4 +1,4 @@
-"""Hostile files: each would make a folder `RAN` if a reader were careless; each is refused by name in one line."""
+"""Malicious files: none executes code; each is refused by name in one line."""
 
 import shutil
 from functools import partial

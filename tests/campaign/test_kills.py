@@ -1,4 +1,4 @@
-"""A run that is killed at any moment and resumed ends as one that was not: weights, optimiser, schedules, card.
+"""Killed and resumed runs end as uninterrupted ones do: weights, optimizer, schedules, card.
 
 The runs are data, `systems.yaml`. Each is killed at random moments of its time, with half of a checkpoint written, and
 between a file and its name.

@@ -1,4 +1,4 @@
-"""Two machines, joined by torchrun, and two processes of Lightning's own; also with one that dies."""
+"""Two nodes (torchrun) or two processes (Lightning's launcher), also with one that dies."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Processes of one run that read different things, or one of which stands still: all end soon, with a line."""
+"""Processes of one run with different inputs, or one that hangs: all exit soon with a one-line error."""
 
 import contextlib
 import os

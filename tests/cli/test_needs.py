@@ -10,8 +10,9 @@ import pytest
 import torch
 import yaml
 from filelock import FileLock
-from helpers.commands import TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER
+from helpers.commands import ROOT, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER
 
+from lightning_tasks.cli.needed_run import NeededRun
 from lightning_tasks.cli.parser import task_parser
 
 TEACHER = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2"]
@@ -130,13 +131,31 @@ def test_a_circle_is_refused(tmp_path, children, length):
 
 
 def test_it_may_be_left_to_the_user(configs, children):
-    done = fit(children, configs, "--prepare=false", "--seed_everything=3")
+    chosen = ["--data.train_per_class=9", "--data.split=80:20", "--data.num_workers=0"]
+    done = fit(children, configs, "--prepare=false", "--seed_everything=3", *chosen, "--plots", "false")
     assert done.status == 1
     assert done.err.splitlines()[-1] == (
-        "error: teacher_ckpt: no run of configs/teacher.yaml with seed 3 in logs/teacher;"
-        " python cli.py fit --config configs/teacher.yaml makes it"
+        "error: teacher_ckpt: no run of configs/teacher.yaml with seed 3 in logs/teacher; python cli.py fit"
+        " --config=configs/teacher.yaml --plots=false --seed_everything=3 --data.split=80:20 makes it"
     )
     assert not Path("logs").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "word", "expected"),
+    [
+        ("tinyimagenet_teacher", "--data.num_classes=40", 40),
+        ("quickdraw_recogniser", "--data.words=[moon, lion]", ["moon", "lion"]),
+        ("teacher_digits", "--data.split=80:20", "80:20"),
+        ("teacher_digits", "--data.num_classes=40", None),  # its data have no such option
+        ("tinyimagenet_teacher", "--data.batch_size=7", 128),  # its own
+    ],
+)
+def test_it_has_the_same_classes_and_test_set(config, word, expected):
+    made = ROOT / f"configs/{config}.yaml", Path("logs")
+    needed = NeededRun("teacher_ckpt", Path("logs") / config, made, 42, ["fit", word], task_parser())
+    name = word.partition("=")[0].removeprefix("--data.")
+    assert needed.wanted["data"]["init_args"].get(name) == expected
 
 
 @pytest.mark.slow

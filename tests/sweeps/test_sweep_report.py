@@ -43,7 +43,7 @@ def test_table_by_hand_computed_values(sweep_file):
         "| slow | 92.0 ± 2.8 | - | 50.0 |",
         "| fast | - | 50.0 | - |",
     ]
-    assert text.endswith("test/acc in percent by L2; 0 to 2 seeds a cell.")
+    assert text.endswith("test/acc in percent by L2; 0 to 2 seeds per cell.")
     losses = replace(sweep, metrics=["val/loss"], reported=[])
     cards = [each | {"metrics": {"val/loss": 0.25}} for each in cards[:1]]
     assert "| slow | 0.2500 | - |\n" in report.markdown(losses, report.rows(losses, cards, hashes))
@@ -71,7 +71,7 @@ def test_a_table_without_columns_shows_what_it_cost(sweep_file):
         "| fast | off | 12.5 | 7 s |",
         "| fast | on | - | - |",
     ]
-    assert lines[-1] == "Accuracies in percent; 0 to 2 seeds a cell; median time of a run, on 1 CPU core."
+    assert lines[-1] == "Accuracies in percent; 0 to 2 seeds per cell; median time of a run, on 1 CPU core."
     axes = report.draw(sweep, table).axes[0]
     assert axes.get_ylabel() == "rule, L2"
     assert [label.get_text() for label in axes.get_yticklabels()] == ["slow, off", "slow, on", "fast, off", "fast, on"]
@@ -100,7 +100,7 @@ def test_several_metrics_by_hand_computed_values(sweep_file):
         "| fast | off | - | 12.5 | - | - | - | - |",
         "| fast | on | 37.5 ± 17.7 | - | 3.0000 | - | 87.5 | 10 s |",
         "",
-        "Accuracies in percent; 0 to 2 seeds a cell; median time of a run, on 2 CPU cores.",
+        "Accuracies in percent; 0 to 2 seeds per cell; median time of a run, on 2 CPU cores.",
     ]
     report.write(sweep, table, Path("out"))
     names = [f"{metric} {each}" for metric in metrics for each in ("mean", "std", "reported")]

@@ -250,7 +250,7 @@ def test_campaign_table(tmp_path):
     path.write_text("\n".join(lines) + "\n")
     table = campaign_table(path)
     assert "| Killed, resumed. | 5 | 4 | 1 |\n| B. | 7 | 7 | 0 |\n" in table
-    assert "Of commit 0123456789, fedcba9876; 5 were left out." in table
+    assert "Commits 0123456789, fedcba9876; 5 skipped." in table
 
 
 def test_benchmark_table(tmp_path):

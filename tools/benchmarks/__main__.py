@@ -55,7 +55,7 @@ def main() -> None:
             writer = csv.DictWriter(file, fieldnames=list(next(iter(rows.values()))), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows.values())
-    table = Table("what", "against", "ours", "other", "ratio", "asked", title=measured_on)
+    table = Table("benchmark", "baseline", "ours", "other", "speed-up", "target", title=measured_on)
     for row in rows.values():
         unit = row["unit"]
         table.add_row(

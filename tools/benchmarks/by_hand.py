@@ -20,7 +20,7 @@ from tools.benchmarks.measure import REPEATS, Comparison, compare, seconds, trai
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 AUTOGRAD = "autograd and torch.optim.SGD"
-SAMPLES = 2000  # of one-sample updates
+SAMPLES = 2000  # of single-sample updates
 
 
 def mlp() -> nn.Module:
@@ -99,7 +99,7 @@ def updates_per_second(root: str) -> Comparison:
     for _ in range(REPEATS + 1):
         ours.append(len(data.train_set) / epoch_seconds(task, data))  # type: ignore[arg-type]
         theirs.append(SAMPLES / seconds(autograd))
-    name = "one-sample updates of mnist_by_hand.yaml with L2 (at least 4,000/s)"
+    name = "single-sample updates of mnist_by_hand.yaml with L2 (at least 4,000/s)"
     return compare(name, AUTOGRAD, "updates/s", ours, theirs, 1, more_is_better=True)
 
 

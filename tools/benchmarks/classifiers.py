@@ -112,7 +112,7 @@ def _augmentations() -> list[Comparison]:
             ours.append(1e3 * statistics.mean(seconds(way) for _ in range(5)))
             theirs.append(1e3 * seconds(step))
         other = "training step of cifar100_cnn.yaml"
-        rows.append(compare(f"{name} of a batch of 128 (at most a tenth)", other, "ms", ours, theirs, bar=10))
+        rows.append(compare(f"{name} of a batch of 128 (target: under 10 % of it)", other, "ms", ours, theirs, bar=10))
     return rows
 
 
@@ -145,7 +145,7 @@ def _pictures(root: str) -> Comparison:
     finally:
         for (kind, name), method in kept.items():
             setattr(kind, name, method)
-    name = "plots of mnist_cnn.yaml (at most a tenth)"
+    name = "plots of mnist_cnn.yaml (target: under 10 % of it)"
     return compare(name, "the whole run of five epochs", "s", ours, theirs, bar=10)
 
 
@@ -166,5 +166,5 @@ def _features(root: str) -> Comparison:
             clock = EpochClock()
             train_epoch(cli.model, cli.datamodule, clock)
             times[keeps].append(clock.seconds)
-    name = "epoch of cifar10_small_finetune.yaml, features of frozen layers kept"
+    name = "epoch of cifar10_small_finetune.yaml, frozen features cached"
     return compare(name, "computed each time", "s", times[True], times[False], bar=1)

@@ -55,7 +55,7 @@ def _step(words: list[str]) -> Comparison:
 
     duel = Duel(plain)
     train_epoch(task, data, duel, PRECISION)
-    name = "step of tinyimagenet_student.yaml, loader and hooks too (at most 1.1 times)"
+    name = "step of tinyimagenet_student.yaml, including loader and hooks (at most 1.1 times)"
     other = "teacher forward + student step on one batch"
     return compare(name, other, "ms", duel.ours, duel.theirs, bar=1 / 1.1)
 
@@ -77,8 +77,8 @@ def _kept(words: list[str]) -> Comparison:
     for _ in range(REPEATS + 2):
         ours.append(_epoch(kept))
         theirs.append(_epoch(asked))
-    name = "epoch of tinyimagenet_student.yaml, the teacher's answers kept (views)"
-    return compare(name, "the teacher asked", "s", ours[1:], theirs[1:], bar=1)
+    name = "epoch of tinyimagenet_student.yaml, teacher outputs cached"
+    return compare(name, "teacher run every step", "s", ours[1:], theirs[1:], bar=1)
 
 
 def _epoch(cli: Any) -> float:

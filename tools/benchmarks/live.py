@@ -1,4 +1,4 @@
-"""The live page's server with three pages at once, against what is asked of it."""
+"""The live page's server with three clients, against its targets."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from lightning_tasks.live.server import Sketcher, make_app
 from tools.benchmarks.measure import REPEATS, Comparison, compare
 
 CLIENTS = 3
-STEP_SECONDS = 0.002  # of the stand-in
+STEP_SECONDS = 0.002  # of the dummy model
 POINTS_A_SECOND = 60.0  # asked for
 FIRST_POINT_MS = 300.0  # asked for, after the click
 CHECKPOINTS = Path("logs/quickdraw_mixture")
@@ -49,9 +49,9 @@ class StandIn:
 
 
 def run(root: str) -> list[Comparison]:
-    """Measure the server with a stand-in of 2 ms a step and, where one has been trained, with a network."""
+    """Measure the server with a dummy model of 2 ms a step and, where one has been trained, with a network."""
     del root
-    rows = measure("stand-in of 2 ms a step", StandIn())
+    rows = measure("2 ms dummy model", StandIn())
     if CHECKPOINTS.is_dir():
         from lightning_tasks.sketch.sketcher import Sketcher as Trained
 
@@ -65,10 +65,10 @@ def measure(name: str, sketcher: Sketcher) -> list[Comparison]:
     firsts = [max(first for first, _ in those) * 1000 for those in times]
     rates = [min(rate for _, rate in those) for those in times]
     asked = [FIRST_POINT_MS] * len(times), [POINTS_A_SECOND] * len(times)
-    what = f"live, {name}, slowest of {CLIENTS} pages at once"
+    what = f"live, {name}, slowest of {CLIENTS} clients"
     return [
-        compare(f"{what}: first point after the click", "what is asked", "ms", firsts, asked[0], bar=1),
-        compare(f"{what}: points", "what is asked", "points/s", rates, asked[1], bar=1, more_is_better=True),
+        compare(f"{what}: latency to first point", "target", "ms", firsts, asked[0], bar=1),
+        compare(f"{what}: points", "target", "points/s", rates, asked[1], bar=1, more_is_better=True),
     ]
 
 

@@ -21,7 +21,7 @@ def run(root: str) -> list[Comparison]:
     other = "generator, teacher and student for each batch"
     results = []
     for width in (11, 7):
-        name = f"steps of a student of width {width} on images from the bank"
+        name = f"student steps from the memory bank, width {width}"
         results.append(compare(name, other, "ms", *_duel(width, features=False), bar=2.0))
         results.append(compare(f"{name}, with features of nine blocks", other, "ms", *_duel(width, True), bar=1.0))
     return results

@@ -55,7 +55,10 @@ def results_table(cards: list[Card]) -> str:
         config = f"[{card['experiment']}](../configs/{card['experiment']}.yaml) {options}".strip()
         seeds = f"{len(group)} seed{'s' * (len(group) > 1)}"
         lines.append(f"| {config} | {size:,}{share} | {tested} ({seeds}) | {watched} | {time(group)} |")
-    note = "Accuracies in percent, mean ± standard deviation over seeds; *mean* is over the epochs of a run."
+    note = (
+        "Accuracies in percent, mean ± standard deviation over seeds. *Validation*: the metric that selects the checkpoint;"
+        " its *mean* is over the epochs."
+    )
     return "\n".join([*lines, "", note])
 
 
@@ -67,7 +70,7 @@ def systems_table(systems: list[dict[str, Any]], cards: list[Card]) -> str:
             experiment `<sweep>/<cell>` is a cell of a sweep.
         cards: Cards of all runs.
     """
-    lines = ["| system | reported | best public | ours, test | config | time |", "|---|---|---|---|---|---|"]
+    lines = ["| system | course | best public | ours, test | config | time |", "|---|---|---|---|---|---|"]
     for system in systems:
         sweep, _, cell = system["experiment"].partition("/")
         config = f"sweeps/{sweep}" if cell else sweep
@@ -105,7 +108,9 @@ def figures(system: dict[str, Any], cards: list[Card]) -> tuple[str, str]:
 
 
 def without(table: str, columns: list[str]) -> str:
-    """Leave columns out of a Markdown table, and keep the lines below it."""
+    """Leave columns out of a Markdown table, and keep the lines below it, but for what they say of left-out times."""
+    if "time" in columns:
+        table = re.sub(r"; median time of a run, on ([^.]*)\.$", r"; \1.", table)
     rows = [line.split("|") for line in table.splitlines()]
     kept = [place for place, head in enumerate(rows[0]) if head.strip() not in columns or not head]
     lines = ([row[place] for place in kept] if len(row) == len(rows[0]) else row for row in rows)
@@ -116,7 +121,7 @@ def benchmark_table(path: Path) -> str:
     """Write the measured ratios beside what was asked for."""
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
-    lines = ["| what | against | ours | other | ratio | asked |", "|---|---|---|---|---|---|"]
+    lines = ["| benchmark | baseline | ours | other | speed-up | target |", "|---|---|---|---|---|---|"]
     for row in rows:
         unit = row["unit"]
         lines.append(
@@ -133,11 +138,11 @@ def campaign_table(path: Path) -> str:
     """Write what the campaign of tests/campaign tried, and how often it went well."""
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
-    lines = ["| | tried | passed | failed |", "|---|---|---|---|"]
+    lines = ["| | cases | passed | failed |", "|---|---|---|---|"]
     lines += [f"| {row['what']} | {row['tried']} | {row['passed']} | {row['failed']} |" for row in rows]
     skipped = sum(int(row["skipped"]) for row in rows)
     commits = ", ".join(dict.fromkeys(re.sub(r"^(\w{10})\w*", r"\1", row["commit"]) for row in rows))
-    return "\n".join([*lines, "", f"Of commit {commits}; {skipped} were left out."])
+    return "\n".join([*lines, "", f"Commits {commits}; {skipped} skipped."])
 
 
 def fill(text: str, content: Callable[[str], str]) -> str:
