@@ -78,7 +78,7 @@ def _of_timm(name: str) -> Preprocessing:
     try:
         from timm.models import get_pretrained_cfg  # an extra
     except ImportError as error:
-        raise ValueError(f"{OPTION}: {error}; pip install 'lightning-tasks[own]'") from error
+        raise ValueError(f"{OPTION}: {error}; pip install 'lightning-tasks[external]'") from error
     found = get_pretrained_cfg(name)
     if found is None:
         raise ValueError(f"{OPTION}: timm has no weights {name!r}; timm.list_pretrained() names them")

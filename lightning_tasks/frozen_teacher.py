@@ -1,4 +1,4 @@
-"""A trained network that only answers."""
+"""A frozen, trained network."""
 
 import hashlib
 from collections.abc import Callable, Mapping

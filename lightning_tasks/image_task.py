@@ -137,12 +137,12 @@ class ImageTask(BaseTask):
             self.ema = AveragedNetwork(network, decay, "ema_decay")
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
-        """Step, then let the average follow; not after each batch, of which a step may accumulate several."""
+        """Step, then update the average: once a step, which may accumulate several batches."""
         super().optimizer_step(*args, **options)
-        self.follow()
+        self.update_average()
 
-    def follow(self) -> None:
-        """Let the average follow a step of its network; a task that optimizes by itself calls it after each."""
+    def update_average(self) -> None:
+        """Update the averaged weights; a task with manual optimization calls it after each step."""
         if self.ema is not None:
             self.ema.update_parameters(self._averaged[0])
 

@@ -8,7 +8,7 @@ Read the files in this order, and follow one number from a pixel to the update o
 4. `../initialisation.py`: what the weights are before the first step.
 5. `rules.py`: how a derivative changes a weight: gradient descent, momentum, RMSProp.
 
-The room knows neither PyTorch nor NumPy. It uses the functions of the Python array API standard
+This package imports neither PyTorch nor NumPy. It uses the functions of the Python array API standard
 (https://data-apis.org/array-api/), which both have, so the arrays a network computes on may be either's.
 
 One number on its way, from a pixel of 0.5 to the update of the first weight, in a network with one hidden unit:

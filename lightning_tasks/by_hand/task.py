@@ -62,7 +62,7 @@ class ByHandTask(ImageTask):
         update_every: Samples of one update: a "mini-batch" of the loader; one "sample", so a batch of the
             loader gives as many updates as it has samples (stochastic gradient descent); or the whole "epoch", the
             mean over all training samples (batch gradient descent). On several devices, from as many of these.
-        initialisation: Initial weights, see `by_hand/initialisation.py`.
+        initialisation: Initial weights, see `lightning_tasks/initialisation.py`.
         l2: Strength of the L2 penalty on all weights that are not biases.
         schedule: Learning rate over the epochs: "constant", or half a "cosine" that ends near zero in the last one.
         backend: Array library of the layers; "numpy" on the CPU only.

@@ -81,10 +81,16 @@ def _add_arguments(parser: LightningArgumentParser) -> LightningArgumentParser:
     parser.add_argument("--experiment", type=str, default="unnamed", help="Name of the folder under logs/.")
     parser.add_argument("--test_after_fit", type=bool, default=True, help="Test the best weights, write run.json.")
     parser.add_argument("--prepare", type=bool, default=True, help="Train a missing teacher or recogniser first.")
-    parser.add_argument("--plots", type=bool, default=True, help="Whether the callbacks that draw are used.")
-    parser.add_argument("--plot_id", type=str | None, help="Mark that plots carry, as your name and number.")
-    parser.add_argument("--checkpoint_best.monitor", type=str | None, help="What chooses; else the task's own.")
-    parser.add_argument("--checkpoint_best.mode", type=Literal["min", "max"] | None, help="Which is best.")
+    parser.add_argument("--plots", type=bool, default=True, help="Use the callbacks that draw plots.")
+    parser.add_argument("--plot_id", type=str | None, help="Text printed on every plot, such as your name.")
+    parser.add_argument(
+        "--checkpoint_best.monitor",
+        type=str | None,
+        help="Metric that selects the best checkpoint; default: the task's.",
+    )
+    parser.add_argument(
+        "--checkpoint_best.mode", type=Literal["min", "max"] | None, help="max if higher is better, min if lower is."
+    )
     parser.link_arguments("data.data_spec", "model.init_args.data_spec", apply_on="instantiate")
     return parser
 

@@ -12,7 +12,7 @@ HARMLESS_WARNINGS = (
     "Checkpoint directory .* exists and is not empty",  # of the run that is resumed
     "Found keys that are in the model state dict but not in the checkpoint",  # the teacher is left out of checkpoints
     "The '.*_dataloader' does not have many workers",  # whole batches come from memory
-    "Detected call of .lr_scheduler.step",  # of a student that waits for its generator to warm up
+    "Detected call of .lr_scheduler.step",  # of a student while its generator is pretrained
     "The number of training batches .* is smaller than the logging interval",  # the last batch of an epoch logs too
     "LightningCLI's args parameter",  # words that are not those of this process are meant
 )

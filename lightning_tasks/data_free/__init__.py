@@ -1,6 +1,7 @@
 """A student learns from a frozen teacher on synthetic images, without data."""
 
 from lightning_tasks.data_free.augmentation import Augmentation
+from lightning_tasks.data_free.base import DataFreeTask
 from lightning_tasks.data_free.dfad import DFADTask
 from lightning_tasks.data_free.feature_loss import FeatureLoss
 from lightning_tasks.data_free.generator import ImageGenerator
@@ -15,6 +16,7 @@ from lightning_tasks.data_free.generator_losses import (
 )
 from lightning_tasks.data_free.memory_bank import MemoryBank
 from lightning_tasks.data_free.meta_generator import MetaGenerator
+from lightning_tasks.data_free.noise import RandomSource
 from lightning_tasks.data_free.objective import GeneratorObjective
 from lightning_tasks.data_free.plots import GeneratedPlot
 from lightning_tasks.data_free.selection import SelectionPlot
@@ -26,6 +28,7 @@ __all__ = [
     "BatchNormStatisticsLoss",
     "ClassBalanceLoss",
     "DFADTask",
+    "DataFreeTask",
     "DiversityLoss",
     "FeatureLoss",
     "GeneratedPlot",
@@ -36,6 +39,7 @@ __all__ = [
     "MemoryBank",
     "MetaGenerator",
     "OneHotLoss",
+    "RandomSource",
     "SelectionPlot",
     "StudentTraining",
     "SyntheticBatch",

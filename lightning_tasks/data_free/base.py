@@ -28,25 +28,24 @@ TEST_SUBSETS = {"10pct": 0.1, "20pct": 0.2}
 class DataFreeTask(DistillationTask):
     """A student learns from images that a generator synthesises; subclasses say how both are trained.
 
-    Watches the synthetic images; logs at the end of each epoch: `train/class_entropy` (entropy of the classes that the
-    teacher sees in the epoch's synthetic images, 1 if all are equally frequent, 0 if there is but one), and of one
-    batch from noise that is the same each time `train/agreement` (share to which student and teacher give the same
-    class), `train/pairwise_distance` (see there; 0 if all images are equal), if the teacher has BatchNorm layers
-    `train/statistics_distance` (see BatchNormStatisticsLoss), and if its last layer is linear
-    `train/same_class_distance` (see there; 0 if all images of a class are equal to the teacher).
+    Logs at the end of each epoch `train/class_entropy`, of the teacher's classes of the epoch's synthetic images (1: all
+    equally frequent, 0: a single one), and on one fixed noise batch
 
-    After a validation also `val/agreement_synthetic` and `val/loss_synthetic`, on held-out synthetic images: the run
-    card says under `without_images` which validation accuracy the checkpoint has that they would choose. After a test
-    `test/acc_10pct` and `test/acc_20pct` (fixed random subsets of the test set). With NoImages it validates and tests
-    on images that the generator makes of held-out noise: then `val/agreement` chooses, among equals `val/loss`, the
-    Kullback-Leibler divergence of the student's answers from the teacher's in nats, and there are no accuracies.
+    - `train/agreement`: share that student and teacher give the same class
+    - `train/pairwise_distance`, and with a linear last layer `train/same_class_distance`: 0 if images are equal
+    - `train/statistics_distance`: see BatchNormStatisticsLoss, if the teacher has BatchNorm layers
+
+    Validation adds `val/agreement_synthetic` and `val/loss_synthetic` on held-out synthetic images; `without_images` in
+    the run card is the epoch that they would select, with its `val/acc`. `test/acc_10pct`, `_20pct` are of fixed random
+    subsets of the test set. With NoImages all is validated and tested on held-out synthetic images: `val/agreement`
+    selects, among equals `val/loss` (KL divergence from the teacher in nats), and there are no accuracies.
 
     Args:
         data_spec: See ImageDataSpec; it must be the teacher's.
         teacher: See DistillationTask.
         student: See DistillationTask.
         teacher_ckpt: See DistillationTask.
-        generator: Network from noise to images. Default: the authors' of DFADTask.
+        generator: Network from noise to images.
         conditional: Ask the generator for a class with each image: the first `num_classes` numbers of its noise are
             then a one-hot vector (as in Do et al. 2022, "Momentum adversarial distillation",
             https://arxiv.org/abs/2209.10359), times the root of `num_classes`, so that their mean square is that of
@@ -71,7 +70,7 @@ class DataFreeTask(DistillationTask):
         "pairwise_distance": "distance of images",
         "statistics_distance": "activations",
         "same_class_distance": "1 - cosine",
-        "class_entropy": "entropy (1: all equal)",
+        "class_entropy": "entropy (1: uniform)",
     }
     watched: Mapping[str, Mapping[str, str]] = {
         **DistillationTask.watched,
@@ -168,7 +167,7 @@ class DataFreeTask(DistillationTask):
 
     def _answer_both(self, count: int) -> Tensor:
         """Compute on what the generator's gradient depends: both networks' answers to images that it makes."""
-        z, _ = self._draw_noise(count, torch.Generator().manual_seed(0))
+        z, _ = self.draw_noise(count, torch.Generator().manual_seed(0))
         x = self.generator(z.to(self.device).to(self.dtype))
         return self.student(x) - self.teacher(x)
 
@@ -200,14 +199,15 @@ class DataFreeTask(DistillationTask):
         Returns:
             The images, and the classes (batch_size,) that were asked for, if any were.
         """
-        z, y = self._draw_noise(self.batch_size, self._noise.tensors)
+        z, y = self.draw_noise(self.batch_size, self._noise.tensors)
         return maker(z.to(self.dtype)), y
 
-    def _draw_noise(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
+    def draw_noise(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Draw latent vectors (count, latent_dim) and, of a conditional generator, classes (count,)."""
         return draw_latent(count, self.generator.latent_dim, self.num_classes if self.conditional else None, random)
 
-    def count(self, logits_t: Tensor) -> None:
-        """Take in what the teacher says (B, num_classes) of images that the student learns from."""
+    def count_classes(self, logits_t: Tensor) -> None:
+        """Count the classes of a batch that the student learns from, by the teacher's logits (B, num_classes)."""
         seen = logits_t.argmax(dim=1)
         self.fake_class_counts.scatter_add_(0, seen, torch.ones_like(seen))  # bincount would wait for the GPU
 
@@ -223,16 +223,16 @@ class DataFreeTask(DistillationTask):
             (num_images, num_classes).
         """
         with eval_mode(self):
-            z, _ = self._draw_noise(num_images, torch.Generator().manual_seed(seed))
+            z, _ = self.draw_noise(num_images, torch.Generator().manual_seed(seed))
             parts = [self.synthesiser(each.to(self.device).to(self.dtype)) for each in z.split(self.batch_size)]
             probabilities = torch.cat([self.teacher(each).float().softmax(dim=1) for each in parts])
         mean, std = (parts[0].new_tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
         return (torch.cat(parts) * std + mean).clamp(0, 1), probabilities
 
-    def _held_out(self, stage: str, number: int) -> Tensor:
-        """Make a batch of images from the same noise each time."""
+    def held_out_images(self, stage: str, number: int) -> Tensor:
+        """Make the held-out batch `number` of a stage (batch_size, C, H, W), from the same noise each time."""
         seed = np.random.SeedSequence([("val", "test").index(stage), number]).generate_state(1)[0]
-        z, _ = self._draw_noise(self.batch_size, torch.Generator().manual_seed(int(seed)))
+        z, _ = self.draw_noise(self.batch_size, torch.Generator().manual_seed(int(seed)))
         return self.synthesiser(z.to(self.device).to(self.dtype))
 
     # Monitoring
@@ -256,7 +256,7 @@ class DataFreeTask(DistillationTask):
     @torch.no_grad()
     def _measure(self) -> dict[str, Tensor]:
         with eval_mode(self), self.trainer.precision_plugin.forward_context():
-            x = self._held_out("val", 0)
+            x = self.held_out_images("val", 0)
             seen = self.teacher.observe(x)
             return measure(x, self.student(x), seen)
 
@@ -293,20 +293,21 @@ class DataFreeTask(DistillationTask):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Evaluate a batch of images, or the held-out synthetic one of that number."""
         if self.sees_no_images:
-            self._evaluate_held_out("val", batch)
+            self.evaluate_held_out("val", batch)
         else:
             super().validation_step(batch, batch_idx)
 
     def test_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Evaluate a batch likewise, and keep which of the student's answers were right; returns its logits."""
         if self.sees_no_images:
-            return self._evaluate_held_out("test", batch)
+            return self.evaluate_held_out("test", batch)
         logits = super().test_step(batch, batch_idx)
         self.test_correct.update((logits.argmax(dim=1) == batch[1]).float())
         return logits
 
-    def _evaluate_held_out(self, stage: str, number: int) -> Tensor:
-        x = self._held_out(stage, number)
+    def evaluate_held_out(self, stage: str, number: int) -> Tensor:
+        """Compare student and teacher on a held-out batch; returns the student's logits (batch_size, num_classes)."""
+        x = self.held_out_images(stage, number)
         logits = self.student(x)
         self.held_out.update(logits, self.teacher(x))
         return logits
@@ -318,8 +319,7 @@ class DataFreeTask(DistillationTask):
     def _log(self, stage: str) -> None:
         if self.sees_no_images:
             for name, value in self.held_out.compute().items():
-                shown = stage == "val" and name == "agreement"
-                self.log(f"{stage}/{name}", value, prog_bar=shown, sync_dist=True)
+                self.log(f"{stage}/{name}", value, prog_bar=(stage, name) == ("val", "agreement"), sync_dist=True)
             return
         super()._log(stage)
         if stage == "val":
@@ -328,7 +328,7 @@ class DataFreeTask(DistillationTask):
     def _choose_without_images(self) -> None:
         with self.trainer.precision_plugin.forward_context():
             for number in range(HELD_OUT_BATCHES):
-                self._evaluate_held_out("val", number)
+                self.evaluate_held_out("val", number)
         found = {f"val/{name}_synthetic": value for name, value in self.held_out.compute().items()}
         self.log_dict(found, sync_dist=True)
         if self.trainer.sanity_checking or not would_choose(found, self.run_facts.get("without_images")):

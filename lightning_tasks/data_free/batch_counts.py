@@ -12,7 +12,7 @@ PLAIN = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d
 class BatchCounts:
     """Counts the batches of all BatchNorm layers of a network together.
 
-    Each layer adds one to a counter of its own in each pass, on a GPU in an operator of its own. With a numeric
+    Each BatchNorm layer increments a counter of its own in every forward pass, one kernel each on a GPU. With a numeric
     `momentum`, no running statistic depends on it.
 
     Args:

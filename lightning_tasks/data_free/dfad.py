@@ -201,13 +201,13 @@ class DFADTask(DataFreeTask):
             with self._stopwatch.part("synthesis"):
                 batches = self._student_batches(made)
             with self._stopwatch.part("student"):
-                self._train_student(optimizer_student, batches)
+                self.train_student(optimizer_student, batches)
         if meta_generator is None:
             with self._stopwatch.part("generator"):
-                self._train_generator(optimizer_generator)
+                self.train_generator(optimizer_generator)
 
-    def _train_student(self, optimizer: LightningOptimizer, batches: list[StudentBatch]) -> None:
-        """Bring the student nearer to the teacher, a step on each batch."""
+    def train_student(self, optimizer: LightningOptimizer, batches: list[StudentBatch]) -> None:
+        """Train the student to match the teacher, one step on each batch."""
         answers = []
         for batch in batches:
             logits, loss_features = self._answer(batch)
@@ -215,7 +215,7 @@ class DFADTask(DataFreeTask):
             if soft is not None:
                 self.track("loss_soft", soft, len(batch.x))
             self._step(self.student, optimizer, loss)
-            self.follow()
+            self.update_average()
             self.track("loss_student", loss, len(batch.x))
             answers.append(logits.detach())
         if self.memory_bank is not None:
@@ -223,8 +223,8 @@ class DFADTask(DataFreeTask):
             targets = torch.cat([each.target for each in batches])
             self.memory_bank.rate(places, (torch.cat(answers).float() - targets).abs().mean(dim=1))
 
-    def _train_generator(self, optimizer: LightningOptimizer) -> None:
-        """Move the generator towards images on which the student and the teacher disagree."""
+    def train_generator(self, optimizer: LightningOptimizer) -> None:
+        """Train the generator to make images on which student and teacher disagree."""
         with self.toggled_optimizer(optimizer):  # spares the gradients of the student's weights
             for _ in range(self.generator_training.steps):
                 self._step(self.generator, optimizer, self._generator_loss(*self.synthesise(self.generator)))
@@ -233,7 +233,7 @@ class DFADTask(DataFreeTask):
     def _train_meta_generator(self, optimizer: LightningOptimizer, meta_generator: MetaGenerator) -> Tensor:
         """Make a batch in a few steps from the generator, and move the generator towards where they lead."""
         with self.toggled_optimizer(optimizer):
-            z, y = self._draw_noise(self.batch_size, self._noise.tensors)
+            z, y = self.draw_noise(self.batch_size, self._noise.tensors)
             x = meta_generator.synthesise(
                 self.generator,
                 z.to(self.dtype),
@@ -257,7 +257,7 @@ class DFADTask(DataFreeTask):
             self.track(f"loss_{name}", value, len(x))
         self.track("loss_generator", loss, len(x))
         if self.pretrains_generator:
-            self.count(logits_t)
+            self.count_classes(logits_t)
         return loss
 
     # The student's batches
@@ -272,14 +272,14 @@ class DFADTask(DataFreeTask):
         steps = self.student_training.steps
         if self.memory_bank is not None:
             x = self.synthesise(self.synthesiser)[0] if made is None else made
-            self.count(self.memory_bank.add(x, self.teacher, self._noise))
+            self.count_classes(self.memory_bank.add(x, self.teacher, self._noise))
             drawn = self.memory_bank.draw(steps * self.batch_size, self._noise)
             parts = (each.split(self.batch_size) for each in drawn)
             batches = [StudentBatch(x.to(self.dtype), target, places) for x, target, places in zip(*parts, strict=True)]
         else:
             images = [self.synthesise(self.synthesiser)[0] for _ in range(steps)]
             logits_t = self.teacher(torch.cat(images))
-            self.count(logits_t)
+            self.count_classes(logits_t)
             batches = [StudentBatch(*each) for each in zip(images, logits_t.split(self.batch_size), strict=True)]
         if self.augmentation is not None:
             batches = [each._replace(x=self.augmentation(each.x, self._noise)) for each in batches]

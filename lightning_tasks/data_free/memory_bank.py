@@ -87,7 +87,7 @@ class MemoryBank:
             )
 
     def add(self, x: Tensor, answer: Callable[[Tensor], Tensor], noise: RandomSource) -> Tensor:
-        """Keep new images, mirrored and mixed ones too, in the place of the oldest.
+        """Store new images with their flipped, shifted and mixed copies; a full bank evicts by `eviction`.
 
         Args:
             x: Normalised images (B, C, H, W).
@@ -138,7 +138,7 @@ class MemoryBank:
         self._difficulty[places] = difficulty.detach().float()
 
     def state_dict(self) -> dict[str, Any]:
-        """Give all that a resumed run needs."""
+        """Return all that a resumed run needs: images, logits, difficulty, and where the next image goes."""
         kept = slice(self._filled)
         return {
             "images": self._images[kept].to("cpu", copy=True),
@@ -148,10 +148,10 @@ class MemoryBank:
         }
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Take it up again.
+        """Restore the bank.
 
         Raises:
-            ValueError: If it is of a larger bank.
+            ValueError: If it holds more images than `size`.
         """
         images, answers, difficulty = (state[name] for name in ("images", "answers", "difficulty"))
         self._filled, self._next = len(images), state["next"]

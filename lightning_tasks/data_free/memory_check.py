@@ -1,4 +1,4 @@
-"""How much memory a step takes, before it is taken."""
+"""Estimate the memory of a step before running it."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ def saved_bytes(compute: Callable[[], Tensor]) -> int:
     """Count the bytes that autograd keeps of a computation for its gradient.
 
     Args:
-        compute: Gives what would be differentiated.
+        compute: Returns the tensor to differentiate.
     """
     kept: dict[int, int] = {}
 

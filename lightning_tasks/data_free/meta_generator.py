@@ -1,4 +1,4 @@
-"""A generator from which a few steps lead to each batch."""
+"""Meta-learned generator: a shared initialisation that a few steps adapt to each batch."""
 
 from collections.abc import Callable
 from typing import Any

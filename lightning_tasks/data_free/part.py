@@ -1,4 +1,4 @@
-"""What a task is put together from."""
+"""Base class of groups of options, such as an objective or a memory bank."""
 
 from typing import Any, Self
 

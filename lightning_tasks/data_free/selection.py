@@ -1,4 +1,4 @@
-"""How well the choice of a checkpoint without images does what images would."""
+"""Plot checkpoint selection with and without real images."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""The answers of the test beside those of another network: what the task's learnt of it, or learnt that it did not."""
+"""Plots that compare test predictions with those of another network: the teacher, or a control run."""
 
 import copy
 from collections.abc import Callable

@@ -17,7 +17,7 @@ def main(args: list[str]) -> None:
     parser.add_argument(
         "--ckpt", required=True, help="checkpoint, run's or experiment's folder; best or last, of --config"
     )
-    parser.add_argument("--config", type=user_path, help="of the experiment whose newest run best and last are of")
+    parser.add_argument("--config", type=user_path, help="config of the experiment that best and last refer to")
     parser.add_argument("--out", type=user_path, help="folder to write to; else export/ beside the run's config")
     parser.add_argument("--ema", action="store_true", help="take the averaged weights (--model.ema_decay)")
     parser.add_argument("--licence", default="not stated", help="for the model card")

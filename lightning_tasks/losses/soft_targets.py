@@ -1,4 +1,4 @@
-"""What a student loses against the answers of a teacher on the same images."""
+"""Losses of a student against the logits of its teacher on the same images."""
 
 import torch
 from torch import Tensor, nn

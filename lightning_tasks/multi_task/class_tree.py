@@ -91,7 +91,7 @@ def least_severity(p: Tensor, severity: Tensor) -> Tensor:
 
     Args:
         p: Probabilities (B, C), float32.
-        severity: S above (C, C), see losses.severity.
+        severity: S above (C, C), see multi_task.severity.
 
     Returns:
         Classes (B,).

@@ -33,9 +33,9 @@ class MultiTask(ClassificationTask):
     L = sum_t w_t L_t over the three heads, each a cross-entropy; that of the classes may know how severe a mistake is.
     Logs `train/loss`, `train/loss_fine`, `train/loss_super`, `train/loss_group` in nats, and `train/acc_fine`; for
     validation and test `loss` of the fine head, `acc_fine`, `acc_super`, `acc_group`, the errors of the fine head by
-    kind (see tree_scores.error_scores) and `inconsistent`, the share of images for which the three answers are no path
+    kind (see class_tree.error_scores) and `inconsistent`, the share of images for which the three answers are no path
     of the tree. In the test also with the suffix `_tree`, if answers respect the tree (ClassTree.respecting), and
-    `_crm`, if they are those of least expected severity (tree_scores.least_severity).
+    `_crm`, if they are those of least expected severity (class_tree.least_severity).
 
     Args:
         data_spec: See ImageDataSpec; with groups.

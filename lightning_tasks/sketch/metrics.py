@@ -70,8 +70,8 @@ def novelty(sketches: Sequence[np.ndarray], real: Sequence[np.ndarray], train: S
 
     Args:
         sketches: Steps (N, 3) of each.
-        real: Features of held-out drawings.
-        train: Features of training drawings.
+        real: Steps (N, 3) of each held-out drawing.
+        train: Steps (N, 3) of each training drawing.
 
     Returns:
         `novelty`, `novelty_real`: root mean square distance of the points of two paths, see

@@ -41,7 +41,7 @@ class SketchTask(BaseTask):
 
     In the test the network also draws `sketches_per_word` sketches of each word from the word alone: `test/endless`
     (share that `max_length` had to stop), `test/steps` and `test/steps_real` (mean number), `test/novelty` and
-    `test/novelty_real` (median distance from the nearest training drawing, see sketch_scores.novelty; of copies it is
+    `test/novelty_real` (median distance from the nearest training drawing, see sketch.metrics.novelty; of copies it is
     0, and of real test drawings it is `_real`). With a recogniser: `test/recognised` (share that it gives the word),
     `test/recognised_real` (of the test drawings), `test/recognised_redrawn` (of these as the network is told them, cut
     at max_length), `test/recognised_reconstructed`, and `test/precision`, `test/recall` of its features.

@@ -43,7 +43,7 @@ class TestCurves:
             ("loss of the generator", "logits", ["train/loss_generator"]),
         ]
         assert [(each.title, each.axis, [*each.lines]) for each in others] == [
-            ("synthetic images: classes", "entropy (1: all equal)", ["train/class_entropy"]),
+            ("synthetic images: classes", "entropy (1: uniform)", ["train/class_entropy"]),
             ("time of an epoch", "%", ["train/time_student"]),
             ("", "%", ["val/of_a_user"]),
             ("", "nats", ["train/loss_one_hot", "val/loss"]),

@@ -265,7 +265,7 @@ def test_units_of_what_is_not_in_nats():
         "same_class_distance": "1 - cosine",
         "statistics_distance": "activations",
         "pairwise_distance": "distance of images",
-        "class_entropy": "entropy (1: all equal)",
+        "class_entropy": "entropy (1: uniform)",
     }
 
 

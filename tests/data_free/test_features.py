@@ -213,13 +213,13 @@ def test_the_students_loss_is_that_of_answers_and_features(teacher_ckpt, bank):
     )
     losses, seen = {}, []
     task.track = lambda name, value, count: losses.setdefault(name, value.item())
-    turn = task._train_student
+    turn = task.train_student
 
     def watch(optimizer, lessons):
         seen.append((lessons[0], {name: value.clone() for name, value in task.student.state_dict().items()}))
         turn(optimizer, lessons)
 
-    task._train_student = watch
+    task.train_student = watch
     make_trainer(limit_train_batches=1).fit(task, data)
     (x, target, *_), weights = seen[0]
     student = ResNet(10, (1, 16, 16), depth=10, width=2)

@@ -6,7 +6,7 @@ from helpers.commands import make_trainer
 from helpers.data_free import make_task
 
 from lightning_tasks import BatchNormStatisticsLoss, OneHotLoss
-from lightning_tasks.data_free import GeneratorLoss
+from lightning_tasks.data_free import GeneratorLoss, RandomSource
 
 
 def test_the_generators_loss_has_all_parts(teacher_ckpt):
@@ -49,7 +49,7 @@ class Margin(GeneratorLoss):
 def test_a_term_that_looks_at_the_student_takes_the_place_of_the_adversarial_loss(teacher_ckpt):
     task, _ = make_task(teacher_ckpt, objective_losses=[Margin(2.0)], objective_adversarial_weight=0.0)
     x, s, t = torch.zeros(2, 1, 1, 1), torch.tensor([[1.0, 0.0], [0.0, 3.0]]), torch.tensor([[5.0, 0.0], [1.0, 1.0]])
-    found = task.objective(x, None, lambda x: t, lambda x: s, task._noise)
+    found = task.objective(x, None, lambda x: t, lambda x: s, RandomSource.on(torch.device("cpu")))
     assert found.loss.item() == pytest.approx(2 * (3 + 0 + 1 - 2) / 4)
     assert [(name, value.item()) for name, value in found.parts] == [("margin", pytest.approx(0.5))]
 

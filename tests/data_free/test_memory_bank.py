@@ -85,7 +85,7 @@ class TestBank:
         assert seen[2, 0, 0, 1] == -LARGEST
         assert torch.equal(answers, answer(seen))
         drawn, targets, places = bank.draw(50, noise())
-        assert torch.equal(targets, bank._answers[places])
+        assert torch.equal(targets, bank.state_dict()["answers"][places])
         assert (drawn.shape, targets.shape, targets.dtype) == ((50, 1, 1, 2), (50, 2), torch.float32)
         assert torch.equal(answer(drawn), targets)
         assert len(set(targets[:, 0].tolist())) == 3
@@ -96,9 +96,8 @@ class TestBank:
             bank.add(numbered(first, first + 1), answer, noise())
             newest = list(range(max(1, first - 3), first + 2))
             assert self.contents(bank) == newest[-5:]
-            assert torch.equal(
-                answer((bank._images[: len(bank)].float() / 127.5 - 1) * LARGEST), bank._answers[: len(bank)]
-            )
+            state = bank.state_dict()
+            assert torch.equal(answer((state["images"].float() / 127.5 - 1) * LARGEST), state["answers"])
         bank.add(numbered(*range(20, 28)), answer, noise())
         assert self.contents(bank) == list(range(23, 28))
 
@@ -133,10 +132,11 @@ class TestBank:
         task.memory_bank.draw = lambda count, generator: drawn.append(draw(count, generator)) or drawn[-1]
         make_trainer(Forget(outputs), limit_train_batches=1).fit(task, data)
         _, target, places = drawn[0]
+        rated = task.memory_bank.state_dict()["difficulty"]
         for place, difference in zip(places.tolist(), (outputs[0] - target).abs().mean(1).tolist(), strict=True):
-            assert task.memory_bank._difficulty[place] == pytest.approx(difference, rel=1e-4)
+            assert rated[place] == pytest.approx(difference, rel=1e-4)
         unseen = set(range(len(task.memory_bank))) - set(places.tolist())
-        assert all(task.memory_bank._difficulty[place] == float("inf") for place in unseen)
+        assert all(rated[place] == float("inf") for place in unseen)
 
     def test_mirrored(self):
         bank = MemoryBank(10, flip=True)
@@ -152,12 +152,13 @@ class TestBank:
         bank.add(numbered(*[10] * 4), answer, noise())
         bank.mix_ratio = 0.5
         bank.add(numbered(*[110] * 400), answer, noise())
-        mixed = bank._answers[404 : len(bank), 0]
+        state = bank.state_dict()
+        mixed = state["answers"][404:, 0]
         assert len(mixed) == 200
         shares = (mixed - 10) / 100
         assert 0 <= shares.min() < 0.05 < 0.95 < shares.max() <= 1.001
         assert shares.mean() == pytest.approx(0.5, abs=0.1)
-        images = (bank._images[404 : len(bank)].float() / 127.5 - 1) * LARGEST
+        images = (state["images"][404:].float() / 127.5 - 1) * LARGEST
         torch.testing.assert_close(images[..., 0], -images[..., 1], atol=1.1 * STEP, rtol=0)
 
     def test_it_is_repeated_to_the_bit_after_a_checkpoint(self):

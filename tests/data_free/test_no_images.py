@@ -43,9 +43,9 @@ def test_a_run_is_chosen_and_judged_by_agreement(teacher_ckpt):
     }
     task = cli.model.eval()
     with torch.inference_mode():  # as Lightning has it in the evaluation that made the metrics' state
-        seen = [task._evaluate_held_out("test", number) for number in range(3)]
-        again = task._evaluate_held_out("test", 1)
-        held_out = [*seen, *(task._evaluate_held_out("val", number) for number in range(3))]
+        seen = [task.evaluate_held_out("test", number) for number in range(3)]
+        again = task.evaluate_held_out("test", 1)
+        held_out = [*seen, *(task.evaluate_held_out("val", number) for number in range(3))]
     assert all(logits.shape == (8, 10) for logits in seen)
     assert torch.equal(again, seen[1])  # the same noise each time
     assert not any(torch.equal(a, b) for i, a in enumerate(held_out) for b in held_out[:i])
@@ -56,7 +56,7 @@ def test_agreement_by_hand(teacher_ckpt, monkeypatch):
     from lightning_tasks import DFADTask
 
     caught = []
-    agree = DFADTask._evaluate_held_out
+    agree = DFADTask.evaluate_held_out
 
     def catch(self, stage, number):
         hook = self.generator.register_forward_hook(lambda *its: caught.append((stage, its[-1])))
@@ -64,7 +64,7 @@ def test_agreement_by_hand(teacher_ckpt, monkeypatch):
         hook.remove()
         return logits
 
-    monkeypatch.setattr(DFADTask, "_evaluate_held_out", catch)
+    monkeypatch.setattr(DFADTask, "evaluate_held_out", catch)
     words = [*WORDS, f"--model.teacher_ckpt={teacher_ckpt}"]
     cli = run_cli("fit", *words)
     tested = torch.cat([x for stage, x in caught if stage == "test"])

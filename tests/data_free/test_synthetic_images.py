@@ -30,7 +30,7 @@ def labelled(teacher_ckpt, **options):
 class TestConditional:
     def test_noise_names_the_class_and_has_the_mean_square_of_noise(self, teacher_ckpt):
         task, _ = labelled(teacher_ckpt)
-        z, y = task._draw_noise(400, torch.Generator().manual_seed(1))
+        z, y = task.draw_noise(400, torch.Generator().manual_seed(1))
         assert z.shape == (400, 16)
         assert torch.equal(z[:, :10].argmax(dim=1), y)
         assert (z[:, :10] != 0).sum() == 400
@@ -109,7 +109,7 @@ def test_the_watch_by_hand(teacher_ckpt):
     logged = trainer.callback_metrics
     task.eval()
     with torch.no_grad():
-        x = task._held_out("val", 0)
+        x = task.held_out_images("val", 0)
         logits, statistics, features = task.teacher.observe(x)
         same = (task.student(x).argmax(1) == logits.argmax(1)).float().mean()
     distance = BatchNormStatisticsLoss()(SyntheticBatch(x, None, logits, statistics))
@@ -153,7 +153,7 @@ def test_agreement_on_inventions_by_hand(teacher_ckpt):
     found = trainer.validate(task, data, verbose=False)[0]
     task.eval()
     with torch.no_grad():
-        x = torch.cat([task._held_out("val", number) for number in range(HELD_OUT_BATCHES)])
+        x = torch.cat([task.held_out_images("val", number) for number in range(HELD_OUT_BATCHES)])
         same = (task.student(x).argmax(1) == task.teacher(x).argmax(1)).float().mean()
         p, q = task.teacher(x).softmax(1), task.student(x).softmax(1)
     assert found["val/agreement_synthetic"] == pytest.approx(same.item())
@@ -214,7 +214,7 @@ class TestAveragedGenerator:
         task, data = make_task(teacher_ckpt, generator_ema_decay=0.5, student_steps=1, generator_steps=3)
         weights, made, learned = [], [], []
         name = next(name for name, _ in task.generator.named_parameters())
-        step, student = task.average_generator, task._train_student
+        step, student = task.average_generator, task.train_student
 
         def follow():
             weights.append(task.generator.get_parameter(name).detach().clone())
@@ -227,14 +227,14 @@ class TestAveragedGenerator:
             learned.extend(lesson.x for lesson in lessons)
             student(optimizer, lessons)
 
-        task._train_student = learn
+        task.train_student = learn
         make_trainer(limit_train_batches=1, limit_val_batches=0, num_sanity_val_steps=0).fit(task, data)
         first, second, third = weights
         by_hand = ((first + second) / 2 + third) / 2
         torch.testing.assert_close(task.generator_ema.module.get_parameter(name), by_hand)
         assert not torch.equal(by_hand, third)
         assert torch.equal(learned[0], made[0])
-        assert torch.equal(task._held_out("val", 0), made[-1])
+        assert torch.equal(task.held_out_images("val", 0), made[-1])
         assert not any(each.requires_grad for each in task.generator_ema.parameters())
 
     def test_a_restart_begins_the_average_anew(self, teacher_ckpt):

@@ -77,7 +77,7 @@ def train_epoch(
 def compare(
     name: str, other: str, unit: str, ours: list[float], theirs: list[float], bar: float, more_is_better: bool = False
 ) -> Comparison:
-    """Summarise paired measurements; the first pair is the generator's pretraining and is dropped."""
+    """Summarise paired measurements; the first pair is a warm-up and is dropped."""
     pairs = list(zip(ours, theirs, strict=True))[1:]
     ratios = [a / b if more_is_better else b / a for a, b in pairs]
     median = statistics.median

@@ -56,8 +56,8 @@ def results_table(cards: list[Card]) -> str:
         seeds = f"{len(group)} seed{'s' * (len(group) > 1)}"
         lines.append(f"| {config} | {size:,}{share} | {tested} ({seeds}) | {watched} | {time(group)} |")
     note = (
-        "Accuracies in percent, mean ± standard deviation over seeds. *Validation*: the metric that selects the checkpoint;"
-        " its *mean* is over the epochs."
+        "Accuracies in percent, mean ± standard deviation over seeds. *Validation*: the metric that selects the"
+        " checkpoint; its *mean* is over the epochs."
     )
     return "\n".join([*lines, "", note])
 
