@@ -28,7 +28,7 @@ TEST_SUBSETS = {"10pct": 0.1, "20pct": 0.2}
 class DataFreeTask(DistillationTask):
     """A student learns from images that a generator synthesises; subclasses say how both are trained.
 
-    Logs at the end of each epoch `train/class_entropy`, of the teacher's classes of the epoch's synthetic images (1: all
+    Logs after each epoch `train/class_entropy`, of the teacher's classes of the epoch's synthetic images (1: all
     equally frequent, 0: a single one), and on one fixed noise batch
 
     - `train/agreement`: share that student and teacher give the same class
