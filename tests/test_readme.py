@@ -49,14 +49,14 @@ def test_the_table_is_short_and_has_no_row_without_a_figure():
 
 def test_figures_in_its_sentences_are_those_of_the_cards():
     systems = yaml.safe_load((ROOT / "results/systems.yaml").read_text())
-    (rows,) = re.findall(r"lists all (\d+) results", TEXT)
+    (rows,) = re.findall(r"lists all (\d+) systems", TEXT)
     assert int(rows) == len(systems)
     teachers = {
         r"public ResNet-20 \((\S+) %\)": [
             card["metrics"]["test/acc_teacher"] for card in cards("dfad_cifar10/47-,DFAD+-*")
         ],
         r"ResNet-34 teacher with ImageNet stem \((\S+) %\)": [
-            card["metrics"]["test/acc"] for card in cards("teacher_torchvision-*")
+            card["metrics"]["test/acc_teacher"] for card in cards("dfad_plus_torchvision-*")
         ],
         r"12-layer teacher \((\S+) %\)": [card["metrics"]["test/acc"] for card in cards("tinyimagenet_teacher-*")],
     }
