@@ -1,6 +1,7 @@
 """A run that another run needs, as that of its teacher."""
 
 import contextlib
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,8 @@ HANDED_ON = (
     *("--trainer.accelerator=", "--trainer.devices=", "--trainer.strategy=", "--trainer.enable_progress_bar="),
     *("--data.root=", "--plots=", "--plot_id="),
 )
-SAME_DATA = (
-    "--data.num_classes=",
-    "--data.words=",
-    "--data.split=",
-)  # teacher and student need the same classes and test set
+# Both runs need the same classes, and a test set that neither learns from.
+SAME_DATA = ("--data.num_classes=", "--data.words=", "--data.split=")
 
 
 def _option(word: str) -> str:
@@ -43,7 +41,7 @@ class NeededRun:
         if logs.resolve() != LOGS.resolve():
             self.words.append(f"--trainer.default_root_dir={logs}")
         self.wanted = self._read()
-        data_options = self.wanted["data"].get("init_args", {})
+        data_options = self.wanted.get("data", {}).get("init_args", {})
         same = [word for word in words if word.startswith(SAME_DATA) and _option(word) in data_options]
         if same:
             self.words += same
@@ -86,7 +84,7 @@ class NeededRun:
             listed = "; ".join(f"{name} {there} there, {here} here" for name, (there, here) in differing.items())
             raise ValueError(
                 f"{self.option}: {run} was made with other options than {self.config} has now ({listed});"
-                f" --model.{self.option}={run} takes it, {PROGRAM} {' '.join(self.words)} makes another"
+                f" --model.{self.option}={run} takes it, {PROGRAM} {shlex.join(self.words)} makes another"
             )
         return None
 

@@ -1,6 +1,7 @@
 """Runs that a run needs first, as its teacher's: found by seed and configuration, or else trained."""
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -53,7 +54,7 @@ def prepare(config: Namespace, words: Sequence[str], parser: ArgumentParser, may
             if not may_train or not is_first_process() or _is_one_of_many():
                 raise FileNotFoundError(
                     f"{option}: no run of {made[0]} with seed {config.seed_everything} in {place};"
-                    f" {PROGRAM} {' '.join(need.words)} makes it"
+                    f" {PROGRAM} {shlex.join(need.words)} makes it"
                 )
             _train(need, find_config(config.experiment))
             run = need.find()
