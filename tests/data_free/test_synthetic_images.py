@@ -146,7 +146,7 @@ def test_the_choice_without_images_by_hand(teacher_ckpt):
     assert seen[4]["val/agreement_synthetic"] == pytest.approx(0.3)
 
 
-def test_agreement_on_inventions_by_hand(teacher_ckpt):
+def test_agreement_on_synthetic_images_by_hand(teacher_ckpt):
     torch.manual_seed(2)
     task, data = make_task(teacher_ckpt, batch_size=16)
     trainer = make_trainer(limit_val_batches=1.0)

@@ -221,6 +221,9 @@ def test_columns_are_left_out_of_a_table_by_their_names():
     assert without(table, ["b"]) == "| a | c |\n|---|---|\n| b | 3 |\n\na | note; of b."
     assert without(table, ["a", "c"]) == "| b |\n|---|\n| 2 |\n\na | note; of b."
     assert without(table, [""]) == table
+    timed = "| a | time |\n|---|---|\n| b | 3 s |\n\n3 seeds per cell; median time of a run, on 2 CPU cores."
+    assert without(timed, ["time"]) == "| a |\n|---|\n| b |\n\n3 seeds per cell; 2 CPU cores."
+    assert without(timed, ["a"]).endswith("; median time of a run, on 2 CPU cores.")
 
 
 def test_overrides_are_what_changes_the_run(card):
