@@ -146,7 +146,7 @@ def test_it_may_be_left_to_the_user(configs, children):
     [
         ("tinyimagenet_teacher", "--data.num_classes=40", 40),
         ("quickdraw_recogniser", "--data.words=[moon, lion]", ["moon", "lion"]),
-        ("teacher_digits", "--data.split=80:20", "80:20"),
+        ("teacher_digits", "--data.split=70:30", "70:30"),
         ("teacher_digits", "--data.num_classes=40", None),  # its data have no such option
         ("tinyimagenet_teacher", "--data.batch_size=7", 128),  # its own
     ],
