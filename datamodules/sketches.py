@@ -68,7 +68,7 @@ class SketchSet(Dataset[SketchBatch]):
         return self.__getitems__([index])
 
     def __getitems__(self, indices: list[int]) -> SketchBatch:
-        """Fetch a batch; what drawings.batch.pad makes of the steps, augmented if the set is."""
+        """Fetch a batch; the steps, augmented if the set is, padded to the longest drawing."""
         chosen = torch.tensor(indices)
         steps, starts, counts, words = self._steps, self._starts[chosen], self._counts[chosen], self.words[chosen]
         if self.point_drop:

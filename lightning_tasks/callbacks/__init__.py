@@ -11,7 +11,7 @@ from lightning_tasks.callbacks.filters import FiltersPlot
 from lightning_tasks.callbacks.first_lines import FirstLines
 from lightning_tasks.callbacks.graph import NetworkGraph
 from lightning_tasks.callbacks.learning_rates import LearningRates
-from lightning_tasks.callbacks.plots import Plot, SeriesPlot
+from lightning_tasks.callbacks.plots import PeriodicPlot, Plot, SeriesPlot
 from lightning_tasks.callbacks.predictions import PredictionWriter
 from lightning_tasks.callbacks.progress import CompactProgressBar, ProgressLines
 from lightning_tasks.callbacks.rate_range import LearningRateRange
@@ -34,6 +34,7 @@ __all__ = [
     "LearningRates",
     "NetworkGraph",
     "NetworkSummary",
+    "PeriodicPlot",
     "Plot",
     "PredictionWriter",
     "PredictionsPlot",

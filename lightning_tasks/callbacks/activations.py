@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_tasks.callbacks.plots import SeriesPlot, class_names, save_figure, subject
+from lightning_tasks.callbacks.plots import PeriodicPlot, class_names, save_figure, subject
 from lightning_tasks.runs.plot_style import VERMILLION, styled
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SIDE_BY_SIDE = 2  # layers
 
 
-class ActivationPlot(SeriesPlot):
+class ActivationPlot(PeriodicPlot):
     """Draws the output of each channel of named layers for a few test images, as `figures/activations_<epoch>.png`.
 
     A row an image, the first test image of each class, with its class and the one that the task sees; on the left the
@@ -32,13 +32,10 @@ class ActivationPlot(SeriesPlot):
     """
 
     def __init__(self, layers: list[str], every_n_epochs: int = 1, num_images: int = 5, num_channels: int = 8) -> None:
-        if min(every_n_epochs, num_images, num_channels) < 1:
-            raise ValueError(
-                "every_n_epochs, num_images and num_channels must be at least 1, got"
-                f" {every_n_epochs}, {num_images}, {num_channels}"
-            )
+        super().__init__(every_n_epochs)
+        if min(num_images, num_channels) < 1:
+            raise ValueError(f"num_images and num_channels must be at least 1, got {num_images}, {num_channels}")
         self.layers = layers
-        self.every_n_epochs = every_n_epochs
         self.num_images = num_images
         self.num_channels = num_channels
 
@@ -49,10 +46,6 @@ class ActivationPlot(SeriesPlot):
         first = [labels.index(label) for label in sorted(set(labels))][: self.num_images]
         self.images, self.labels = x[first], [labels[index] for index in first]
         self._maps(pl_module)
-
-    def is_due(self, epoch: int) -> bool:
-        """Say whether the epoch is an n-th."""
-        return epoch % self.every_n_epochs == 0
 
     def draw(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
         """Draw what the layers see now."""

@@ -69,6 +69,26 @@ class SeriesPlot(Plot):
             self.draw(trainer, pl_module, trainer.current_epoch)
 
 
+class PeriodicPlot(SeriesPlot):
+    """A plot that is drawn after each n-th epoch, and after the last.
+
+    Args:
+        every_n_epochs: The n.
+
+    Raises:
+        ValueError: If it is below 1.
+    """
+
+    def __init__(self, every_n_epochs: int) -> None:
+        if every_n_epochs < 1:
+            raise ValueError(f"every_n_epochs must be at least 1, got {every_n_epochs}")
+        self.every_n_epochs = every_n_epochs
+
+    def is_due(self, epoch: int) -> bool:
+        """Say whether the epoch is an n-th."""
+        return epoch % self.every_n_epochs == 0
+
+
 def add_axes(figure: Figure, left: float, bottom: float, width: float, height: float, **options: Any) -> Axes:
     """Add axes whose place and size are given in inches, where sizes of letters decide on the layout."""
     whole_width, whole_height = figure.get_size_inches()

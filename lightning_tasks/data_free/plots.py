@@ -11,7 +11,7 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 from torchvision.utils import save_image
 
-from lightning_tasks.callbacks.plots import SeriesPlot, add_axes, class_names, save_figure, subject
+from lightning_tasks.callbacks.plots import PeriodicPlot, add_axes, class_names, save_figure, subject
 from lightning_tasks.runs.atomic_writes import write_atomic
 from lightning_tasks.runs.folders import run_folder
 from lightning_tasks.runs.plot_style import styled
@@ -23,7 +23,7 @@ ROWS = 25  # of one block, at most
 COLUMNS = 8  # of images alone
 
 
-class GeneratedPlot(SeriesPlot):
+class GeneratedPlot(PeriodicPlot):
     """Draws synthetic images, a row for each class that the teacher sees, and how often it saw each in the epoch.
 
     The noise is the same each time, so the plots can be laid side by side. One PNG a time, as
@@ -38,14 +38,10 @@ class GeneratedPlot(SeriesPlot):
     needs = ("sample", "fake_class_counts")
 
     def __init__(self, every_n_epochs: int = 10, num_images: int = 512) -> None:
-        if every_n_epochs < 1 or num_images < 1:
-            raise ValueError(f"every_n_epochs and num_images must be at least 1, got {every_n_epochs}, {num_images}")
-        self.every_n_epochs = every_n_epochs
+        super().__init__(every_n_epochs)
+        if num_images < 1:
+            raise ValueError(f"num_images must be at least 1, got {num_images}")
         self.num_images = num_images
-
-    def is_due(self, epoch: int) -> bool:
-        """Say whether the epoch is an n-th."""
-        return epoch % self.every_n_epochs == 0
 
     def draw(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
         """Draw what the generator makes of the noise now."""

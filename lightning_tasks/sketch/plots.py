@@ -9,7 +9,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 
-from lightning_tasks.callbacks.plots import SeriesPlot, save_figure, subject
+from lightning_tasks.callbacks.plots import PeriodicPlot, save_figure, subject
 from lightning_tasks.drawings.steps import Drawing, to_drawing
 from lightning_tasks.runs.plot_style import BLUE, drawable, styled
 
@@ -20,7 +20,7 @@ PAIRS = 3  # of a drawing and what the network makes of it
 CELL = 0.85  # inches
 
 
-class SketchPlot(SeriesPlot):
+class SketchPlot(PeriodicPlot):
     """Draws a row for each word: sketches from the word alone, then test drawings and how they are redrawn.
 
     Latent vectors and drawings are the same each time, so the plots can be laid side by side. One PNG a time, as
@@ -35,18 +35,11 @@ class SketchPlot(SeriesPlot):
     needs = ("generate", "reconstruct")
 
     def __init__(self, every_n_epochs: int = 1, num_sketches: int = 10, max_words: int = 25) -> None:
-        if min(every_n_epochs, num_sketches, max_words) < 1:
-            raise ValueError(
-                "every_n_epochs, num_sketches and max_words must be at least 1, got"
-                f" {every_n_epochs}, {num_sketches}, {max_words}"
-            )
-        self.every_n_epochs = every_n_epochs
+        super().__init__(every_n_epochs)
+        if min(num_sketches, max_words) < 1:
+            raise ValueError(f"num_sketches and max_words must be at least 1, got {num_sketches}, {max_words}")
         self.num_sketches = num_sketches
         self.max_words = max_words
-
-    def is_due(self, epoch: int) -> bool:
-        """Say whether the epoch is an n-th."""
-        return epoch % self.every_n_epochs == 0
 
     def draw(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
         """Draw what the network draws now."""

@@ -16,6 +16,7 @@ from lightning_tasks.drawings.batch import SketchBatch
 from lightning_tasks.drawings.steps import Pen
 from lightning_tasks.networks import NetworkCallable, eval_mode
 from lightning_tasks.runs.data_spec import SketchDataSpec
+from lightning_tasks.schedules import planned
 from lightning_tasks.sketch.losses import LatentLoss, divergence
 from lightning_tasks.sketch.metrics import Scores, StepEvaluation, lengths_and_ends, novelty, precision_recall
 from lightning_tasks.sketch.network import Memory, SketchNetwork, SketchNetworkCallable
@@ -152,9 +153,7 @@ class SketchTask(BaseTask):
         optimizer = self.optimizer(self.network.parameters())
         if self.scheduler is None:
             return optimizer
-        total: dict[str, Any] = {"total_steps": int(self.trainer.estimated_stepping_batches)}
-        scheduler = self.scheduler(optimizer, **total)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "name": "lr", "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": planned(self.trainer, self.scheduler, optimizer, "step")}
 
     # Losses
 

@@ -251,7 +251,7 @@ def test_layer_outputs_are_those_of_evaluation():
         (lambda: TSNEPlot("network", num_images=3), "num_images must be at least 4"),
         (lambda: ActivationPlot(["network"]), "network gives no channels"),
         (lambda: ActivationPlot([], every_n_epochs=0), "at least 1, got 0"),
-        (lambda: GeneratedPlot(num_images=0), "at least 1, got 10, 0"),
+        (lambda: GeneratedPlot(num_images=0), "num_images must be at least 1, got 0"),
     ],
 )
 def test_bad_pictures_are_refused_before_training(picture, message):

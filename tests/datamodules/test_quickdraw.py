@@ -12,8 +12,8 @@ from datamodules import QuickDrawDataModule, QuickDrawImagesDataModule
 from datamodules.groups import grouped_split
 from datamodules.sketches import BucketSampler, drop_points
 from lightning_tasks.drawings import to_drawing, to_steps
-from lightning_tasks.drawings.batch import pad
 from lightning_tasks.drawings.render import render
+from tests.helpers.padding import pad
 
 
 def module(root, words=("cat", "bus"), **options):

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from lightning_tasks.drawings import Pen, to_drawing, to_steps
-from lightning_tasks.drawings.batch import pad
 from lightning_tasks.drawings.collection import Collection, from_points, join, of_steps
 from lightning_tasks.drawings.duplicates import POINTS, descriptors, near_duplicates
 from lightning_tasks.drawings.npz import read_npz
 from lightning_tasks.drawings.render import render, render_all
 from lightning_tasks.drawings.simplify import simplify
+from tests.helpers.padding import pad
 
 # Two strokes; all numbers differ, so that an exchanged axis or sign shows.
 ANGLE = [np.array([[1, 2], [4, 8], [9, 3]]), np.array([[20, 30], [21, 33]])]

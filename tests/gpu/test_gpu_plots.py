@@ -9,7 +9,7 @@ from helpers.systems import finished_run
 from PIL import Image
 
 from lightning_tasks import callbacks
-from lightning_tasks.callbacks import CustomScalars, NetworkGraph, Plot, SeriesPlot
+from lightning_tasks.callbacks import CustomScalars, NetworkGraph, PeriodicPlot, Plot, SeriesPlot
 
 # By system: callbacks with their options, and the figures that they leave.
 PICTURES = {
@@ -58,5 +58,5 @@ def test_pictures_are_drawn(name, system_folder):
 
 def test_no_picture_is_left_out():
     exported = {name for name, each in inspect.getmembers(callbacks, inspect.isclass) if issubclass(each, Plot)}
-    standing = {each.__name__ for each in (Plot, SeriesPlot, NetworkGraph, CustomScalars)}
+    standing = {each.__name__ for each in (Plot, SeriesPlot, PeriodicPlot, NetworkGraph, CustomScalars)}
     assert exported - standing <= {each for drawing, _ in PICTURES.values() for each in drawing}

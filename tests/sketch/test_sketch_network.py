@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import distributions as D
 
-from lightning_tasks.drawings.batch import SketchBatch, pad
+from lightning_tasks.drawings.batch import SketchBatch
 from lightning_tasks.drawings.steps import Pen
 from lightning_tasks.sketch.heads import MixtureHead, RegressionHead, sample_pens
 from lightning_tasks.sketch.losses import LatentLoss, divergence
 from lightning_tasks.sketch.network import AdditiveAttention, Memory, SketchNetwork, as_vectors
+from tests.helpers.padding import pad
 
 SMALL = {"embedding_size": 3, "encoder_size": 4, "decoder_size": 6, "attention_size": 5, "latent_dim": 2}
 

@@ -216,6 +216,13 @@ def test_a_spread_says_how_many_teachers_it_is_of(card, teachers, said):
     assert figures(ROW, cards)[0] == f"82.00 ± 1.00 ({said})"
 
 
+@pytest.mark.parametrize(("distil", "said"), [(True, "3 seeds, one teacher"), (False, "3 seeds")])
+def test_a_teacher_that_only_watches_is_not_counted(card, distil, said):
+    configuration = {"model": {"class_path": "KDTask", "init_args": {"distil": distil}}}
+    cards = [card(seed, teacher_sha256=64 * "a", configuration=configuration) for seed in (1, 2, 3)]
+    assert figures(ROW, cards)[0] == f"82.00 ± 1.00 ({said})"
+
+
 def test_columns_are_left_out_of_a_table_by_their_names():
     table = "| a | b | c |\n|---|---|---|\n| b | 2 | 3 |\n\na | note; of b."
     assert without(table, ["b"]) == "| a | c |\n|---|---|\n| b | 3 |\n\na | note; of b."
@@ -264,6 +271,10 @@ def test_benchmark_table(tmp_path):
     assert benchmark_table(path).endswith("\nMedians of 7 pairs on x86.")
     path.write_text(f"{head}load,PIL,s,1,4,4.123,2,18,x86\nload,PIL,s,1,4,4.123,2,7,arm\n")
     assert benchmark_table(path).endswith("\nMedians of 7 to 18 pairs on arm or x86.")
+    for line in ("load, cold,PIL,s,1,4,4.123,2,7,x86", "load, cold,s,1,4,4.123,2,7"):
+        path.write_text(f"{head}{line}\n")
+        with pytest.raises(ValueError, match="benchmarks.csv: .*: load"):
+            benchmark_table(path)
 
 
 def test_the_whole_command_in_a_copy(tmp_path, card, monkeypatch, capsys):

@@ -3,7 +3,6 @@
 Both are trained by Lightning for an epoch, on the same batches; updates from single samples by bare loops.
 """
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from torch.nn import functional as F
 from datamodules import ImageDataModule
 from lightning_tasks import ByHandTask, ClassificationTask
 from lightning_tasks.cli.main import main
-from tools.benchmarks.measure import REPEATS, Comparison, compare, seconds, train_epoch
+from tools.benchmarks.measure import REPEATS, Comparison, EpochClock, compare, seconds, train_epoch
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 AUTOGRAD = "autograd and torch.optim.SGD"
@@ -37,23 +36,11 @@ def cnn() -> nn.Module:
     )
 
 
-class Stopwatch(pl.Callback):
-    """Times an epoch without Lightning's preparations."""
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start."""
-        self.start = time.perf_counter()
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop."""
-        self.seconds = time.perf_counter() - self.start
-
-
 def epoch_seconds(task: pl.LightningModule, data: ImageDataModule) -> float:
     """Train for an epoch and time it."""
-    watch = Stopwatch()
-    train_epoch(task, data, watch)
-    return watch.seconds
+    clock = EpochClock()
+    train_epoch(task, data, clock)
+    return clock.seconds
 
 
 def by_hand(config: str, root: str, *words: str) -> tuple[ByHandTask, ImageDataModule]:

@@ -102,9 +102,14 @@ def figures(system: dict[str, Any], cards: list[Card]) -> tuple[str, str]:
     group = max(groups, key=len)
     teachers = {" ".join(used(card)) for card in group}
     seeds = "1 seed" if len(group) == 1 else f"{len(group)} seeds"
-    if len(group) > 1 and used(group[0]):
+    if len(group) > 1 and used(group[0]) and _learns_from_teacher(group[0]):
         seeds += ", one teacher" if len(teachers) == 1 else f", {len(teachers)} teachers"
     return f"{metric(group, system.get('metric', group[0]['headline'][0]))} ({seeds})", time(group)
+
+
+def _learns_from_teacher(card: Card) -> bool:
+    """Say whether a teacher does more than show how often a student agrees with it."""
+    return bool(card["configuration"]["model"]["init_args"].get("distil", True))
 
 
 def without(table: str, columns: list[str]) -> str:
@@ -118,10 +123,16 @@ def without(table: str, columns: list[str]) -> str:
 
 
 def benchmark_table(path: Path) -> str:
-    """Write the measured ratios beside what was asked for."""
+    """Write the measured ratios beside what was asked for.
+
+    Raises:
+        ValueError: If a line has not as many fields as the first.
+    """
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
-    lines = ["| benchmark | baseline | ours | other | speed-up | target |", "|---|---|---|---|---|---|"]
+    if wrong := [row["name"] for row in rows if None in row or None in row.values()]:
+        raise ValueError(f"{path}: not as many fields as the first line: {', '.join(wrong)}")
+    lines = ["| benchmark | baseline | ours | baseline's | speed-up | target |", "|---|---|---|---|---|---|"]
     for row in rows:
         unit = row["unit"]
         lines.append(
