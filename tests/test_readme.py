@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from statistics import median
 
 import pytest
 import yaml
@@ -66,7 +67,7 @@ def test_figures_in_its_sentences_are_those_of_the_cards():
     ((command, percent, seconds),) = re.findall(r"configs/(\w+)\.yaml` \(MNIST, (\d+) % in (\d+) s\)", TEXT)
     fast = cards(f"{command}-*.json")
     assert all(card["metrics"]["test/acc"] >= int(percent) / 100 for card in fast)
-    assert all(card["seconds"] <= int(seconds) for card in fast)
+    assert round(median(card["seconds"] for card in fast)) == int(seconds)  # as in the tables
     data = DigitsDataModule()
     data.prepare_data()
     data.setup("fit")

@@ -35,7 +35,7 @@ def test_each_drawing_fills_its_cell():
 
 
 def test_picture_refuses_nothing_to_show():
-    with pytest.raises(ValueError, match="num_sketches .* at least 1, got 0, 25"):
+    with pytest.raises(ValueError, match=r"num_sketches .* at least 1, got 0, 25"):
         SketchPlot(num_sketches=0)
 
 

@@ -185,6 +185,8 @@ def test_row_of_the_systems_table(card):
         "| [an MLP](x.md) | 50 | 60 | 82.00 ± 1.41 (2 seeds) | [mnist_mlp](../configs/mnist_mlp.yaml)"
         " | 50 s, 2 CPU cores |"
     )
+    (with_options,) = systems_table([ROW | {"options": ["--data.batch_size=4"]}], [card(1), apart]).splitlines()[2:]
+    assert "| 89.00 (1 seed) |" in with_options
     named = systems_table([ROW | {"metric": "test/loss"}], [card(1)]).splitlines()[2]
     assert f"| 50 | 60 | {card(1)['metrics']['test/loss']:.4f} (1 seed) |" in named
     cells = [
@@ -273,7 +275,7 @@ def test_benchmark_table(tmp_path):
     assert benchmark_table(path).endswith("\nMedians of 7 to 18 pairs on arm or x86.")
     for line in ("load, cold,PIL,s,1,4,4.123,2,7,x86", "load, cold,s,1,4,4.123,2,7"):
         path.write_text(f"{head}{line}\n")
-        with pytest.raises(ValueError, match="benchmarks.csv: .*: load"):
+        with pytest.raises(ValueError, match=r"benchmarks\.csv: .*: load"):
             benchmark_table(path)
 
 

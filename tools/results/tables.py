@@ -95,8 +95,9 @@ def front_table(systems: list[dict[str, Any]], cards: list[Card]) -> str:
 
 def figures(system: dict[str, Any], cards: list[Card]) -> tuple[str, str]:
     """Write the metric of a system over the seeds, and what it took: the most seeds of one configuration and device."""
-    name, cell = system["experiment"], "/" in system["experiment"]
-    groups = by_group([card for card in cards if card["experiment"] == name and (cell or not overrides(card))])
+    name, options = system["experiment"], system.get("options", [])
+    cell = "/" in name
+    groups = by_group([card for card in cards if card["experiment"] == name and (cell or overrides(card) == options)])
     if not groups:
         return f"not run yet{f', needs {needs}' if (needs := system.get('needs')) else ''}", "-"
     group = max(groups, key=len)
