@@ -52,9 +52,9 @@ class DFADTask(DataFreeTask):
     read in training; the training loader yields step numbers.
 
     Logs `train/loss_student`, `train/loss_soft` and `train/loss_features` (see StudentTraining), `train/loss_generator`
-    and `train/loss_<name>` of each further loss (see GeneratorObjective), and of the time of an epoch the shares of
-    making and answering images, `train/time_synthesis`, of the student's steps, `train/time_student`, and of the
-    generator's, `train/time_generator`, on top of DataFreeTask's metrics.
+    and `train/loss_<name>` of each further loss (see GeneratorObjective), and the shares of an epoch's time that go to
+    making and answering images, `train/time_share_synthesis`, to the student's steps, `train/time_share_student`, and
+    to the generator's, `train/time_share_generator`, on top of DataFreeTask's metrics.
 
     From Python, with two modules `net` and `small` that map images to logits::
 
@@ -98,9 +98,9 @@ class DFADTask(DataFreeTask):
     diagnosed: Mapping[str, Mapping[str, str]] = {
         **DataFreeTask.diagnosed,
         "time of an epoch": {
-            "train/time_student": "student",
-            "train/time_synthesis": "images and answers",
-            "train/time_generator": "generator",
+            "train/time_share_student": "student",
+            "train/time_share_synthesis": "images and answers",
+            "train/time_share_generator": "generator",
         },
     }
 
@@ -337,7 +337,7 @@ class DFADTask(DataFreeTask):
         """Do what every data-free task does, and read the clock after the last round of the epoch."""
         if self.trainer.is_last_batch:
             for name, share in self._stopwatch.shares().items():
-                self.log(f"train/time_{name}", share, on_step=False, on_epoch=True, batch_size=1)
+                self.log(f"train/time_share_{name}", share, on_step=False, on_epoch=True, batch_size=1)
         super().on_train_batch_end(outputs, batch, batch_idx)
 
     def restart_generator(self) -> None:

@@ -54,5 +54,5 @@ def label(sketch: Sketch) -> str:
     """Say how a drawing came about."""
     if sketch.temperature is None:
         return "real"
-    how = "redrawn, " if sketch.mode == "reconstruct" else ""
+    how = "reconstructed, " if sketch.mode == "reconstruct" else ""
     return f"{how}temperature {sketch.temperature:g}"

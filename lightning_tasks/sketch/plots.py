@@ -21,7 +21,7 @@ CELL = 0.85  # inches
 
 
 class SketchPlot(PeriodicPlot):
-    """Draws a row for each word: sketches from the word alone, then test drawings and how they are redrawn.
+    """Draws a row for each word: sketches from the word alone, then test drawings and their reconstructions.
 
     Latent vectors and drawings are the same each time, so the plots can be laid side by side. One PNG a time, as
     `figures/sketches_<epoch>.png`. Works with tasks that have `generate` and `reconstruct`.
@@ -50,11 +50,11 @@ class SketchPlot(PeriodicPlot):
         examples = [torch.nonzero(data.words == word).flatten()[:PAIRS].tolist() for word in words]
         sketches = task.generate(words.repeat_interleave(self.num_sketches))
         batch = trainer.datamodule.test_samples([*itertools.chain(*examples)])  # type: ignore[attr-defined]
-        redrawn = iter(task.reconstruct(batch))
+        reconstructed = iter(task.reconstruct(batch))
         rows = [
             (
                 [to_drawing(each) for each in sketches[word * self.num_sketches : (word + 1) * self.num_sketches]],
-                [(to_drawing(data.steps(index)), to_drawing(next(redrawn))) for index in some],
+                [(to_drawing(data.steps(index)), to_drawing(next(reconstructed))) for index in some],
             )
             for word, some in enumerate(examples)
         ]
@@ -66,7 +66,7 @@ class SketchPlot(PeriodicPlot):
 def draw_sketches(
     names: list[str], rows: list[tuple[list[Drawing], list[tuple[Drawing, Drawing]]]], title: str, temperature: float
 ) -> Figure:
-    """Draw a row for each word: sketches, then pairs of a drawing (grey) and how it is redrawn.
+    """Draw a row for each word: sketches, then pairs of a drawing (grey) and its reconstruction.
 
     Args:
         names: Names of the words.
@@ -83,13 +83,13 @@ def draw_sketches(
     for row, (sketches, pairs) in enumerate(rows):
         for column, drawing in enumerate(sketches):
             axes.add_collection(_placed(drawing, column, row, "black"))
-        for number, (real, redrawn) in enumerate(pairs):
+        for number, (real, reconstructed) in enumerate(pairs):
             axes.add_collection(_placed(real, pairs_at + 2 * number, row, "grey"))
-            axes.add_collection(_placed(redrawn, pairs_at + 2 * number + 1, row, BLUE))
+            axes.add_collection(_placed(reconstructed, pairs_at + 2 * number + 1, row, BLUE))
     axes.set(xlim=(0, width), ylim=(len(rows), 0), aspect="equal")
     axes.set_yticks(np.arange(len(rows)) + 0.5, names)
     axes.set_xticks(
-        [columns / 2, (pairs_at + width) / 2], ["from the word alone", "drawings (grey) and redrawn (blue)"]
+        [columns / 2, (pairs_at + width) / 2], ["from the word alone", "drawings (grey) and reconstructed (blue)"]
     )
     axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     axes.spines[:].set_visible(False)

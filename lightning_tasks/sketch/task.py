@@ -194,19 +194,19 @@ class SketchTask(BaseTask):
     def on_test_epoch_start(self) -> None:
         """Start counting anew."""
         self._reset("test")
-        self._redrawn: list[np.ndarray] = []
-        self._redrawn_words: list[Tensor] = []
+        self._reconstructed: list[np.ndarray] = []
+        self._reconstructed_words: list[Tensor] = []
 
     def validation_step(self, batch: SketchBatch, batch_idx: int) -> None:
         """Evaluate a batch."""
         self._evaluate("val", batch)
 
     def test_step(self, batch: SketchBatch, batch_idx: int) -> None:
-        """Evaluate a batch, and redraw it."""
+        """Evaluate a batch, and reconstruct it."""
         self._evaluate("test", batch)
         if self.recogniser:
-            self._redrawn += self.reconstruct(batch, seed=batch_idx)
-            self._redrawn_words.append(batch.words.cpu())
+            self._reconstructed += self.reconstruct(batch, seed=batch_idx)
+            self._reconstructed_words.append(batch.words.cpu())
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics."""
@@ -267,7 +267,7 @@ class SketchTask(BaseTask):
             "": (judge.answer(features), words),
             "_real": (judge.answer(features_real), real.words),
             "_redrawn": (judge.answer(judge.features(cut)), real.words),
-            "_reconstructed": (judge.answer(judge.features(self._redrawn)), torch.cat(self._redrawn_words)),
+            "_reconstructed": (judge.answer(judge.features(self._reconstructed)), torch.cat(self._reconstructed_words)),
         }
         right = {name: seen.cpu() == asked for name, (seen, asked) in answers.items()}
         return scores | {f"recognised{name}": each.float().mean() for name, each in right.items()}
@@ -327,5 +327,5 @@ class SketchTask(BaseTask):
         return [each[: end + 1] if each[end, 2] == Pen.END else each for each, end in zip(sketches, ends, strict=True)]
 
     def predict_step(self, batch: SketchBatch, batch_idx: int) -> tuple[list[np.ndarray], list[np.ndarray], list[int]]:
-        """Return a sketch of each word of a batch, one redrawn from each drawing, and the words (B,)."""
+        """Return a sketch of each word of a batch, one reconstructed from each drawing, and the words (B,)."""
         return self.generate(batch.words, seed=batch_idx), self.reconstruct(batch), batch.words.tolist()

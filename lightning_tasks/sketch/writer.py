@@ -24,9 +24,9 @@ SIZE = 256  # pixels of a side
 class SketchWriter(BasePredictionWriter):
     """Writes the sketches of `predict` into `<log folder>/sketches/`, and all of them on one page, `sketches.html`.
 
-    Of each word the first `per_word` that were made from the word alone, and as many redrawn from test drawings, as
-    `<word>_<number>.svg` and `.gif` and `<word>_<number>_redrawn.svg` and `.gif`. The page replays them stroke by
-    stroke. Works with tasks whose `predict_step` returns sketches, redrawn drawings and words.
+    Of each word the first `per_word` that were made from the word alone, and as many reconstructed from test drawings,
+    as `<word>_<number>.svg` and `.gif` and `<word>_<number>_reconstructed.svg` and `.gif`. The page replays them stroke
+    by stroke. Works with tasks whose `predict_step` returns sketches, reconstructed drawings and words.
 
     Args:
         per_word: See above.
@@ -52,14 +52,14 @@ class SketchWriter(BasePredictionWriter):
         folder.mkdir(parents=True, exist_ok=True)
         sketches: list[Sketch] = []
         counts: Counter[str] = Counter()
-        for generated, redrawn, words in predictions:
+        for generated, reconstructed, words in predictions:
             for index, word in enumerate(task.words[word] for word in words):
                 counts[word] += 1
                 if counts[word] > self.per_word:
                     continue
-                made: dict[SketchMode, np.ndarray] = {"generate": generated[index], "reconstruct": redrawn[index]}
+                made: dict[SketchMode, np.ndarray] = {"generate": generated[index], "reconstruct": reconstructed[index]}
                 for mode, steps in made.items():
-                    name = f"{word}_{counts[word]}{'_redrawn' if mode == 'reconstruct' else ''}"
+                    name = f"{word}_{counts[word]}{'_reconstructed' if mode == 'reconstruct' else ''}"
                     drawing = to_drawing(steps)
                     (folder / f"{name}.svg").write_text(to_svg(drawing, SIZE))
                     write_gif(folder / f"{name}.gif", drawing, SIZE)

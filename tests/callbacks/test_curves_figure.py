@@ -13,7 +13,7 @@ HISTORY = {  # epochs from 0
     "train/loss_student": [(0, 7.0), (1, 6.0), (2, 5.0)],
     "train/loss_generator": [(0, 1.0), (1, 3.0), (2, 2.0)],
     "train/class_entropy": [(0, 0.9), (1, 0.8), (2, 0.7)],
-    "train/time_student": [(0, 0.5), (1, 0.25), (2, 0.75)],
+    "train/time_share_student": [(0, 0.5), (1, 0.25), (2, 0.75)],
     "train/agreement": [(0, 0.1), (1, 0.2), (2, 0.3)],
     "train/loss_one_hot": [(0, 1.0), (1, 0.5), (2, 0.25)],
     "val/acc": [(1, 0.4), (2, 0.3)],
@@ -44,7 +44,7 @@ class TestCurves:
         ]
         assert [(each.title, each.axis, [*each.lines]) for each in others] == [
             ("synthetic images: classes", "entropy (1: uniform)", ["train/class_entropy"]),
-            ("time of an epoch", "%", ["train/time_student"]),
+            ("time of an epoch", "%", ["train/time_share_student"]),
             ("", "%", ["val/of_a_user"]),
             ("", "nats", ["train/loss_one_hot", "val/loss"]),
         ]

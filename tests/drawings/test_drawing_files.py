@@ -82,7 +82,7 @@ class TestPage:
         ("temperature", "mode", "expected"),
         [
             (0.4, "generate", "temperature 0.4"),
-            (1.0, "reconstruct", "redrawn, temperature 1"),
+            (1.0, "reconstruct", "reconstructed, temperature 1"),
             (None, "generate", "real"),
         ],
     )

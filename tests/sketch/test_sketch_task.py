@@ -243,7 +243,7 @@ def test_predict_writes_sketches_of_each_word():
         f"{word}_{n}{how}.{kind}"
         for word in WORDS
         for n in range(1, 9)
-        for how in ("", "_redrawn")
+        for how in ("", "_reconstructed")
         for kind in ("svg", "gif")
     }
     assert {path.name for path in folder.iterdir()} == expected
