@@ -136,11 +136,11 @@ class BaseTask(pl.LightningModule):
         Raises:
             ValueError: If the checkpoint was made with other data.
         """
-        self.follow_classes(checkpoint.get("data_spec"), "ckpt_path: the checkpoint was trained")
+        self.match_class_order(checkpoint.get("data_spec"), "ckpt_path: the checkpoint was trained")
         self.run_facts |= checkpoint.get("run_facts", {})
         self.seed = checkpoint.get("seed", self.seed)
 
-    def follow_classes(self, theirs: Mapping[str, Any] | None, of: str) -> None:
+    def match_class_order(self, theirs: Mapping[str, Any] | None, of: str) -> None:
         """Have the classes in the order of something that was trained, here and in the data, and refuse other data.
 
         Args:
@@ -186,7 +186,7 @@ class BaseTask(pl.LightningModule):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if hasattr(data, "order_classes"):
             data.order_classes(names_in(self.data_spec))
-        self.follow_classes(getattr(data, "data_spec", None), "the data are")
+        self.match_class_order(getattr(data, "data_spec", None), "the data are")
         if stage == "fit":
             self.seed = self.trainer.strategy.broadcast(run_seed())
             for callback in self.trainer.callbacks:  # type: ignore[attr-defined]

@@ -8,12 +8,12 @@ from lightning_tasks.callbacks.plots import add_axes
 from lightning_tasks.runs.plot_style import styled
 
 SIZE = 9.0  # of letters, in points
-Part = tuple[float, str]  # its length, and what stands on it where there is room
+Segment = tuple[float, str]  # its length, and what stands on it where there is room
 
 
 @styled
 def draw_stacked_bars(
-    rows: Mapping[str, Sequence[Part]], kinds: Mapping[str, tuple[str, str]], title: str, label: str
+    rows: Mapping[str, Sequence[Segment]], kinds: Mapping[str, tuple[str, str]], title: str, label: str
 ) -> Figure:
     """Draw a horizontal bar for each row, stacked of the same kinds of parts.
 

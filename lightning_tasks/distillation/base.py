@@ -139,7 +139,7 @@ class DistillationTask(ImageTask):
         if stage == "fit" and self.student_from_teacher:  # before a checkpoint brings the weights of a resumed run
             self._start_from_teacher()
         super().setup(stage)
-        self.follow_classes(self.teacher.data_spec, f"teacher_ckpt: {self.teacher_ckpt} was trained")
+        self.match_class_order(self.teacher.data_spec, f"teacher_ckpt: {self.teacher_ckpt} was trained")
         if self.teacher.fast is not self.teacher.network:
             self.make_fast(self.teacher.fast, stage)
 

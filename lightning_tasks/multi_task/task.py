@@ -138,9 +138,9 @@ class MultiTask(ClassificationTask):
             )
         return self.num_classes + sum(map(len, groups.values())) + len(groups)
 
-    def follow_classes(self, theirs: Mapping[str, Any] | None, of: str) -> None:
+    def match_class_order(self, theirs: Mapping[str, Any] | None, of: str) -> None:
         """Do what every task does, and learn the superclass of each class."""
-        super().follow_classes(theirs, of)
+        super().match_class_order(theirs, of)
         if levels := self.data_spec.get("class_levels"):
             self.tree.grow(levels["superclass"])
             self.severity = severity_matrix(self.tree.ancestors, self.costs).to(self.device)

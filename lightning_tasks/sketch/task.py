@@ -272,9 +272,9 @@ class SketchTask(BaseTask):
         right = {name: seen.cpu() == asked for name, (seen, asked) in answers.items()}
         return scores | {f"recognised{name}": each.float().mean() for name, each in right.items()}
 
-    def follow_classes(self, theirs: Mapping[str, Any] | None, of: str) -> None:
+    def match_class_order(self, theirs: Mapping[str, Any] | None, of: str) -> None:
         """Do what every task does, and refuse an order of the words that is not the recogniser's."""
-        super().follow_classes(theirs, of)
+        super().match_class_order(theirs, of)
         if self.recogniser is not None:
             self.recogniser.require_apart(self.data_spec)
 

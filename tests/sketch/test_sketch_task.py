@@ -279,7 +279,7 @@ def test_a_recogniser_computes_where_it_is_sent():
     with pytest.raises(
         ValueError, match=r"best\.ckpt was trained with words cat, bus, sea shell; this run has bus, cat, "
     ):
-        task.follow_classes(task.data_spec | {"words": ("bus", "cat", "sea shell")}, "ckpt_path: it was trained")
+        task.match_class_order(task.data_spec | {"words": ("bus", "cat", "sea shell")}, "ckpt_path: it was trained")
     assert judge.to(torch.device("meta")).features(steps).device.type == "meta"
 
 

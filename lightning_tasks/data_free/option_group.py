@@ -3,8 +3,8 @@
 from typing import Any, Self
 
 
-class Part:
-    """Settings of a task that a config gives as one option. They do not change, so a copy is the part itself."""
+class OptionGroup:
+    """Settings of a task that a config gives as one option. They do not change, so a copy is the group itself."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
