@@ -87,12 +87,14 @@ class TestManyFiles:
     @pytest.mark.slow
     def test_processes_that_do_not_fork(self, tmp_path, monkeypatch, in_groups):
         """As on Windows."""
-        monkeypatch.setattr(decoding, "_processes", lambda: multiprocessing.get_context("spawn"))
+        spawn = multiprocessing.get_context("spawn")
+        monkeypatch.setattr(decoding, "get_all_start_methods", lambda: ["spawn"])
+        monkeypatch.setattr(decoding, "get_context", lambda method: {None: spawn, "spawn": spawn}[method])
         files = pictures(tmp_path / "made", 15)[::-1]
         assert reds(decoded(files, tmp_path / "cache", shape=(3, 3, 4))) == list(range(14, -1, -1))
 
     def test_processes_decode_each_to_its_place(self, tmp_path, monkeypatch, in_groups):
-        def read(file, size, read_file=decoding._read):
+        def read(file, size, read_file=decoding.open_rgb):
             (tmp_path / "pids" / str(os.getpid())).touch()
             return read_file(file, size)
 
@@ -106,7 +108,7 @@ class TestManyFiles:
         assert reds(array) == list(range(14, -1, -1))
         assert array[0, :, 2, 3].tolist() == [14, 28, 241]
         assert [bar["disable"] for bar in bars] == [False]
-        monkeypatch.setattr(decoding, "_read", read)
+        monkeypatch.setattr(decoding, "open_rgb", read)
         decoded(files[:14], tmp_path / "other", shape=(3, 3, 4))
         assert [bar["disable"] for bar in bars] == [False, True]
         pids = {int(path.name) for path in (tmp_path / "pids").iterdir()}
@@ -146,7 +148,7 @@ class TestKept:
     def test_is_taken_if_nothing_has_changed(self, tmp_path, monkeypatch):
         files = pictures(tmp_path)
         decoded(files, tmp_path / "cache")
-        monkeypatch.setattr(decoding, "_read", None)
+        monkeypatch.setattr(decoding, "open_rgb", None)
         assert reds(decoded(files, tmp_path / "cache")) == list(range(12))
 
     @pytest.mark.parametrize(
@@ -156,8 +158,8 @@ class TestKept:
         files = pictures(tmp_path)
         decoded(files, tmp_path / "cache")
         read = []
-        read_file = decoding._read
-        monkeypatch.setattr(decoding, "_read", lambda file, size: read.append(file) or read_file(file, size))
+        read_file = decoding.open_rgb
+        monkeypatch.setattr(decoding, "open_rgb", lambda file, size: read.append(file) or read_file(file, size))
         if change == "content":
             Image.new("RGB", (4, 3), (99, 98, 97)).save(files[5], compress_level=0)
         elif change == "time":
@@ -227,7 +229,7 @@ class TestKept:
 def with_little_room(folder, sayings):
     """As on a disk that has 100 kB left."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-    decoding._read = lambda file, size: sayings.put("read")
+    decoding.open_rgb = lambda file, size: sayings.put("read")
     try:
         decoded(list(folder.glob("*.png")), folder / "cache", shape=(3, 100, 200))
     except OSError as error:
@@ -276,11 +278,11 @@ class TestFullDisk:
 
 
 def build_slowly(folder):
-    def read(file, size, read_file=decoding._read):
+    def read(file, size, read_file=decoding.open_rgb):
         time.sleep(0.2 if file.name > "004.png" else 0)
         return read_file(file, size)
 
-    decoding._read = read
+    decoding.open_rgb = read
     decoded(sorted(folder.glob("*.png")), folder / "cache")
 
 

@@ -9,7 +9,7 @@ from helpers.commands import image_folder
 from PIL import Image
 
 from datamodules import ImageFolderDataModule, decoding
-from datamodules.decoding import decode_to_file
+from datamodules.decoding import decode_to_file, open_rgb
 
 
 def test_images_labels_and_facts(tmp_path):
@@ -74,7 +74,7 @@ def test_decoded_once_and_again_when_a_file_changes(tmp_path, monkeypatch):
     first = ImageFolderDataModule(str(folder))
     read = []
     monkeypatch.setattr(
-        decoding, "_read", lambda file, size, read_file=decoding._read: read.append(file) or read_file(file, size)
+        decoding, "open_rgb", lambda file, size, read_file=open_rgb: read.append(file) or read_file(file, size)
     )
     monkeypatch.chdir(folder.parent)
     again = ImageFolderDataModule(folder.name)  # spelled differently

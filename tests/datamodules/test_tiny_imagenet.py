@@ -167,8 +167,8 @@ class TestContent:
     def test_decoded_once_for_any_number_of_classes(self, folder, monkeypatch):
         opened(folder)
         read = []
-        read_file = decoding._read
-        monkeypatch.setattr(decoding, "_read", lambda file, size: read.append(file) or read_file(file, size))
+        read_file = decoding.open_rgb
+        monkeypatch.setattr(decoding, "open_rgb", lambda file, size: read.append(file) or read_file(file, size))
         opened(folder)
         opened(folder, num_classes=2)
         assert not read
