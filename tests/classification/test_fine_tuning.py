@@ -25,6 +25,10 @@ def make(trained_layers=2, augment=None, network=resnet, **options):
     return ClassificationTask(data.data_spec, network=network, trained_layers=trained_layers, **options), data
 
 
+def holds_features(data):
+    return {part.images.dtype for part in (data.train_set, data.val_set)} == {torch.float32}
+
+
 def test_layers_hold_what_follows_them():
     found = [[type(part).__name__ for part in layer] for layer in cut_into_layers(resnet())]
     assert found == [
@@ -44,14 +48,15 @@ def test_frozen_layers_do_not_move(cached):
     task, data = make(trained_layers=2, augment=None if cached else [BatchRandomFlip(0.0)])
     before = copy.deepcopy(task.network.state_dict())
     kept = []
-    task.on_train_epoch_end = lambda: kept.append(task._features)
+    task.on_train_epoch_end = lambda: kept.append(holds_features(data))
     make_trainer(max_epochs=2, limit_val_batches=1.0).fit(task, data)
     moved = {
         name.split(".")[0] for name, value in task.network.state_dict().items() if not torch.equal(value, before[name])
     }
     assert moved == {"layer4", "fc"}
     assert kept == [cached] * 2
-    assert not task._features
+    assert not holds_features(data)
+    make_trainer(limit_val_batches=1.0).validate(task, data, verbose=False)  # of images again
 
 
 def test_features_that_are_kept_train_the_same_weights():
@@ -72,7 +77,7 @@ def test_features_that_are_kept_train_the_same_weights():
 def test_nothing_is_kept_where_mirrored_images_are_asked_for():
     task, data = make(2, test_time_flip=True)
     kept = []
-    task.on_train_epoch_end = lambda: kept.append(task._features)
+    task.on_train_epoch_end = lambda: kept.append(holds_features(data))
     make_trainer(limit_val_batches=1.0).fit(task, data)
     assert kept == [False]
 
@@ -247,12 +252,14 @@ class TestWeights:
         ):
             load_pretrained(resnet(), "ResNet18_Weights.IMAGENET1K_V1")
 
-    def test_of_torchvision_from_its_hub(self, monkeypatch):
+    def test_of_torchvision_from_its_hub(self, monkeypatch, tmp_path):
         """Torchvision's own network in the official file's place: names and shapes are those of the ResNet here."""
         import torchvision
 
         weights = torchvision.models.resnet18().state_dict()
-        monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **__: weights)
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+        (tmp_path / "hub/checkpoints").mkdir(parents=True)
+        torch.save(weights, tmp_path / "hub/checkpoints/resnet18-f37072fd.pth")
         network = ResNet(10, (3, 32, 32), depth=18, stem="imagenet", enlarge=2)
         assert load_pretrained(network, "ResNet18_Weights.IMAGENET1K_V1") == "f37072fd"
         assert torch.equal(network.layer4[1].conv2.weight, weights["layer4.1.conv2.weight"])
