@@ -12,7 +12,7 @@ from datamodules.images import ImageDataModule, Split, channel_statistics
 from datamodules.tensors import TensorImages
 from lightning_tasks.runs.paths import user_path
 
-# What the arrays of a part are called, images and labels: by Keras, by MedMNIST, and where there is one part only.
+# What the arrays of a split are called, images and labels: by Keras, by MedMNIST, and where there is one split only.
 NAMES: dict[str, tuple[tuple[str, str], ...]] = {
     "train": (("x_train", "y_train"), ("train_images", "train_labels"), ("images", "labels")),
     "val": tuple(
@@ -53,8 +53,8 @@ class ImageArraysDataModule(ImageDataModule):
         self.path = user_path(path)
         self.dataset_name = self.path.resolve().stem  # type: ignore[misc]
         arrays, there = self._read()
-        self._parts = {part: self._part(arrays, names) for part, names in NAMES.items()}
-        train = self._parts["train"]
+        self._splits = {name: self._split(arrays, names) for name, names in NAMES.items()}
+        train = self._splits["train"]
         if train is None:
             expected = " or ".join(" and ".join(pair) for pair in NAMES["train"])
             raise FileNotFoundError(f"data.path: {path} has no arrays {expected}, but {', '.join(there) or 'none'}")
@@ -63,11 +63,11 @@ class ImageArraysDataModule(ImageDataModule):
             rank_zero_warn(f"data.path: {path}: not read: {', '.join(others)}")
         self.num_classes = self._count_classes(train.labels.unique().tolist(), class_names)  # type: ignore[misc]
         self.image_shape = tuple(train[0][0].shape)  # type: ignore[assignment]
-        for part, data in self._parts.items():
+        for name, data in self._splits.items():
             if data is not None and (data[0][0].shape != train[0][0].shape or data.labels.max() >= self.num_classes):
                 shape, largest = list(data[0][0].shape), int(data.labels.max())
                 raise ValueError(
-                    f"data.path: {path}: {part} has images {shape} and labels up to {largest}, train"
+                    f"data.path: {path}: {name} has images {shape} and labels up to {largest}, train"
                     f" {list(self.image_shape)} and {self.num_classes - 1}"
                 )
         if class_names is not None and len(class_names) != self.num_classes:
@@ -78,17 +78,17 @@ class ImageArraysDataModule(ImageDataModule):
 
     def prepare_data(self) -> None:
         """Check the split; there is nothing to fetch."""
-        self._make_parts_once()
+        self._make_splits_once()
 
     def load(self) -> tuple[TensorImages, TensorImages | None]:
         """Give what the arrays hold."""
-        train = self._parts["train"]
+        train = self._splits["train"]
         assert train is not None
-        return train, self._parts["test"]
+        return train, self._splits["test"]
 
     def load_val(self) -> TensorImages | None:
-        """Give the validation part, if there is one."""
-        return self._parts["val"]
+        """Give the validation split, if there is one."""
+        return self._splits["val"]
 
     def _read(self) -> tuple[dict[str, np.ndarray], list[str]]:
         """Read the arrays that have a name in NAMES, and list the names of all."""
@@ -122,7 +122,7 @@ class ImageArraysDataModule(ImageDataModule):
             rank_zero_warn(f"data.path: {self.path} has no training image of {lost!r}, one of {count} such classes")
         return num_classes
 
-    def _part(self, arrays: Mapping[str, np.ndarray], names: tuple[tuple[str, str], ...]) -> TensorImages | None:
+    def _split(self, arrays: Mapping[str, np.ndarray], names: tuple[tuple[str, str], ...]) -> TensorImages | None:
         there = [pair for pair in names if not arrays.keys().isdisjoint(pair)]
         if len(there) > 1:
             raise ValueError(f"data.path: {self.path} has both {' and '.join(images for images, _ in there)}; keep one")

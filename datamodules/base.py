@@ -19,11 +19,11 @@ MOST = 2**31 - 1
 
 
 class BaseDataModule(pl.LightningDataModule):
-    """Data for a task: a training, a validation and a test part.
+    """Data for a task: a training, a validation and a test split.
 
     A subclass says in `data_spec` what a task must know of the data, fetches them in `download` and sets `train_set`,
-    `val_set` and `test_set` in `make_parts`. The validation part is always taken from the training part. Nothing is
-    learnt from the test part or chosen by it.
+    `val_set` and `test_set` in `make_splits`. The validation split is always taken from the training split. Nothing is
+    learnt from the test split or chosen by it.
 
     Args:
         root: Folder of the data sets; downloads go there.
@@ -87,15 +87,15 @@ class BaseDataModule(pl.LightningDataModule):
         """
 
     def download(self) -> None:
-        """Fetch what `make_parts` reads, unless it is there."""
+        """Fetch what `make_splits` reads, unless it is there."""
         raise NotImplementedError
 
     def checksums(self) -> Mapping[Path, str]:
         """Give the MD5 of each official file, in hexadecimal digits; without any nothing is verified."""
         return {}
 
-    def make_parts(self) -> None:
-        """Read the data and set the three parts; `train_set` stays None where training needs no data."""
+    def make_splits(self) -> None:
+        """Read the data and set the three splits; `train_set` stays None where training needs no data."""
         raise NotImplementedError
 
     def prepare_data(self) -> None:
@@ -106,7 +106,7 @@ class BaseDataModule(pl.LightningDataModule):
             ValueError: If a file is not the official one, or the options ask for more samples than there are.
         """
         self.fetch()
-        self._make_parts_once()
+        self._make_splits_once()
 
     def fetch(self) -> None:
         """Have the data on disk, verified, one process at a time.
@@ -134,11 +134,11 @@ class BaseDataModule(pl.LightningDataModule):
         """Split the data, equally for all stages, and choose the seed of the training order."""
         if stage == "fit" and self.trainer is not None:
             self.seed = self.trainer.strategy.broadcast(run_seed())
-        self._make_parts_once()
+        self._make_splits_once()
 
-    def _make_parts_once(self) -> None:
+    def _make_splits_once(self) -> None:
         if self.test_set is None:
-            self.make_parts()
+            self.make_splits()
 
     def state_dict(self) -> dict[str, Any]:
         """Give the seed to a checkpoint."""
@@ -175,15 +175,15 @@ class BaseDataModule(pl.LightningDataModule):
         return sampler_class(self.train_set, num_replicas=num_replicas, rank=rank, seed=self.seed)
 
     def val_dataloader(self) -> DataLoader:
-        """The validation part, in order."""
+        """The validation split, in order."""
         return self._evaluation_loader(self.val_set)
 
     def test_dataloader(self) -> DataLoader:
-        """The test part, in order."""
+        """The test split, in order."""
         return self._evaluation_loader(self.test_set)
 
     def predict_dataloader(self) -> DataLoader:
-        """The test part, in order."""
+        """The test split, in order."""
         return self.test_dataloader()
 
     def _evaluation_loader(self, data: Dataset | None, num_workers: int = 0) -> DataLoader:

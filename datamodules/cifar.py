@@ -97,7 +97,7 @@ class CIFAR10DataModule(ImageDataModule):
         return [path for path in alike if path.name not in official and path.suffix != ".pth"]
 
     def load(self) -> tuple[TensorImages, TensorImages | None]:
-        """Read both official parts and the names of the classes."""
+        """Read both official splits and the names of the classes."""
         meta = _unpickle(self.folder / self.dataset.meta["filename"])
         self.class_names = list(meta[self.dataset.meta["key"]])
         return self._read(self.dataset.train_list), self._read(self.dataset.test_list)
@@ -142,8 +142,8 @@ class CIFAR100DataModule(CIFAR10DataModule):
         return {**super().data_spec, "groups": {group.name: group.superclasses for group in self.groups}}
 
     def load(self) -> tuple[TensorImages, TensorImages | None]:
-        """Read both official parts, the names of the classes, and the superclass and the group of each."""
-        parts = super().load()
+        """Read both official splits, the names of the classes, and the superclass and the group of each."""
+        splits = super().load()
         names = _unpickle(self.folder / self.dataset.meta["filename"])["coarse_label_names"]
         content = _unpickle(self.folder / self.dataset.test_list[0][0])  # has all classes too, and is a fifth as long
         superclasses = dict(zip(content["fine_labels"], content["coarse_labels"], strict=True))
@@ -152,7 +152,7 @@ class CIFAR100DataModule(CIFAR10DataModule):
             groups = group_of_each(self.groups, names)
             levels["group"] = [groups[name] for name in levels["superclass"]]
         self.class_levels = levels
-        return parts
+        return splits
 
 
 def _unpickle(path: Path) -> dict:

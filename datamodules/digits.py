@@ -12,7 +12,7 @@ from datamodules.tensors import TensorImages
 class DigitsDataModule(ImageDataModule):
     """1,797 real 8 x 8 grey digits of 43 people, part of the scikit-learn package: no download.
 
-    The test part of the UCI set "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak 1998,
+    The test split of the UCI set "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak 1998,
     https://archive.ics.uci.edu/dataset/80). It has no official split of its own. For convolutional networks the
     images are enlarged to `image_size` by bilinear interpolation.
 
@@ -36,7 +36,7 @@ class DigitsDataModule(ImageDataModule):
 
     def prepare_data(self) -> None:
         """Check the split; there is nothing to fetch, and no folder to make."""
-        self._make_parts_once()
+        self._make_splits_once()
 
     def load(self) -> tuple[TensorImages, TensorImages | None]:
         """Read and enlarge the images; the values 0 ... 16 of the set become 0 ... 255."""

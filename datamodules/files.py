@@ -35,5 +35,5 @@ class FilesDataModule(ImageDataModule):
     def prepare_data(self) -> None:
         """Nothing to fetch."""
 
-    def make_parts(self) -> None:
+    def make_splits(self) -> None:
         """Nothing to divide."""

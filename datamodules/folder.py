@@ -16,7 +16,7 @@ from datamodules.tensors import TensorImages
 from lightning_tasks.runs.paths import user_path
 
 LOOKED_AT = 1000  # files at most, to say what there is in place of images
-# What the folders of the parts may be called, in small or capital letters.
+# What the folders of the splits may be called, in small or capital letters.
 NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev"), "test": ("test", "testing")}
 
 
@@ -33,14 +33,14 @@ class ImageFolderDataModule(ImageDataModule):
         folder: Folder of the images.
         image_size: Side of the square that all images are scaled to cover and cut to around their middle; else they
             must be of one size.
-        max_unreadable: Share of the files of a part that may be unreadable, in [0, 1); they are named and left out.
+        max_unreadable: Share of the files of a split that may be unreadable, in [0, 1); they are named and left out.
         preprocessing_of: See ImageDataModule.
         split: See ImageDataModule.
         options: See ImageDataModule.
 
     Raises:
         FileNotFoundError: If there are no images there, or none in the folder of a class.
-        ValueError: If more files are no images, sizes differ, two folders mean the same part, or train and test have
+        ValueError: If more files are no images, sizes differ, two folders mean the same split, or train and test have
             other classes.
     """
 
@@ -61,20 +61,20 @@ class ImageFolderDataModule(ImageDataModule):
             image_size = find_preprocessing(preprocessing_of).side
         self.folder = user_path(folder)
         self.dataset_name = self.folder.resolve().name  # type: ignore[misc]
-        folders = _part_folders(self.folder)
+        folders = _split_folders(self.folder)
         if folders and "train" not in folders:
             there = " and ".join(place.name for place in folders.values())
             raise FileNotFoundError(f"data.folder: {self.folder} has {there}, but no train")
         folders = folders or {"train": self.folder}
-        self._parts = {name: _Part(place, image_size, max_unreadable) for name, place in folders.items()}
+        self._splits = {name: _Split(place, image_size, max_unreadable) for name, place in folders.items()}
         self._say_what_is_read()
-        classes = self._parts["train"].classes
-        for part in self._parts.values():
-            if part.classes != classes:
-                other = ", ".join(sorted(set(part.classes) ^ set(classes))[:3])
-                first = self._parts["train"].folder
-                raise ValueError(f"data.folder: {first} and {part.folder} have other classes: {other}")
-        train = self._parts["train"].data
+        classes = self._splits["train"].classes
+        for each in self._splits.values():
+            if each.classes != classes:
+                other = ", ".join(sorted(set(each.classes) ^ set(classes))[:3])
+                first = self._splits["train"].folder
+                raise ValueError(f"data.folder: {first} and {each.folder} have other classes: {other}")
+        train = self._splits["train"].data
         self.num_classes = len(classes)  # type: ignore[misc]
         self.image_shape = (3, *train[0][0].shape[1:])
         self.mean, self.std = channel_statistics(train)
@@ -83,16 +83,16 @@ class ImageFolderDataModule(ImageDataModule):
 
     def prepare_data(self) -> None:
         """Check the split; there is nothing to fetch."""
-        self._make_parts_once()
+        self._make_splits_once()
 
     def _say_what_is_read(self) -> None:
-        """Count it in one line, by part and kind; a warning if anything is not read."""
-        parts = self._parts.values()
+        """Count it in one line, by split and kind; a warning if anything is not read."""
+        splits = self._splits.values()
         read = ", ".join(
-            f"{len(part.files):,} images of {len(part.classes)} classes in {part.folder} ({count_kinds(part.files)})"
-            for part in parts
+            f"{len(each.files):,} images of {len(each.classes)} classes in {each.folder} ({count_kinds(each.files)})"
+            for each in splits
         )
-        used = {file for part in parts for file in part.files}
+        used = {file for split in splits for file in split.files}
         if others := [file for file in visible_files(self.folder) if file not in used]:
             rank_zero_warn(f"data.folder: {read}; not read: {count_kinds(sorted(others), where=True)}")
         else:
@@ -100,27 +100,27 @@ class ImageFolderDataModule(ImageDataModule):
 
     def load(self) -> tuple[TensorImages, TensorImages | None]:
         """Give what the folders hold."""
-        test = self._parts.get("test")
-        return self._parts["train"].data, test.data if test else None
+        test = self._splits.get("test")
+        return self._splits["train"].data, test.data if test else None
 
     def load_val(self) -> TensorImages | None:
         """Give what `val/` holds."""
-        val = self._parts.get("val")
+        val = self._splits.get("val")
         return val.data if val else None
 
 
-def _part_folders(folder: Path) -> dict[str, Path]:
-    """Find the folder of each part by its name, in the order of NAMES; one that holds images itself is a class.
+def _split_folders(folder: Path) -> dict[str, Path]:
+    """Find the folder of each split by its name, in the order of NAMES; one that holds images itself is a class.
 
     Raises:
-        ValueError: If two folders mean the same part.
+        ValueError: If two folders mean the same split.
     """
     found: dict[str, Path] = {}
-    for part, names in NAMES.items():
+    for split, names in NAMES.items():
         places = [each for each in visible_folders(folder) if each.name.lower() in names and not _is_class(each)]
         if len(places) > 1:
-            raise ValueError(f"data.folder: {' and '.join(map(str, places))} both mean {part}; move one of them away")
-        found |= {part: place for place in places}
+            raise ValueError(f"data.folder: {' and '.join(map(str, places))} both mean {split}; move one of them away")
+        found |= {split: place for place in places}
     return found
 
 
@@ -135,7 +135,7 @@ def _images(folder: Path) -> list[Path]:
     return [file for file in files if is_image(file)]
 
 
-class _Part:
+class _Split:
     """The images below a folder, one folder a class."""
 
     def __init__(self, folder: Path, image_size: int | None, max_unreadable: float) -> None:

@@ -36,7 +36,7 @@ class ImageDataModule(BaseDataModule):
         batch_size: See BaseDataModule.
         eval_batch_size: See BaseDataModule.
         split: The official split into training and test, or a stratified one of all samples.
-        val_fraction: Share of the training part that is set aside for validation, stratified, in (0, 1).
+        val_fraction: Share of the training split that is set aside for validation, stratified, in (0, 1).
         split_seed: Seed of all splits and subsets; it is apart from `seed_everything`, so that runs with other seeds
             are compared on the same samples.
         train_per_class: Train on this many samples of each class only.
@@ -54,7 +54,7 @@ class ImageDataModule(BaseDataModule):
             which they make the same images faster. After BatchMixUp or BatchCutMix labels are soft.
         steps_per_epoch: See BaseDataModule; the training images are not kept.
         num_workers: See BaseDataModule.
-        predict: Image files, folders or patterns that `predict` answers, in place of the test part; see ImageFiles.
+        predict: Image files, folders or patterns that `predict` answers, in place of the test split; see ImageFiles.
 
     Attributes:
         predict_files: The files of `predict`, in order.
@@ -158,18 +158,18 @@ class ImageDataModule(BaseDataModule):
     def order_classes(self, names: Sequence[str]) -> None:
         """Number the classes anew, see BaseDataModule; a set without names takes these.
 
-        Parts that were made already are made again, since samples are drawn class by class. A subclass that makes its
-        parts itself keeps its order.
+        Splits that were made already are made again, since samples are drawn class by class. A subclass that makes its
+        splits itself keeps its order.
         """
         names = list(names)
         if names == self.class_names or len(names) != self.num_classes or are_numbers(names):
             return
         if are_numbers(self._own_names):
             self.class_names = names
-        elif type(self).make_parts is ImageDataModule.make_parts and positions(names, self._own_names):
+        elif type(self).make_splits is ImageDataModule.make_splits and positions(names, self._own_names):
             self._order = names
             if self.test_set is not None:
-                self.make_parts()
+                self.make_splits()
 
     @property
     def data_spec(self) -> ImageDataSpec:
@@ -185,16 +185,16 @@ class ImageDataModule(BaseDataModule):
         }
 
     def load(self) -> tuple[TensorImages, TensorImages | None]:
-        """Read the official training and test parts from disk; None where the set has no official test part."""
+        """Read the official training and test splits from disk; None where the set has no official test split."""
         raise NotImplementedError
 
     def load_val(self) -> TensorImages | None:
-        """Read an official validation part; None where there is none, and one is set aside."""
+        """Read an official validation split; None where there is none, and one is set aside."""
         return None
 
-    def make_parts(self) -> None:
-        """Take the test part, then the validation part, then the per-class subsets."""
-        train, test = (self._in_order(part) for part in self.load())
+    def make_splits(self) -> None:
+        """Take the test split, then the validation split, then the per-class subsets."""
+        train, test = (self._in_order(split) for split in self.load())
         official_val = self._in_order(self.load_val())
         assert train is not None
         if self.split == "official":
@@ -234,7 +234,7 @@ class ImageDataModule(BaseDataModule):
         return data.subset(per_class_subset(data.labels, count, self.split_seed, option))
 
     def predict_dataloader(self) -> DataLoader:
-        """The files of `predict`, in order; else the test part."""
+        """The files of `predict`, in order; else the test split."""
         if not self.predict_files:
             return super().predict_dataloader()
         files = ImageFiles(self.predict_files, self.image_shape)

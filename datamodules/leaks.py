@@ -1,4 +1,4 @@
-"""Images that are in two parts of a set, bit for bit."""
+"""Images that are in two splits of a set, bit for bit."""
 
 from collections.abc import Mapping
 from itertools import combinations
@@ -8,25 +8,25 @@ from torch import Tensor
 
 from datamodules.tensors import TensorImages
 
-MOST = 0.1  # share of a part that may lie in another too; official sets have a few
+MOST = 0.1  # share of a split that may lie in another too; official sets have a few
 LARGEST = 2**29  # bytes of all images; to read more takes too long at each start
 
 
-def require_apart(parts: Mapping[str, TensorImages | None]) -> None:
-    """Refuse parts of which more than a tenth is in an earlier one, as where a folder was copied.
+def require_apart(splits: Mapping[str, TensorImages | None]) -> None:
+    """Refuse splits of which more than a tenth is in an earlier one, as where a folder was copied.
 
     Sets of more than half a gigabyte are not looked at.
 
     Args:
-        parts: By name, in the order of training, validation and test; None is left out.
+        splits: By name, in the order of training, validation and test; None is left out.
 
     Raises:
-        ValueError: Says how many images of which parts are the same.
+        ValueError: Says how many images of which splits are the same.
     """
-    there = {name: part for name, part in parts.items() if part is not None}
-    if sum(len(part) * part[0][0].nbytes for part in there.values()) > LARGEST:
+    there = {name: split for name, split in splits.items() if split is not None}
+    if sum(len(split) * split[0][0].nbytes for split in there.values()) > LARGEST:
         return
-    signatures = {name: _signatures(part) for name, part in there.items()}
+    signatures = {name: _signatures(split) for name, split in there.items()}
     for (first, ours), (second, theirs) in combinations(signatures.items(), 2):
         same = int(torch.isin(theirs, ours).sum())
         if same > MOST * len(theirs):

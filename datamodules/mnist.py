@@ -111,13 +111,13 @@ class MNISTDataModule(ImageDataModule):
             return hashlib.file_digest(content, "md5").hexdigest()
 
     def load(self) -> tuple[TensorImages, TensorImages | None]:
-        """Read both official parts."""
+        """Read both official splits."""
         self.class_names = list(self.dataset.classes)
         return self._read("train"), self._read("t10k")
 
-    def _read(self, part: str) -> TensorImages:
-        images = read_image_file(str(self.raw / f"{part}-images-idx3-ubyte"))
-        labels = read_label_file(str(self.raw / f"{part}-labels-idx1-ubyte"))
+    def _read(self, name: str) -> TensorImages:
+        images = read_image_file(str(self.raw / f"{name}-images-idx3-ubyte"))
+        labels = read_label_file(str(self.raw / f"{name}-labels-idx1-ubyte"))
         return TensorImages(images[:, None], labels)
 
 

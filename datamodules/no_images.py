@@ -66,7 +66,7 @@ class NoImages(ImageDataModule):
     def prepare_data(self) -> None:
         """Nothing to fetch."""
 
-    def make_parts(self) -> None:
+    def make_splits(self) -> None:
         """Nothing to divide."""
 
     def val_dataloader(self) -> DataLoader:

@@ -6,7 +6,7 @@ from typing import Any
 from torch.utils.data import DistributedSampler
 
 from datamodules.base import BaseDataModule
-from datamodules.quickdraw_parts import QuickDrawParts
+from datamodules.quickdraw_splits import QuickDrawSplits
 from datamodules.sketches import BucketSampler, SketchSet
 from lightning_tasks.drawings.batch import SketchBatch
 from lightning_tasks.runs.data_spec import SketchDataSpec
@@ -20,7 +20,7 @@ class QuickDrawDataModule(BaseDataModule):
     50 million drawings of 345 words (Google, CC BY 4.0, https://github.com/googlecreativelab/quickdraw-dataset).
     Batches are drawings.batch.SketchBatch. Files lie in `<root>/quickdraw/`: `<word>.ndjson`, simplified or raw, or
     Sketch-RNN's `<word>.npz` or `<word>.full.npz`, also with `sketchrnn_` before it, whose own split is not used; what
-    is not there is downloaded. Drawings are divided into four parts, the same share of each word, and near-duplicates
+    is not there is downloaded. Drawings are divided into four splits, the same share of each word, and near-duplicates
     never into two: training, validation, test, and one for a recogniser that judges what a generator draws.
 
     Args:
@@ -29,8 +29,8 @@ class QuickDrawDataModule(BaseDataModule):
         batch_size: See BaseDataModule.
         eval_batch_size: See BaseDataModule.
         max_length: Steps of a drawing, its END included; longer ones are cut.
-        val_fraction: Share of the validation part.
-        test_fraction: Share of the test part.
+        val_fraction: Share of the validation split.
+        test_fraction: Share of the test split.
         recogniser_fraction: Share that is kept for a recogniser.
         split_seed: Seed of the division; it is apart from `seed_everything`.
         drawings_per_word: Use this many of each word, drawn by `split_seed`; all if not given. The official files hold
@@ -44,9 +44,9 @@ class QuickDrawDataModule(BaseDataModule):
         balanced_sampling: See BaseDataModule.
 
     Attributes:
-        offset_std: Standard deviation of all dx and dy of the training part, in drawing units (the longer side of a
+        offset_std: Standard deviation of all dx and dy of the training split, in drawing units (the longer side of a
             drawing is 255), which the offsets of batches are divided by; that of a checkpoint once one is loaded.
-        recogniser_set: The part for a recogniser.
+        recogniser_set: The split for a recogniser.
         class_names: The words.
 
     Raises:
@@ -83,7 +83,7 @@ class QuickDrawDataModule(BaseDataModule):
         for option, value in (("random_scale", random_scale), ("point_drop", point_drop)):
             if not 0 <= value < 1:
                 raise ValueError(f"{option} must be in [0, 1), got {value}")
-        self.parts = QuickDrawParts(
+        self.splits = QuickDrawSplits(
             words,
             self.root,
             val_fraction,
@@ -94,7 +94,7 @@ class QuickDrawDataModule(BaseDataModule):
             recognized_only,
             bad_lines,
         )
-        self.class_names = list(self.parts.words)
+        self.class_names = list(self.splits.words)
         self.max_length = max_length
         self.bucket_by_length = bucket_by_length
         self.augment = {"random_scale": random_scale, "point_drop": point_drop}
@@ -106,18 +106,18 @@ class QuickDrawDataModule(BaseDataModule):
         """Name of the set, its words, the longest drawing, and how they are divided."""
         return {
             "dataset": self.dataset_name,
-            "words": self.parts.words,
+            "words": self.splits.words,
             "max_length": self.max_length,
-            "parts": self.parts.described,
+            "parts": self.splits.described,
         }
 
     def order_classes(self, names: Sequence[str]) -> None:
         """Number the words anew, see BaseDataModule."""
-        if self.parts.order(names):
+        if self.splits.order(names):
             self.class_names = list(names)
             self._offset_std = None
             if self.test_set is not None:
-                self.make_parts()
+                self.make_splits()
 
     @property
     def offset_std(self) -> float:
@@ -127,12 +127,12 @@ class QuickDrawDataModule(BaseDataModule):
 
     def prepare_data(self) -> None:
         """Have the files on disk, and refuse what cannot be read before a run starts."""
-        self.parts.download()
-        self._make_parts_once()
+        self.splits.download()
+        self._make_splits_once()
 
-    def make_parts(self) -> None:
+    def make_splits(self) -> None:
         """Read and divide the drawings."""
-        drawings, labels, *indices = self.parts.read()
+        drawings, labels, *indices = self.splits.read()
         train, val, test, recogniser = indices
         self.train_set = SketchSet(drawings, labels, train, self.max_length, **self.augment)
         self.val_set, self.test_set, self.recogniser_set = (

@@ -7,7 +7,7 @@ import torch
 
 from datamodules.images import ImageDataModule
 from datamodules.quickdraw import WORDS
-from datamodules.quickdraw_parts import QuickDrawParts
+from datamodules.quickdraw_splits import QuickDrawSplits
 from datamodules.tensors import TensorImages
 from lightning_tasks.drawings.collection import Collection
 from lightning_tasks.drawings.render import render_all
@@ -18,8 +18,8 @@ from lightning_tasks.runs.data_spec import ImageDataSpec
 class QuickDrawImagesDataModule(ImageDataModule):
     """The drawings of QuickDrawDataModule as grey images, for a recogniser that judges what a generator draws.
 
-    With the same words, fractions and `split_seed`, it trains on the part that QuickDrawDataModule keeps for it, and
-    has the same validation and test part. Drawings are cut to `max_length` steps there and here. Mean and standard
+    With the same words, fractions and `split_seed`, it trains on the split that QuickDrawDataModule keeps for it, and
+    has the same validation and test split. Drawings are cut to `max_length` steps there and here. Mean and standard
     deviation are those of the recogniser's training images of the five default words, 28 pixels wide; at 64 pixels
     they are 0.1450 and 0.3302.
 
@@ -87,7 +87,7 @@ class QuickDrawImagesDataModule(ImageDataModule):
             std=std,
             augment=augment,
         )
-        self.parts = QuickDrawParts(
+        self.splits = QuickDrawSplits(
             words,
             self.root,
             val_fraction,
@@ -98,31 +98,31 @@ class QuickDrawImagesDataModule(ImageDataModule):
             recognized_only,
             bad_lines,
         )
-        self.class_names = list(self.parts.words)
+        self.class_names = list(self.splits.words)
         self.max_length = max_length
 
     @property
     def data_spec(self) -> ImageDataSpec:
         """Those of images, the words, which are the classes, and how the drawings are divided."""
-        data_spec: ImageDataSpec = {**super().data_spec, "words": self.parts.words, "parts": self.parts.described}
+        data_spec: ImageDataSpec = {**super().data_spec, "words": self.splits.words, "parts": self.splits.described}
         del data_spec["classes"]
         return data_spec
 
     def order_classes(self, names: Sequence[str]) -> None:
         """Number the words anew, see BaseDataModule."""
-        if self.parts.order(names):
+        if self.splits.order(names):
             self.class_names = list(names)
             if self.test_set is not None:
-                self.make_parts()
+                self.make_splits()
 
     def prepare_data(self) -> None:
         """Have the files on disk, and refuse what cannot be read before a run starts."""
-        self.parts.download()
-        self._make_parts_once()
+        self.splits.download()
+        self._make_splits_once()
 
-    def make_parts(self) -> None:
+    def make_splits(self) -> None:
         """Read, divide and render the drawings; about 2,000 a second."""
-        drawings, labels, _, *indices = self.parts.read()
+        drawings, labels, _, *indices = self.splits.read()
         self.val_set, self.test_set, self.train_set = (self._render(drawings, labels, each) for each in indices)
 
     def _render(self, drawings: Collection, labels: np.ndarray, indices: np.ndarray) -> TensorImages:

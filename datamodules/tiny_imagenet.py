@@ -18,19 +18,20 @@ from datamodules.listing import count_kinds, visible_files
 from datamodules.tensors import TensorImages
 from lightning_tasks.runs.paths import user_path
 
-OFFICIAL_CLASSES, OFFICIAL_IMAGES = 200, 100_000  # of the training part
+OFFICIAL_CLASSES, OFFICIAL_IMAGES = 200, 100_000  # of the training split
 
 
 class TinyImageNetDataModule(ImageDataModule):
     """110,000 colour photographs of 200 classes, 64 x 64, 100,000 of them for training.
 
-    Le and Yang 2015, "Tiny ImageNet Visual Recognition Challenge". The official test part has no labels, so the
-    official validation part, 50 images of each class, is the test part here; validation is split off the training part.
+    Le and Yang 2015, "Tiny ImageNet Visual Recognition Challenge". The official test split has no labels, so the
+    official validation split, 50 images of each class, is the test split here; validation images are taken from the
+    training split.
 
     `<root>/tiny-imagenet-200` is used as it is where it is there, also with fewer classes or images, within another
     folder of its name, without the folders `images`, or with `val` sorted into folders of classes. Else the official
     archive beside it is unpacked, or downloaded first (248 MB, and 1.4 GB for the arrays). Images are decoded once,
-    those of all classes, to one array for each part: `train/.decoded.npy` and `val/.decoded.npy`. Classes are in the
+    those of all classes, to one array for each split: `train/.decoded.npy` and `val/.decoded.npy`. Classes are in the
     order of their WordNet numbers, and have the first of their names in `words.txt`.
 
     Mean and standard deviation are those of all 100,000 training images, per channel; of other sets of classes they are
@@ -70,8 +71,8 @@ class TinyImageNetDataModule(ImageDataModule):
         words = self._words()
         if lost := [each for each in classes if each not in words]:
             raise ValueError(f"{self.folder / 'words.txt'} has no line for {lost[0]}")
-        self._parts = self._train_part(classes), self._test_part(classes, words)
-        train = self._parts[0]
+        self._splits = self._train_split(classes), self._test_split(classes, words)
+        train = self._splits[0]
         if (self.num_classes, len(train)) != (OFFICIAL_CLASSES, OFFICIAL_IMAGES):
             self.mean, self.std = channel_statistics(train)
         super().__init__(root=root, **options)
@@ -103,8 +104,8 @@ class TinyImageNetDataModule(ImageDataModule):
             shutil.rmtree(unfinished, ignore_errors=True)
 
     def load(self) -> tuple[TensorImages, TensorImages | None]:
-        """Give the training part and the official validation part, which is the test part here."""
-        return self._parts
+        """Give the training split and the official validation split, which is the test split here."""
+        return self._splits
 
     def _classes(self) -> list[str]:
         """WordNet numbers of the classes of which there are training images, in the order of `wnids.txt`."""
@@ -122,7 +123,7 @@ class TinyImageNetDataModule(ImageDataModule):
         lines = (line.partition("\t") for line in (self.folder / "words.txt").read_text().splitlines())
         return {wnid: names.split(",")[0].strip() for wnid, _, names in lines}
 
-    def _train_part(self, classes: list[str]) -> StoredImages:
+    def _train_split(self, classes: list[str]) -> StoredImages:
         files, labels = [], []
         for wnid in sorted(classes):  # the array does not depend on the choice of classes
             found = self._of_class(self.folder / "train" / wnid, f"{wnid}_*.JPEG")
@@ -131,7 +132,7 @@ class TinyImageNetDataModule(ImageDataModule):
         self._say_what_is_not_read(self.folder / "train", files)
         return self._decoded("train", files, labels)
 
-    def _test_part(self, classes: list[str], words: dict[str, str]) -> StoredImages:
+    def _test_split(self, classes: list[str], words: dict[str, str]) -> StoredImages:
         """The annotated images of the classes, in the order of the annotations; each image must have one."""
         val = self.folder / "val"
         if not (val / "images").is_dir() and any((val / wnid).is_dir() for wnid in classes):
@@ -177,7 +178,7 @@ class TinyImageNetDataModule(ImageDataModule):
         if others:
             rank_zero_warn(f"TinyImageNet: not read: {count_kinds(sorted(others), where=True)}")
 
-    def _decoded(self, part: str, files: list[Path], labels: list[int]) -> StoredImages:
-        file = decode_to_file(files, self.folder / part / ".decoded", shape=self.image_shape)
+    def _decoded(self, split: str, files: list[Path], labels: list[int]) -> StoredImages:
+        file = decode_to_file(files, self.folder / split / ".decoded", shape=self.image_shape)
         data = StoredImages(file, torch.tensor(labels))
         return data.subset(torch.nonzero(data.labels < self.num_classes).flatten())

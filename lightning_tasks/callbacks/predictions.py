@@ -25,7 +25,7 @@ Levels = dict[str, tuple[Tensor, Tensor]]
 class PredictionWriter(BasePredictionWriter):
     """Writes `<log folder>/predictions.csv` at the end of `predict`.
 
-    Of the test part a row for each sample, in order: number, label, predicted class and its probability. Of a user's
+    Of the test split a row for each sample, in order: number, label, predicted class and its probability. Of a user's
     files (`data.predict`) a row for each: file, and the five likeliest classes with their probabilities; those that
     cannot be read have none, and are named. The surest and the least sure of the files are drawn,
     `figures/predictions.png`. Where a task answers on several levels, a row has the answer of each.

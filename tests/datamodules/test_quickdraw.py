@@ -274,7 +274,7 @@ class TestRefused:
         with pytest.raises(ValueError, match=r"bus.ndjson has 0 drawings that can be used, not 1"):
             module(tmp_path)
         (folder / "bus.ndjson").write_text("".join(line(each, "bus") for each in scribbles(4, 0)))
-        with pytest.raises(ValueError, match=r"^test_fraction 0.1 leaves no drawing of 'bus' for its part; it has 4$"):
+        with pytest.raises(ValueError, match=r"^test_fraction 0.1 leaves no drawing of 'bus' for its split; it has 4$"):
             module(tmp_path)
 
     @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ class TestContent:
         assert not read
         photograph(40).save(folder / "train" / WNIDS[1] / "images" / f"{WNIDS[1]}_2.JPEG", quality=100, subsampling=0)
         assert numbers(opened(folder).load()[0].images) == [0, 1, 2, 3, 4, 5, 40, 7, 8, 9, 10, 11]
-        assert len(read) == 12  # those of the validation part are as they were
+        assert len(read) == 12  # those of the validation split are as they were
 
 
 class TestRefused:

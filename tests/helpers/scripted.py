@@ -66,7 +66,7 @@ class ScriptedDataModule(ImageDataModule):
     def download(self) -> None:
         """Nothing to fetch."""
 
-    def make_parts(self) -> None:
+    def make_splits(self) -> None:
         """Number the images."""
         for index, part in enumerate(PARTS):
             numbers = torch.arange(10 * index, 10 * index + 10, dtype=torch.uint8)

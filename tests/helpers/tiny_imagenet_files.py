@@ -7,7 +7,7 @@ from PIL import Image
 WNIDS = ("n01443537", "n01641577", "n02124075")  # in their order, which is not that of wnids.txt
 WORDS = {"n00001740": "entity", "n02124075": "Egyptian cat", "n01443537": "goldfish, Carassius auratus"}
 WORDS["n01641577"] = "bullfrog, Rana catesbeiana"
-ANNOTATED = (2, 0, 1, 1, 2, 0)  # class of each image of the validation part
+ANNOTATED = (2, 0, 1, 1, 2, 0)  # class of each image of the validation split
 
 
 def photograph(number):
@@ -29,7 +29,7 @@ def numbers(images):
 
 
 def write(root, count=4, official=WNIDS):
-    """A folder with so many training images a class, numbered from 0, and then six of the validation part."""
+    """A folder with so many training images a class, numbered from 0, and then six of the validation split."""
     folder = root / "tiny-imagenet-200"
     number = 0
     for wnid in WNIDS:

@@ -52,7 +52,7 @@ class TreeData(ImageDataModule):
     def download(self):
         """Nothing to fetch."""
 
-    def make_parts(self):
+    def make_splits(self):
         pixels = torch.tensor([fine + supers + groups for _, fine, supers, groups in IMAGES], dtype=torch.uint8)
         labels = torch.tensor([y for y, *_ in IMAGES])
         for part in ("train_set", "val_set", "test_set"):

@@ -61,7 +61,7 @@ class TreeData(ScriptedDataModule):
 
     num_classes = 7
 
-    def make_parts(self):
+    def make_splits(self):
         parts = {"test": (0, [true for true, _, _ in TESTED]), "val": (20, [0] * 4), "train": (30, [0] * 4)}
         for part, (first, true) in parts.items():
             numbers = torch.arange(first, first + len(true), dtype=torch.uint8)
@@ -159,8 +159,8 @@ def test_pictures_of_the_tested_weights(monkeypatch):
 )
 def test_confusion_has_all_levels_and_points_the_farthest(monkeypatch, levels):
     class Grouped(ScriptedDataModule):
-        def make_parts(self):
-            super().make_parts()
+        def make_splits(self):
+            super().make_splits()
             self.class_levels = levels
 
     shown = [spy(monkeypatch, module, name) for module, name in ((tsne, "draw_points"), (confusion, "draw_confusion"))]

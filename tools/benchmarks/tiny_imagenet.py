@@ -109,7 +109,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _fetch_an_epoch(root: str) -> None:
-    """Decode, fetch the training and the test part, and say how many bytes were resident at the most."""
+    """Decode, fetch the training and the test split, and say how many bytes were resident at the most."""
     data = _with_crop_and_flip(root)
     data.prepare_data()
     loader = data.train_dataloader()

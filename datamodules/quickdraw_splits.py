@@ -21,8 +21,8 @@ from lightning_tasks.runs.data_spec import positions
 MISSING = (403, 404)  # what the official server says of a word that it does not have
 
 
-class Parts(NamedTuple):
-    """Drawings of all words, and the indices of those of each part.
+class Splits(NamedTuple):
+    """Drawings of all words, and the indices of those of each split.
 
     Attributes:
         drawings: All of them, word by word.
@@ -43,7 +43,7 @@ class Parts(NamedTuple):
 
 
 @dataclass
-class QuickDrawParts:
+class QuickDrawSplits:
     """The files of some words in `<root>/quickdraw`; see QuickDrawDataModule for the fields."""
 
     words: tuple[str, ...]
@@ -77,7 +77,7 @@ class QuickDrawParts:
 
     @property
     def described(self) -> str:
-        """Say which drawings are in which part, for those that must not have learnt from each other's."""
+        """Say which drawings are in which split, for those that must not have learnt from each other's."""
         shares = f"{self.val_fraction:g}, {self.test_fraction:g}, {self.recogniser_fraction:g}"
         which = f"{self.drawings_per_word or 'all'} {'recognized ' if self.recognized_only else ''}drawings a word"
         return f"{which}, shares {shares}, seed {self.split_seed}"
@@ -118,7 +118,7 @@ class QuickDrawParts:
                 f" ({type(error).__name__}: {error}){hint}"
             ) from error
 
-    def read(self) -> Parts:
+    def read(self) -> Splits:
         """Read all words and divide their drawings.
 
         Warns in one line of the lines that were skipped.
@@ -141,16 +141,16 @@ class QuickDrawParts:
         labels = np.repeat(np.arange(len(found)), [len(drawings) for drawings in found])
         drawings = join(found)
         apart = self.val_fraction, self.test_fraction, self.recogniser_fraction
-        parts = grouped_split(labels, near_duplicates(drawings), (1 - sum(apart), *apart), self.split_seed)
-        for part, option in zip(parts, ("", "val_fraction", "test_fraction", "recogniser_fraction"), strict=True):
-            counts = np.bincount(labels[part], minlength=len(self.words))
+        splits = grouped_split(labels, near_duplicates(drawings), (1 - sum(apart), *apart), self.split_seed)
+        for split, option in zip(splits, ("", "val_fraction", "test_fraction", "recogniser_fraction"), strict=True):
+            counts = np.bincount(labels[split], minlength=len(self.words))
             if not counts.all():
                 word = self.words[counts.argmin()]
                 what = f"{option} {getattr(self, option):g}" if option else "the share for training"
                 raise ValueError(
-                    f"{what} leaves no drawing of {word!r} for its part; it has {(labels == counts.argmin()).sum()}"
+                    f"{what} leaves no drawing of {word!r} for its split; it has {(labels == counts.argmin()).sum()}"
                 )
-        return Parts(drawings, labels, *parts)
+        return Splits(drawings, labels, *splits)
 
     def _read_word(self, word: str) -> tuple[Collection, str, BadLines]:
         path = find(self.folder, word)
