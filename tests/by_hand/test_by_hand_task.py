@@ -221,7 +221,7 @@ def test_scores_must_fit_the_classes():
 def test_labels_out_of_range():
     task, data = make(GradientDescent(0.1))
     data.prepare_data()
-    data.train_set._labels[data.train_set.indices[3]] = 10
+    data.train_set = data.train_set.relabelled(torch.tensor([*range(9), 10]))
     with pytest.raises(ValueError, match=r"labels must be in 0 \.\.\. 9, got 10"):
         make_trainer().fit(task, data)
 

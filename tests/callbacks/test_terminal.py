@@ -11,13 +11,15 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers.clocks import Host, pretend
 from helpers.commands import ROOT, SHOWN, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_card, run_cli
+from pytorch_lightning.callbacks.progress.rich_progress import CustomProgress
 from rich.console import Console
-from rich.progress import Progress, TextColumn
+from rich.progress import TextColumn
 
 from lightning_tasks.callbacks import Clock, CompactProgressBar, ProgressLines
 from lightning_tasks.callbacks import progress as bars
@@ -247,16 +249,22 @@ def test_every_line_of_a_terminal_fits_80_columns(teacher_ckpt, in_terminal):
 def test_the_widest_bar_fits_80_columns(monkeypatch):
     """Of a long run: hundreds of epochs and steps, hours left, and long names of the numbers."""
     bar = CompactProgressBar(Clock())
-    bar._loss, bar._validation = {"loss_generator": -1234.5678}, {"val/agreement": 0.98765}
     trainer = pretend(bar.clock, Host(monkeypatch), [300.0], is_last_batch=False, training=True)
-    trainer.current_epoch, trainer.max_epochs = 99, 500
+    trainer.current_epoch, trainer.max_epochs, trainer.num_training_batches = 99, 500, 391
+    trainer.state, trainer.sanity_checking, trainer.checkpoint_callbacks = SimpleNamespace(fn="fit"), False, []
+    trainer.progress_bar_metrics = {"loss_generator": -1234.5678}
+    trainer.callback_metrics = {"val/agreement": torch.tensor(0.98766)}
     bar.setup(trainer, None, "fit")
-    console = Console(width=80, force_terminal=True, record=True, file=io.StringIO(), _environ={})
-    progress = Progress(*bar.configure_columns(trainer), TextColumn("{task.fields[metrics]}"), console=console)
+    bar.on_validation_end(trainer, SimpleNamespace(monitor="val/agreement"))
+    bar.on_train_epoch_end(trainer, None)
+    monkeypatch.setenv("TERM", "xterm")
+    console = Console(width=80, force_terminal=True, record=True, file=io.StringIO())
+    columns = *bar.configure_columns(trainer), TextColumn("{task.fields[metrics]}")
+    bar.progress = CustomProgress(*columns, console=console)
+    bar.on_train_epoch_start(trainer, None)
     metrics = " ".join(f"{name}: {value}" for name, value in bar.get_metrics(trainer, None).items())
-    bar.train_progress_bar_id = progress.add_task(bar._get_train_description(99), total=391, metrics=metrics)
-    progress.update(bar.train_progress_bar_id, completed=390)
-    console.print(progress.get_renderable())
+    bar.progress.update(bar.train_progress_bar_id, completed=390, metrics=metrics)
+    console.print(bar.progress.get_renderable())
     (line,) = [line.rstrip() for line in console.export_text().splitlines() if line.strip()]
     assert line == "Epoch 100/500 ━━━╸ 390/391 33.3 h left generator: -1235. val/agreement: 0.9877"
     assert len(line) <= 80

@@ -26,7 +26,7 @@ from lightning_tasks import MLP, ClassificationTask
 
 def test_what_is_reduced_over_devices_lies_on_the_device_of_the_task(monkeypatch):
     task = ClassificationTask(DigitsDataModule().data_spec, MLP)
-    task._device = torch.device("meta")
+    task.to("meta")
     logged = {}
     monkeypatch.setattr(pl.LightningModule, "log", lambda self, name, value, **options: logged.update({name: value}))
     task.log("reduced", torch.ones(()), sync_dist=True)
