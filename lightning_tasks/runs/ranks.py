@@ -121,7 +121,7 @@ class OneRun(Callback):
         if trainer.world_size == 1 or self._compared:
             return
         self._compared = True
-        ours = Rank(trainer.global_rank, socket.gethostname(), self._find(trainer.datamodule))  # type: ignore[attr-defined]
+        ours = Rank(trainer.global_rank, socket.gethostname(), self.find(trainer.datamodule))  # type: ignore[attr-defined]
         ranks: list[Any] = [None] * trainer.world_size
         distributed.all_gather_object(ranks, ours)
         if said := differences(ranks):
@@ -137,10 +137,15 @@ class OneRun(Callback):
         if no_answer(exception) and trainer.strategy.launcher is not None:
             trainer.strategy.launcher.kill(KILL)
 
-    def _find(self, data: Any) -> dict[str, dict[str, Any]]:
+    def find(self, data: Any) -> dict[str, dict[str, Any]]:
+        """Find what this process is about to do: by kind, a key of ADVICE, and name.
+
+        Args:
+            data: The datamodule, set up.
+        """
         options = dict(flat(json.loads(json.dumps(self.config.as_dict(), default=str)), left_out=()))
         options = {name: value for name, value in options.items() if not f"{name}.".startswith((*OWN, LINKED))}
-        files = {name: found for name, value in options.items() if (found := _content(name, value)) is not None}
+        files = {name: found for name, value in options.items() if (found := content_hash(name, value)) is not None}
         options = {name: value for name, value in options.items() if name not in files}
         options["PL_GLOBAL_SEED"] = os.environ.get("PL_GLOBAL_SEED")
         software = {name: version(name) for name in PACKAGES} | {"this project": _short(code_hash())}
@@ -195,8 +200,13 @@ def _of_checkpoint(path: Path | None, refusal: ValueError | SystemExit | None) -
             yield "the best checkpoint beside it", _short(file_hash(best))
 
 
-def _content(option: str, value: Any) -> str | None:
-    """Hash the file or the run that an option of the task or the data names; None if it names none."""
+def content_hash(option: str, value: Any) -> str | None:
+    """Hash the file or the run that an option of the task or the data names; None if it names none.
+
+    Args:
+        option: Its name, as "model.teacher_ckpt".
+        value: Its value; of a run or an experiment the checkpoint that `find_checkpoint` chooses is hashed.
+    """
     if (
         not option.startswith(("model", "data"))
         or not isinstance(value, str)

@@ -72,7 +72,7 @@ def test_what_is_found_leaves_the_random_numbers_alone():
     cli = run_cli("fit", *WORDS, "--trainer.fast_dev_run=1")
     before = torch.get_rng_state()
     (callback,) = [each for each in cli.trainer.callbacks if isinstance(each, OneRun)]
-    found = callback._find(cli.datamodule)
+    found = callback.find(cli.datamodule)
     assert torch.equal(torch.get_rng_state(), before)
     assert found["option"]["model.optimizer.lr"] == 0.1
     assert set(found["code"]) >= {"torch", "pytorch-lightning", "this project"}
@@ -95,8 +95,11 @@ def test_it_comes_first():
         (["--trainer.strategy=DDPStrategy", "--trainer.strategy.timeout=1:00:00"], timedelta(hours=1)),
     ],
 )
-def test_how_long_a_process_waits(words, limit):
-    assert main([*WORDS, *words, "--trainer.devices=2"], run=False).trainer.strategy._timeout == limit
+def test_how_long_a_process_waits(words, limit, monkeypatch):
+    joined = []
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, **options: joined.append(options))
+    main([*WORDS, *words, "--trainer.devices=2"], run=False).trainer.strategy.setup_environment()
+    assert [options["timeout"] for options in joined] == [limit]
 
 
 def test_a_second_machine_is_not_the_first(monkeypatch, tmp_path):

@@ -11,6 +11,7 @@ import pytest
 from helpers.commands import ROOT, TINY_BY_HAND, TINY_DATA, TINY_TRAINER, run_card, run_cli
 from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
 
+from lightning_tasks.cli.main import main
 from lightning_tasks.runs.slurm import slurm_plugins
 
 JOB = {
@@ -77,10 +78,9 @@ def test_a_job_that_is_preempted_and_requeued_ends_as_one_that_is_not():
 
 
 def test_no_requeue_of_lightnings_own(monkeypatch):
-    for name, value in JOB.items():
+    for name, value in (JOB | {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2"}).items():
         monkeypatch.setenv(name, value)
-    trainer = run_cli("fit", *WORDS, "--trainer.fast_dev_run=1").trainer
-    environment = trainer._accelerator_connector.cluster_environment
+    environment = main([*WORDS, "--trainer.devices=2"], run=False).trainer.strategy.cluster_environment
     assert isinstance(environment, SLURMEnvironment)
     assert not environment.auto_requeue
     assert slurm_plugins([LightningEnvironment()]) == []  # of the config
