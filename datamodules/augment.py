@@ -47,7 +47,7 @@ class BatchRandomCrop(nn.Module):
             raise ValueError(f"padding must be less than the {min(height, width)} pixels of a side, got {self.padding}")
         padded = F.pad(x, (self.padding,) * 4)
         offsets = torch.randint(0, 2 * self.padding + 1, (2, batch, 1), device=x.device)
-        if _in_numpy(x):  # ten times as fast as advanced indices
+        if in_numpy(x):  # ten times as fast as advanced indices
             images = zip(padded.numpy(), *offsets.flatten(1).tolist(), strict=True)
             return _stack(x, (each[:, row : row + height, left : left + width] for each, row, left in images))
         rows = offsets[0] + torch.arange(height, device=x.device)
@@ -74,13 +74,14 @@ class BatchRandomFlip(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Flip some of the images (B, C, H, W), any dtype."""
         flipped = torch.rand(len(x), 1, 1, 1, device=x.device) < self.p
-        if _in_numpy(x):  # four times as fast as `where`
+        if in_numpy(x):  # four times as fast as `where`
             images = zip(x.numpy(), x.flip(-1).numpy(), flipped.flatten().tolist(), strict=True)
             return _stack(x, (other if is_flipped else each for each, other, is_flipped in images))
         return torch.where(flipped, x.flip(-1), x)
 
 
-def _in_numpy(x: Tensor) -> bool:
+def in_numpy(x: Tensor) -> bool:
+    """Say whether images are moved by NumPy, which is faster: those that are bytes on the CPU."""
     return x.dtype == torch.uint8 and x.device.type == "cpu"
 
 

@@ -310,7 +310,7 @@ class BaseTask(pl.LightningModule):
                 self.log(name, mean, prog_bar=True, logger=False)
                 if last:
                     self.log(f"train/{name}", mean, on_step=False, on_epoch=True, batch_size=1)
-        if last and not _all_finite([each for each in self.parameters() if each.requires_grad]):
+        if last and not all_finite([each for each in self.parameters() if each.requires_grad]):
             raise FloatingPointError(f"a weight became infinite or nan {self._diverged()}")
 
     def log(self, name: str, value: Any, *args: Any, **options: Any) -> None:
@@ -327,8 +327,8 @@ class BaseTask(pl.LightningModule):
         return f"in epoch {epoch}: training diverged; lower the learning rate or clip the gradients; {good}"
 
 
-def _all_finite(tensors: list[Tensor]) -> bool:
-    """Say whether all numbers are finite; the host waits for the device once."""
+def all_finite(tensors: list[Tensor]) -> bool:
+    """Say whether all numbers of tensors, which lie on one device, are finite; the host waits for it once."""
     return not tensors or bool(torch.stack([each.isfinite().all() for each in tensors]).all())
 
 

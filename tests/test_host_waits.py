@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from datamodules import BatchCutMix, BatchMixUp, BatchRandomCrop, BatchRandomFlip, DigitsDataModule, QuickDrawDataModule
 from lightning_tasks import ByHandTask, ClassificationTask, KDTask, MixtureHead, MultiTask, SketchNetwork, SketchTask
+from lightning_tasks.base import all_finite
 from lightning_tasks.by_hand import Flatten, Linear, Momentum
 from lightning_tasks.losses import DecoupledLoss, HintonLoss
 from lightning_tasks.networks import ResNet
@@ -107,7 +108,7 @@ def test_what_counts_as_a_wait():
     ],
 )
 def test_classification(augment, monkeypatch):
-    monkeypatch.setattr("datamodules.augment._in_numpy", lambda x: False)  # as on a GPU
+    monkeypatch.setattr("datamodules.augment.in_numpy", lambda x: False)  # as on a GPU
     data = digits(*augment)
     assert waits_of_two_steps(ClassificationTask(data.data_spec, small, class_weights=[1.0] * 9 + [2.0]), data) == []
 
@@ -144,11 +145,9 @@ def test_by_hand():
 
 
 def test_weights_are_checked_in_one_wait():
-    from lightning_tasks.base import _all_finite
-
     numbers = [torch.ones(3), torch.tensor([1.0, torch.nan]), torch.ones(2)]
     for tensors, finite in ((numbers, False), (numbers[::2], True), ([torch.tensor(torch.inf)], False), ([], True)):
         with Waits() as waits:
             waits.on = True
-            assert _all_finite(tensors) is finite
+            assert all_finite(tensors) is finite
         assert len(waits.noted) == bool(tensors)
