@@ -187,9 +187,11 @@ def test_layers_are_recorded_only_inside():
     many = [str(number) for number in range(45)]
     with pytest.raises(ValueError, match=r"known are 0, .*, 9 and 35 more$"):
         require_layers(["x"], many)
-    with pytest.raises(ValueError, match="layer '1' gives no tensor"), recorded(network, ["0", "1"]):
+    with pytest.raises(ValueError, match="layer '1' gives no tensor"), recorded(network, ["0", "1"]) as outputs:
         network[0](x)
-    assert not network[0]._forward_hooks
+    network(x + 1)
+    assert list(outputs) == ["0"]
+    assert torch.equal(outputs["0"], network[0](x))
 
 
 @pytest.mark.parametrize("ours", [(2, 4, 5), (2, 3, 1)], ids=["more channels", "other positions"])

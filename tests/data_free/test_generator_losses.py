@@ -1,6 +1,7 @@
 """Losses of the generator, by hand."""
 
 import math
+import weakref
 
 import pytest
 import torch
@@ -57,7 +58,11 @@ class TestLosses:
         assert torch.equal(features, network[:4](x))
         BatchNormStatisticsLoss()(self.invented(logits, found)).backward()
         assert x.grad.abs().sum() > 0
-        assert not network[1]._forward_pre_hooks  # nothing stays
+        later = torch.randn(6, 3, 2, 2)
+        network[1](later)
+        kept = weakref.ref(later)
+        del later
+        assert kept() is None  # nobody looks any more
 
     def test_activation_by_hand(self):
         features = torch.tensor([[1.0, -2.0, 0.5], [0.0, 4.0, -1.5]])

@@ -5,6 +5,7 @@ import json
 import re
 import time
 from contextlib import suppress
+from socket import SHUT_RDWR
 
 import aiohttp
 import pytest
@@ -134,7 +135,7 @@ class TestManyAtOnce:
                 if how == "close":
                     await socket.close()
                 elif how == "abort":
-                    socket._response.connection.transport.abort()
+                    socket.get_extra_info("socket").shutdown(SHUT_RDWR)
                 else:
                     await socket.send_json({"type": "stop", "id": 1})
                 await until(lambda: not client.app[ACTIVE], 1)
