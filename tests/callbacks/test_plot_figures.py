@@ -1,13 +1,17 @@
 """What stands in the figures: each value in its place, each name where a reader finds it, nothing cut off."""
 
 from itertools import pairwise
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 from helpers.plots import CIFAR10, MANY, confused, labels, require_readable
+from matplotlib.backend_bases import GraphicsContextBase
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.path import Path
+from matplotlib.transforms import IdentityTransform
 
 from lightning_tasks.callbacks.activations import draw_activations
 from lightning_tasks.callbacks.answers import calibration, calibration_error, draw_answers, draw_reliability
@@ -151,7 +155,10 @@ class TestPoints:
         assert [text.get_text() for text in axes.texts] == MANY[1:]
         for label, text in enumerate(axes.texts, start=1):
             assert list(text.get_position()) in points[labels_of == label].tolist()
-            assert text.get_path_effects()[0]._gc == {"linewidth": 2, "foreground": "white"}  # readable on any colour
+            pen = Mock(new_gc=GraphicsContextBase, points_to_pixels=float)
+            text.get_path_effects()[0].draw_path(pen, GraphicsContextBase(), Path([(0, 0)]), IdentityTransform(), None)
+            outline = pen.draw_path.call_args_list[0].args[0]
+            assert (outline.get_linewidth(), outline.get_rgb()) == (2, (1, 1, 1, 1))  # readable on any colour
         assert len({tuple(cloud.get_facecolor()[0]) for cloud in axes.collections[1:]}) == 99
         require_readable(figure, 1200, 6)
 

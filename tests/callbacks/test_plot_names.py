@@ -40,8 +40,8 @@ def han(tmp_path):
     before = list(font_manager.fontManager.ttflist)
     font_manager.fontManager.addfont(tmp_path / "han.ttf")
     yield
+    font_manager.fontManager.addfont(tmp_path / "han.ttf")  # by which it forgets what it has found
     font_manager.fontManager.ttflist[:] = before
-    font_manager.fontManager._findfont_cached.cache_clear()
 
 
 @pytest.fixture
