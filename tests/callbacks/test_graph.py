@@ -14,6 +14,7 @@ from helpers.commands import (
     run_cli,
 )
 from helpers.events import read, scalars
+from helpers.plots import compile_with
 from torch import nn
 
 from datamodules import DigitsDataModule
@@ -96,10 +97,9 @@ def test_graph_changes_nothing():
 
 
 def test_graph_of_a_network_that_will_be_compiled(monkeypatch):
-    compile_network = nn.Module.compile
-    monkeypatch.setattr(nn.Module, "compile", lambda self: compile_network(self, backend="eager"))
+    compiled = compile_with(monkeypatch)
     task, events = fit(lambda classes, shape: MLP(classes, shape, (8,)), compile=True)
-    assert task.network._compiled_call_impl is not None
+    assert compiled == [task.network]
     assert any(node.name.startswith("MLP/") for node in events.Graph().node)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_cli
-from helpers.plots import NAMES, Seer, compile_eagerly, fit, spy
+from helpers.plots import NAMES, Seer, compile_with, fit, spy
 from helpers.scripted import ANSWERS, LABELS, SCRIPTED, ScriptedNetwork, loss, right
 from pytorch_lightning.callbacks import EarlyStopping
 from torch import nn
@@ -193,12 +193,11 @@ def test_pictures_change_nothing(kind, teacher_ckpt):
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_named_layers_of_a_compiled_network(monkeypatch, backend):
-    if backend == "eager":
-        compile_eagerly(monkeypatch)
+    compiled = compile_with(monkeypatch, backend)
     calls = spy(monkeypatch, activations, "draw_activations")
     picture = ActivationPlot(["network.maps"])
     task = fit(Seer, TSNEPlot("network.norm", epochs=(1,)), picture, compile=True, max_epochs=2)
-    assert task.network._compiled_call_impl is not None
+    assert compiled == [task.network]
     numbers = torch.tensor([20.0, 25, 28]).view(3, 1, 1, 1) / 255
     assert len(calls) == 2
     for _, said, maps, _ in calls:

@@ -52,10 +52,16 @@ def fit(network, *callbacks, **options):
     return task
 
 
-def compile_eagerly(monkeypatch):
-    """Let networks be compiled by the whole machinery but its last and slow part."""
-    compile_network = nn.Module.compile
-    monkeypatch.setattr(nn.Module, "compile", lambda self: compile_network(self, backend="eager"))
+def compile_with(monkeypatch, backend="eager"):
+    """Let networks be compiled, by the whole machinery but its last and slow part; gives those that are."""
+    compiled, compile_network = [], nn.Module.compile
+
+    def compiling(self):
+        compiled.append(self)
+        compile_network(self, backend=backend)
+
+    monkeypatch.setattr(nn.Module, "compile", compiling)
+    return compiled
 
 
 def require_readable(figure, card=400, least=5.0):
