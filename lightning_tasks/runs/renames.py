@@ -53,12 +53,12 @@ TOP = {"pictures": "plots"}  # options beside those of task and data
 NAMES_CLASSES = ("--model", "--trainer.callbacks")  # options whose values may
 CHECKPOINT = {"bank": "memory_bank", "facts": "data_spec"}  # entries of a checkpoint
 
-_said: set[str] = set()
+said: set[str] = set()  # old names that this process has warned of, each once
 
 
 def _say(old: str, new: str) -> None:
-    if old != new and old not in _said:
-        _said.add(old)
+    if old != new and old not in said:
+        said.add(old)
         rank_zero_warn(f"{old} is {new} now; the old name will be dropped with version 1.0")
 
 

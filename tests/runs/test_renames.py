@@ -139,7 +139,7 @@ def test_dfad_says_where_its_soft_loss_is_now(capsys):
 @pytest.mark.slow
 def test_a_checkpoint_of_an_old_run_is_resumed_and_tested(teacher_ckpt, recwarn, monkeypatch):
     """Its entries, the options in it, the states of its callbacks, and its teacher's are named as before."""
-    monkeypatch.setattr(renames, "_said", set())  # each name is said once
+    monkeypatch.setattr(renames, "said", set())  # each name is said once
     words = ["fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}"]
     words += ["--model.memory_bank=MemoryBank", "--model.memory_bank.size=64", "--trainer.callbacks=CurvesPlot"]
     run_cli(*words, "--trainer.max_epochs=2", "--experiment=whole")
