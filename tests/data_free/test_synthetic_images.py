@@ -119,7 +119,7 @@ def test_the_watch_by_hand(teacher_ckpt):
     seen, unit = logits.argmax(1), features / features.norm(dim=1, keepdim=True)
     pairs = [1 - unit[i] @ unit[j] for i in range(16) for j in range(i) if seen[i] == seen[j]]
     assert logged["train/same_class_distance"] == pytest.approx((sum(pairs) / len(pairs)).item(), rel=1e-3)
-    shares = [logged[f"train/time_{name}"].item() for name in ("synthesis", "student", "generator")]
+    shares = [logged[f"train/time_share_{name}"].item() for name in ("synthesis", "student", "generator")]
     assert all(0 < share < 1 for share in shares)
     assert sum(shares) <= 1
 

@@ -59,7 +59,7 @@ def test_root_of_the_data_sets(home):
     assert TinyImageNetDataModule(root="~/data", val_fraction=0.25).folder == home / "data" / "tiny-imagenet-200"
     data = QuickDrawDataModule(["cat", "dog"], root="~/data")
     data.prepare_data()
-    assert data.parts.folder == home / "data" / "quickdraw"
+    assert data.splits.folder == home / "data" / "quickdraw"
 
 
 @pytest.mark.slow

@@ -118,7 +118,7 @@ def test_killed_distillation_goes_on(where, dfad_words, unkilled, kill):
     assert len(states[0]["history"]["train/loss_student"]) == 4
     for state in states:
         for part in ("synthesis", "student", "generator"):  # measured by a clock, so never twice the same
-            assert len(state["history"].pop(f"train/time_{part}")) == 4
+            assert len(state["history"].pop(f"train/time_share_{part}")) == 4
     assert states[0] == states[1]
 
 
