@@ -73,7 +73,7 @@ class PeriodicPlot(SeriesPlot):
     """A plot that is drawn after each n-th epoch, and after the last.
 
     Args:
-        every_n_epochs: The n.
+        every_n_epochs: Number of epochs from one plot to the next.
 
     Raises:
         ValueError: If it is below 1.
