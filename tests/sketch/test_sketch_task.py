@@ -263,6 +263,7 @@ def test_predict_writes_sketches_of_each_word():
             "num_mixtures must be at least 1",
         ),
         (["--data.words=[]"], "words must be one or more"),
+        (["--model.scheduler=StepLR", "--model.scheduler.step_size=1"], "it is given total_steps, as OneCycleLR"),
     ],
 )
 def test_bad_options(tmp_path, words, said):
