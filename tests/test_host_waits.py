@@ -119,9 +119,10 @@ def test_distillation(soft_loss, views, teacher_ckpt):
     assert waits_of_two_steps(*kd(teacher_ckpt, soft_loss=soft_loss, cached_epochs=views)) == []
 
 
-@pytest.mark.parametrize("severity_loss", ["scaled", "expected"])
-def test_several_heads(severity_loss):
-    data = TreeData(augment=[BatchMixUp()] if severity_loss == "expected" else None)
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("severity_loss", ["scaled", "expected", "soft_labels", "hierarchical"])
+def test_several_heads(severity_loss, mixed):
+    data = TreeData(augment=[BatchMixUp()] if mixed else None)
     data.batch_size = 1
     task = MultiTask(data.data_spec, Shares, severity_loss=severity_loss, loss_weights="uncertainty")
     assert waits_of_two_steps(task, data) == []

@@ -4,6 +4,7 @@ A severity matrix S (C, C) holds what it costs to answer column c where row y is
 further apart the two classes are in their tree.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -85,7 +86,7 @@ class SeverityScaledLoss(SeverityLoss):
     def forward(self, logits: Tensor, y: Tensor, severity: Tensor) -> Tensor:
         """Compare logits (B, C) with labels (B,) or soft labels (B, C) by severities (C, C); a scalar in nats."""
         predicted = logits.detach().argmax(dim=1)
-        scale = 1 + self.weight * costs_of(y, severity).gather(1, predicted[:, None])[:, 0]
+        scale = 1 + self.weight * rows_of(y, severity).gather(1, predicted[:, None])[:, 0]
         return self.cross_entropy(logits, y, scale)
 
 
@@ -105,18 +106,76 @@ class ExpectedSeverityLoss(SeverityLoss):
 
     def forward(self, logits: Tensor, y: Tensor, severity: Tensor) -> Tensor:
         """Compare logits (B, C) with labels (B,) or soft labels (B, C) by severities (C, C); a scalar in nats."""
-        expected = (logits.float().softmax(dim=1) * costs_of(y, severity)).sum(dim=1)
+        expected = (logits.float().softmax(dim=1) * rows_of(y, severity)).sum(dim=1)
         return self.cross_entropy(logits, y) + self.weight * expected.mean()
 
 
-def costs_of(y: Tensor, severity: Tensor) -> Tensor:
-    """Give what each answer would cost. Shape (B, C).
+class SoftLabelLoss(SeverityLoss):
+    """Cross-entropy with soft labels that give milder wrong classes more probability.
+
+    Bertinetto et al. 2020, "Making Better Mistakes: Leveraging Class Hierarchies with Deep Networks",
+    https://arxiv.org/abs/1912.09393, section 3.2: q_c = exp(-S[y, c] / weight) / sum_k exp(-S[y, k] / weight). The
+    weight is max(S) / beta with the paper's beta, which lies between 4 and 30. Of soft labels, the mean of q over them.
 
     Args:
-        y: Labels (B,), int64, or soft labels (B, C).
-        severity: Shape (C, C).
+        cross_entropy: See SeverityLoss.
+        weight: See SeverityLoss; in units of severity.
+    """
+
+    def forward(self, logits: Tensor, y: Tensor, severity: Tensor) -> Tensor:
+        """Compare logits (B, C) with labels (B,) or soft labels (B, C) by severities (C, C); a scalar in nats."""
+        if self.weight == 0:
+            return self.cross_entropy(logits, y)
+        return self.cross_entropy(logits, rows_of(y, (-severity.float() / self.weight).softmax(dim=1)))
+
+
+class HierarchicalLoss(SeverityLoss):
+    """Cross-entropy factored along the path from the root to the class, with larger weights near the root.
+
+    Bertinetto et al. 2020, see SoftLabelLoss, section 3.1: with A_0 = y and A_1, A_2, ... its ancestors up to the root,
+    L = -sum_l w_l log p(A_l | A_{l+1}), and w_l in proportion to exp(-weight d_l), where d_l is the number of edges
+    from the root to A_l. The weights are scaled to a mean of 1, so that 0 leaves the cross-entropy. Of soft labels, the
+    mean of L over them.
+
+    Args:
+        cross_entropy: See SeverityLoss; is the term of log p(A_0).
+        weight: See SeverityLoss; alpha in the paper, between 0.1 and 0.9 there.
+        costs: Severity of a mistake within A_1, within A_2, ...; the last is that of a mistake across all.
+    """
+
+    def __init__(self, cross_entropy: CrossEntropyLoss, weight: float, costs: Sequence[float]) -> None:
+        super().__init__(cross_entropy, weight)
+        raw = [math.exp(-weight * depth) for depth in range(len(costs), 0, -1)]
+        weights = [each * len(raw) / sum(raw) for each in raw]
+        # sum_l w_l (log p(A_l) - log p(A_{l+1})) = w_0 log p(A_0) + sum_l (w_l - w_{l-1}) log p(A_l), as p(root) = 1
+        self.class_weight = weights[0]
+        self.rises = [(cost, high - low) for cost, low, high in zip(costs, weights, weights[1:], strict=False)]
+
+    def forward(self, logits: Tensor, y: Tensor, severity: Tensor) -> Tensor:
+        """Compare logits (B, C) with labels (B,) or soft labels (B, C) by severities (C, C); a scalar in nats."""
+        loss = self.class_weight * self.cross_entropy(logits, y)
+        if self.weight == 0:
+            return loss
+        log_p = logits.float().log_softmax(dim=1)[:, None]
+        rows = severity[y][:, None] if y.ndim == 1 else severity[None]  # (B, 1, C), or those of all classes (1, C, C)
+        for cost, rise in self.rises:
+            log_p_ancestor = log_p.masked_fill(rows > cost, -torch.inf).logsumexp(dim=2)  # (B, 1) or (B, C)
+            of_samples = log_p_ancestor[:, 0] if y.ndim == 1 else (y * log_p_ancestor).sum(dim=1)
+            loss = loss - rise * of_samples.mean()
+        return loss
+
+
+def rows_of(y: Tensor, matrix: Tensor) -> Tensor:
+    """Give the row of a matrix (C, C) for each label; what each answer would cost, if it is a severity matrix.
+
+    Args:
+        y: Labels (B,), int64, or soft labels (B, C), which get the mean of the rows.
+        matrix: Shape (C, C).
+
+    Returns:
+        Shape (B, C).
     """
     if y.ndim == 1:
-        return severity[y]
+        return matrix[y]
     with torch.autocast(y.device.type, enabled=False):  # else a product in half precision
-        return y.float() @ severity.float()
+        return y.float() @ matrix.float()

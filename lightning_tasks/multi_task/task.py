@@ -1,6 +1,7 @@
 """Several classifications at once: the class of an image, its superclass and its group, from one shared network."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -12,8 +13,10 @@ from lightning_tasks.losses import CrossEntropyLoss
 from lightning_tasks.multi_task.class_tree import ClassTree, Decision, TreeEvaluation, least_severity
 from lightning_tasks.multi_task.severity import (
     ExpectedSeverityLoss,
+    HierarchicalLoss,
     SeverityLoss,
     SeverityScaledLoss,
+    SoftLabelLoss,
     require_costs,
     severity_matrix,
 )
@@ -46,7 +49,7 @@ class MultiTask(ClassificationTask):
         costs: Severity of a mistake within the superclass, within the group, and across groups; increasing. The metrics
             use them too.
         severity_loss: Loss of the classes: "none", the cross-entropy; "scaled", SeverityScaledLoss; "expected",
-            ExpectedSeverityLoss.
+            ExpectedSeverityLoss; "soft_labels", SoftLabelLoss; "hierarchical", HierarchicalLoss.
         severity_weight: With which the severity enters that loss.
         decision: How `predict` decides: "argmax", each head for itself; "tree" or "least_severity", from the fine head
             alone, with the superclass and the group that follow.
@@ -93,7 +96,7 @@ class MultiTask(ClassificationTask):
         network: NetworkCallable,
         loss_weights: tuple[float, ...] | Literal["uncertainty"] = (1.0, 1.0, 1.0),
         costs: tuple[float, ...] = (1.0, 2.0, 3.0),
-        severity_loss: Literal["none", "scaled", "expected"] = "none",
+        severity_loss: Literal["none", "scaled", "expected", "soft_labels", "hierarchical"] = "none",
         severity_weight: float = 1.0,
         decision: Decision = "argmax",
         **options: Any,
@@ -107,13 +110,16 @@ class MultiTask(ClassificationTask):
         if decision not in get_args(Decision):
             raise ValueError(f"decision must be one of {', '.join(get_args(Decision))}, got {decision!r}")
         self.decision = decision
-        self.severity_loss: SeverityLoss | None = None
-        if severity_loss == "scaled":
-            self.severity_loss = SeverityScaledLoss(self.loss, severity_weight)
-        elif severity_loss == "expected":
-            self.severity_loss = ExpectedSeverityLoss(self.loss, severity_weight)
-        elif severity_loss != "none":
-            raise ValueError(f"severity_loss must be one of none, scaled, expected, got {severity_loss!r}")
+        losses: dict[str, Callable[[CrossEntropyLoss, float], SeverityLoss | None]] = {
+            "none": lambda *_: None,
+            "scaled": SeverityScaledLoss,
+            "expected": ExpectedSeverityLoss,
+            "soft_labels": SoftLabelLoss,
+            "hierarchical": partial(HierarchicalLoss, costs=costs),
+        }
+        if severity_loss not in losses:
+            raise ValueError(f"severity_loss must be one of {', '.join(losses)}, got {severity_loss!r}")
+        self.severity_loss = losses[severity_loss](self.loss, severity_weight)
         self.coarse_loss = CrossEntropyLoss(self.loss.label_smoothing)
         self.weighting: UncertaintyWeighting | None = None
         if loss_weights == "uncertainty":

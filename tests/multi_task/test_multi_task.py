@@ -191,7 +191,7 @@ def test_with_and_without_severity_a_seed_gives_the_same_initial_weights():
         task = MultiTask(TreeData().data_spec, network=lambda n, _: CNN(n, (3, 8, 8), ((4,),), ()), severity_loss=kind)
         return task.network.state_dict()
 
-    first, *others = (weights(kind) for kind in ("none", "scaled", "expected"))
+    first, *others = (weights(kind) for kind in ("none", "scaled", "expected", "soft_labels", "hierarchical"))
     assert all(torch.equal(first[name], each[name]) for each in others for name in first)
 
 

@@ -1,6 +1,8 @@
 """Losses that know how bad a mistake is, against numbers by hand, plain loops and finite differences."""
 
+import itertools
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -8,7 +10,14 @@ from torch.nn import functional as F
 
 from lightning_tasks.losses import CrossEntropyLoss
 from lightning_tasks.multi_task.class_tree import least_severity
-from lightning_tasks.multi_task.severity import ExpectedSeverityLoss, SeverityScaledLoss, costs_of, severity_matrix
+from lightning_tasks.multi_task.severity import (
+    ExpectedSeverityLoss,
+    HierarchicalLoss,
+    SeverityScaledLoss,
+    SoftLabelLoss,
+    rows_of,
+    severity_matrix,
+)
 from lightning_tasks.multi_task.uncertainty import UncertaintyWeighting
 
 # Five classes: superclasses {0, 3}, {1}, {2, 4}; groups {0, 3, 1} and {2, 4}.
@@ -23,7 +32,8 @@ SEVERITY = torch.tensor(
         [7.0, 7.0, 1.0, 7.0, 0.0],
     ]
 )
-KINDS = (SeverityScaledLoss, ExpectedSeverityLoss)
+hierarchical = partial(HierarchicalLoss, costs=COSTS)
+KINDS = (SeverityScaledLoss, ExpectedSeverityLoss, SoftLabelLoss, hierarchical)
 
 
 def test_the_matrix_by_hand():
@@ -51,6 +61,33 @@ def test_expected_by_hand():
     assert loss.item() == pytest.approx((math.log(4 / 3) + math.log(4)) / 2 + 0.5 * (9 / 4 + 5 * 3 / 4) / 2)
 
 
+def test_soft_labels_by_hand():
+    """Severities 0, 1 and 3, of which exp(-S / 0.5) are 1, e^-2 and e^-6."""
+    severity = torch.tensor([[0.0, 1.0, 3.0], [1.0, 0.0, 3.0], [3.0, 3.0, 0.0]])
+    p = torch.tensor([[0.5, 0.3, 0.2]])
+    loss = SoftLabelLoss(CrossEntropyLoss(), 0.5)(p.log(), torch.tensor([0]), severity)
+    shares = [1, math.exp(-2), math.exp(-6)]
+    expected = -sum(q * math.log(each) for q, each in zip(shares, (0.5, 0.3, 0.2), strict=True)) / sum(shares)
+    assert loss.item() == pytest.approx(expected)
+
+
+def test_hierarchical_by_hand():
+    """Class 0 of 0.1, with its superclass 0.1 + 0.3, with its group 0.4 + 0.2; three edges up to the root."""
+    p = torch.tensor([[0.1, 0.2, 0.15, 0.3, 0.25]])
+    loss = hierarchical(CrossEntropyLoss(), 0.7)(p.log(), torch.tensor([0]), SEVERITY)
+    weights = [math.exp(-0.7 * edges) for edges in (3, 2, 1)]
+    terms = [-math.log(0.1 / 0.4), -math.log(0.4 / 0.6), -math.log(0.6)]
+    expected = 3 / sum(weights) * sum(weight * term for weight, term in zip(weights, terms, strict=True))
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_hierarchical_survives_logits_far_apart():
+    logits = torch.tensor([[0.0, 0.0, 300.0, 0.0, 0.0]], requires_grad=True)
+    loss = hierarchical(CrossEntropyLoss(), 0.7)(logits, torch.tensor([0]), SEVERITY)
+    assert loss.item() > 300
+    assert torch.autograd.grad(loss, logits)[0].isfinite().all()
+
+
 def plain(kind, logits, y, severity, weight, smoothing):
     """The loss as a loop over samples and classes, in float64; y are shares of the classes."""
     total, weights = 0.0, 0.0
@@ -63,8 +100,23 @@ def plain(kind, logits, y, severity, weight, smoothing):
             total += (1 + weight * cost[int(row.argmax())]) * cross_entropy
             weights += 1 + weight * cost[int(row.argmax())]
         else:
-            total += cross_entropy + weight * sum(log_p[c].exp() * cost[c] for c in range(len(row)))
             weights += 1
+        if kind is ExpectedSeverityLoss:
+            total += cross_entropy + weight * sum(log_p[c].exp() * cost[c] for c in range(len(row)))
+        elif kind is SoftLabelLoss:
+            for k, c in itertools.product(range(len(row)), repeat=2):
+                share = math.exp(-SEVERITY[k, c] / weight) / sum(math.exp(-each / weight) for each in SEVERITY[k])
+                total -= shares[k] * ((1 - smoothing) * share + smoothing / len(row)) * log_p[c]
+        elif kind is hierarchical:
+            scales = [math.exp(-weight * edges) for edges in (3, 2, 1)]
+            scales = [3 * each / sum(scales) for each in scales]
+            total += scales[0] * cross_entropy
+            for k in range(len(row)):
+                inside = [[c for c in range(len(row)) if SEVERITY[k, c] <= cost] for cost in (0, *COSTS)]
+                p = [log_p[each].exp().sum() for each in inside]  # of the class, its superclass, its group and the root
+                for level in (1, 2):
+                    total -= shares[k] * scales[level] * (p[level] / p[level + 1]).log()
+                total += shares[k] * scales[0] * p[1].log()
     return total / weights
 
 
@@ -160,4 +212,4 @@ def test_severities_that_were_cast_with_the_task(dtype):
     """In true half precision buffers are cast, and probabilities and soft labels stay in float32."""
     p = torch.eye(5)[[0, 3]]
     assert least_severity(p, SEVERITY.to(dtype)).tolist() == [0, 3]
-    assert torch.equal(costs_of(p, SEVERITY.to(dtype)), SEVERITY[[0, 3]])
+    assert torch.equal(rows_of(p, SEVERITY.to(dtype)), SEVERITY[[0, 3]])
