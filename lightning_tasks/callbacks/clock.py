@@ -104,13 +104,13 @@ class Clock(Callback):
         self._said = True
         if trainer.should_stop or done == trainer.max_epochs or not (left := self.left(trainer, done)):
             return
-        said = f"{'about ' if left[0].isdigit() else ''}{left} to go on this machine"
+        said = f"{'about ' if left[0].isdigit() else ''}{left} left on this machine"
         ends = self._ends(trainer, done)
         if min(ends, key=ends.__getitem__) == "max_epochs":
             epochs = math.ceil(trainer.max_epochs - done)  # type: ignore[operator]
-            said += f", for {epochs:,} {'epochs' if epochs > 1 else 'epoch'} like this one"
+            said += f" for {epochs:,} {'epochs' if epochs > 1 else 'epoch'} like this one"
         if self._waits:
-            said += "; later ones, in which the student learns, take longer"
+            said += "; epochs that train the student take longer"
         print(said, flush=True)
         if min(ends.values()) > LONG and trainer.strategy.root_device.type == "cpu":
             cards = [each for each in trainer.callbacks if isinstance(each, RunCard)]  # type: ignore[attr-defined]

@@ -9,6 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from lightning_tasks.callbacks.run_card import RunCard, device_name
 from lightning_tasks.networks import count_parameters
 from lightning_tasks.runs.folders import run_folder
+from lightning_tasks.runs.formatting import hardware
 
 if TYPE_CHECKING:
     from lightning_tasks.base import BaseTask
@@ -48,16 +49,16 @@ class FirstLines(Callback):
         epochs = f"{most - done:,} {'more epochs' if done else 'epochs'}" if most > 0 else "epochs"
         of = f"{epochs} of {trainer.num_training_batches:,} steps"
         seed = cast("BaseTask", pl_module).seed
-        print(f"training: {of}, {trainer.precision}, {device_name(trainer)}, seed {seed}", flush=True)
+        print(f"training: {of}, {trainer.precision}, {hardware(device_name(trainer))}, seed {seed}", flush=True)
 
 
 def _data(data: Any) -> str:
-    """Say what is learnt from, and what is validated on."""
+    """Say what the run trains and validates on."""
     train, val = getattr(data, "train_set", None), getattr(data, "val_set", None)
     name = data.dataset_name
-    words = [f"{name}, {_count(train)} to learn from" if data.steps_per_epoch is None else "none to learn from"]
+    words = ["none for training" if data.steps_per_epoch is not None else f"{name}, {_count(train)} for training"]
     if val is not None:
-        words.append(f"{_count(val)} {f'of {name} ' if train is None else ''}to validate on")
+        words.append(f"{_count(val)} {f'from {name} ' if train is None else ''}for validation")
     return ", ".join(words)
 
 

@@ -53,7 +53,7 @@ class ProgressLines(ProgressBar):
         words = [_epoch(trainer), *(f"{name} {value:#.4g}" for name, value in numbers.items())]
         words += [duration(self.clock.elapsed)]
         if not trainer.should_stop and (left := self.clock.left(trainer, epoch)) and epoch != trainer.max_epochs:
-            words.append(f"{left} to go")
+            words.append(f"{left} left")
         print(", ".join(words), flush=True)
 
 

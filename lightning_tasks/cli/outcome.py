@@ -26,7 +26,7 @@ def result(card: dict[str, Any]) -> Table:
     Args:
         card: Card of the run.
     """
-    of = f"epoch {card['best_epoch']}/{card['epochs']}, the best {card['monitor']}" if "best_epoch" in card else ""
+    of = f"best {card['monitor']}: epoch {card['best_epoch']}/{card['epochs']}" if "best_epoch" in card else ""
     table = Table(of, box=None, pad_edge=False)
     for stage in ("test", "validation"):
         table.add_column(stage, justify="right")
@@ -47,7 +47,7 @@ def print_outcome(card: dict[str, Any], run: Path) -> None:
     """
     Console().print(result(card))
     if "partial" in card:
-        print("a part of the data only, so no result")
+        print("trained or tested on only part of the data: not a result")
     print_figures(run)
     print(f"run card: {os.path.relpath(run / CARD)}", flush=True)
 

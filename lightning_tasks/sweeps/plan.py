@@ -49,6 +49,7 @@ class Sweep:
         reported: Results that others report for a row: {axis: choice, ..., "values": {metric: number}}.
         over_time: Headline metrics, as of validation, to be drawn over the minutes of `fit`, each with the value whose
             time the table tells; of losses and other costs the time at which they were first as low.
+        trade_off: Two of the metrics, to be plotted against each other with a labelled point for each cell; or none.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Sweep:
     metrics: list[str] = field(default_factory=lambda: ["test/acc"])
     reported: list[dict[str, Any]] = field(default_factory=list)
     over_time: dict[str, float] = field(default_factory=dict)
+    trade_off: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Check what the types do not say.
@@ -84,6 +86,8 @@ class Sweep:
         for option in ("metrics", "over_time"):
             if self.columns and len(getattr(self, option)) > (option == "metrics"):
                 raise ValueError(f"{option}: more than a column needs columns: [], got {', '.join(self.columns)}")
+        if self.trade_off and (len(self.trade_off) != 2 or not set(self.trade_off) <= set(self.metrics)):
+            raise ValueError(f"trade_off must name two of the metrics {', '.join(self.metrics)}, got {self.trade_off}")
         down, _ = self.layout()
         for row in self.reported:
             if row.keys() != {*down, "values"} or any(str(row[axis]) not in self.axes[axis] for axis in down):

@@ -58,6 +58,27 @@ def _draw_metric(axes: Axes, sweep: Sweep, table: list[Row], metric: str) -> Non
 
 
 @styled
+def draw_trade_off(sweep: Sweep, table: list[Row]) -> Figure:
+    """Draw the means of two metrics against each other, with a labelled point for each cell."""
+    figure = Figure(figsize=(6.5, 5), layout="constrained")
+    axes = figure.subplots()
+    factors = [100 if is_share(metric) else 1 for metric in sweep.trade_off]
+    for index, row in enumerate(table):
+        means = [row[f"{metric} mean"] for metric in sweep.trade_off]
+        if None in means:
+            continue
+        x, y = (factor * mean for factor, mean in zip(factors, means, strict=True))
+        axes.plot(x, y, MARKERS[index // len(COLOURS) % len(MARKERS)], color=COLOURS[index % len(COLOURS)])
+        label = drawable(", ".join(row[axis] for axis in sweep.axes))
+        axes.annotate(label, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
+    xlabel, ylabel = map(with_unit, sweep.trade_off)
+    axes.set(xlabel=xlabel, ylabel=ylabel, title=drawable(sweep.name))
+    axes.margins(0.12)
+    axes.grid()
+    return figure
+
+
+@styled
 def draw_over_time(sweep: Sweep, table: list[Row]) -> Figure:
     """Draw a panel for each metric over the minutes of `fit`: a faint line for each seed, and their mean.
 

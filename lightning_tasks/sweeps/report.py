@@ -11,7 +11,7 @@ from lightning_tasks.runs.atomic_writes import write_atomic, write_table
 from lightning_tasks.runs.formatting import duration, hardware, is_share, shown, with_unit
 from lightning_tasks.runs.plot_style import save_plot
 from lightning_tasks.sweeps.plan import Sweep
-from lightning_tasks.sweeps.plots import Row, draw, draw_over_time
+from lightning_tasks.sweeps.plots import Row, draw, draw_over_time, draw_trade_off
 
 Card = dict[str, Any]
 
@@ -68,7 +68,7 @@ def _time(value: float | None) -> str:
 
 
 def write(sweep: Sweep, table: list[Row], folder: Path) -> None:
-    """Write `<name>.csv`, `<name>.md`, `<name>.png` and, if the sweep asks, `<name>_over_time.png`."""
+    """Write `<name>.csv`, `.md`, `.png` and, if the sweep asks, `<name>_over_time.png` and `<name>_trade_off.png`."""
     names = [name for name in table[0] if name not in ("values", "devices", "over_time")]
     values = ([row.get(name, "") for name in names] for row in table)
     rows = [[f"{value:.4g}" if isinstance(value, float) else value for value in row] for row in values]
@@ -77,6 +77,8 @@ def write(sweep: Sweep, table: list[Row], folder: Path) -> None:
     save_plot(draw(sweep, table), folder / f"{sweep.name}.png", dpi=110)
     if sweep.over_time:
         save_plot(draw_over_time(sweep, table), folder / f"{sweep.name}_over_time.png", dpi=110)
+    if sweep.trade_off:
+        save_plot(draw_trade_off(sweep, table), folder / f"{sweep.name}_trade_off.png", dpi=110)
 
 
 def markdown(sweep: Sweep, table: list[Row]) -> str:

@@ -15,9 +15,9 @@ from lightning_tasks.runs.remedies import cpu_config
 def test_it_is_said_after_the_first_steps_of_a_long_epoch(monkeypatch, capsys):
     host = Host(monkeypatch)
     trainer = pretend(Clock(), host, [60.0])
-    assert capsys.readouterr().out == "about 19 min to go on this machine, for 20 epochs like this one\n"
+    assert capsys.readouterr().out == "about 19 min left on this machine for 20 epochs like this one\n"
     trainer = pretend(Clock(), host, [2.0])  # a short one is measured whole
-    assert capsys.readouterr().out == "about 38 s to go on this machine, for 19 epochs like this one\n"
+    assert capsys.readouterr().out == "about 38 s left on this machine for 19 epochs like this one\n"
     trainer.is_global_zero = False
     clock = Clock()
     clock.on_train_start(trainer, None)
@@ -46,13 +46,12 @@ def test_a_warm_up_does_not_promise_the_time_of_the_student(monkeypatch, capsys)
     host, clock = Host(monkeypatch), Clock()
     trainer = pretend(clock, host, [2.0, 2.0], warm_up=4)
     assert capsys.readouterr().out == (
-        "at least 38 s to go on this machine, for 19 epochs like this one; later ones, in which the student learns,"
-        " take longer\n"
+        "at least 38 s left on this machine for 19 epochs like this one; epochs that train the student take longer\n"
     )
     assert clock.left(trainer, 2) == "at least 36 s"
     clock = Clock()
     trainer = pretend(clock, host, [2.0] * 4 + [20.0], warm_up=4)
-    assert capsys.readouterr().out.splitlines()[1] == ("about 5 min to go on this machine, for 16 epochs like this one")
+    assert capsys.readouterr().out.splitlines()[1] == ("about 5 min left on this machine for 16 epochs like this one")
     assert clock.left(trainer, 5) == "5 min"  # 15 times 20 s: the generator's pretraining is forgotten
 
 
@@ -89,9 +88,9 @@ def test_what_ends_first_counts(monkeypatch, capsys):
     host = Host(monkeypatch)
     timer = Timer({"seconds": 7})
     assert pretend(Clock(), host, [2.0], callbacks=[timer])
-    assert capsys.readouterr().out == "about 7 s to go on this machine\n"
+    assert capsys.readouterr().out == "about 7 s left on this machine\n"
     pretend(Clock(), host, [2.0], callbacks=[EarlyStopping("val/loss")])
-    assert capsys.readouterr().out.startswith("at most 38 s to go")
+    assert capsys.readouterr().out.startswith("at most 38 s left")
 
 
 def test_no_time_is_known_of_endless_epochs(monkeypatch, capsys):

@@ -25,7 +25,7 @@ from lightning_tasks.callbacks import Clock, CompactProgressBar, ProgressLines
 from lightning_tasks.callbacks import progress as bars
 
 TEACHER = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, *SHOWN]
-LINE = re.compile(r"epoch +(\d+)/(\d+), loss ([\d.e-]+), val/acc ([\d.]+), \d+ s(?:, ((?:at \w+ )?\d+ s) to go)?$")
+LINE = re.compile(r"epoch +(\d+)/(\d+), loss ([\d.e-]+), val/acc ([\d.]+), \d+ s(?:, ((?:at \w+ )?\d+ s) left)?$")
 
 
 def lines_of(out):
@@ -52,10 +52,10 @@ def test_first_lines_say_what_on_what_and_where(capsys, logged):
     said = capsys.readouterr()
     assert said.out.splitlines()[:5] == [
         "teacher: ClassificationTask",
-        "data: digits, 100 samples to learn from, 145 samples to validate on",
+        "data: digits, 100 samples for training, 145 samples for validation",
         "network: ResNet, 19,830 parameters",
         "folder: logs/teacher/version_0",
-        "training: 2 epochs of 4 steps, 32-true, 1 x CPU, 1 threads, seed 7",
+        "training: 2 epochs of 4 steps, 32-true, 1 CPU core, seed 7",
     ]
     for noise in ("TPU", "GPU available", "Seed set", "Restor", "max_epochs", "Loaded model", "summary callbacks"):
         assert noise not in said.out + said.err + logged.getvalue()
@@ -66,7 +66,7 @@ def test_a_frozen_teacher_is_named_in_a_line_and_nothing_is_said_twice(teacher_c
             "--trainer.max_epochs=1")  # fmt: skip
     said = capsys.readouterr()
     lines = said.out.splitlines()
-    assert "data: none to learn from, 145 samples of digits to validate on" in lines
+    assert "data: none for training, 145 samples from digits for validation" in lines
     assert "student: ResNet, 5,144 parameters, 25.9% of the teacher's" in lines
     assert "teacher: ResNet, 19,830 parameters, frozen" in lines
     assert len(set(lines)) == len(lines)
@@ -126,7 +126,7 @@ def test_a_file_gets_a_line_an_epoch_at_once_and_no_control_characters(tmp_path)
     card = run_card("teacher")
     best = found[card["best_epoch"] - 1]
     assert best[4] == f"{card['metrics']['val/acc']:#.4g}"
-    assert said.count("to go on this machine") == 1
+    assert said.count("left on this machine") == 1
 
 
 def test_an_epoch_without_validation_shows_none(capsys):
@@ -145,7 +145,7 @@ def test_neither_bar_nor_lines(capsys):
     run_cli("fit", *TEACHER, "--trainer.enable_progress_bar=false", "--trainer.max_epochs=2")
     out = capsys.readouterr().out
     assert lines_of(out) == []
-    assert "to go" not in out
+    assert " left" not in out
 
 
 def test_another_progress_bar_takes_the_place_of_ours(capsys):
@@ -161,14 +161,14 @@ def test_a_resumed_run_counts_what_is_left(capsys):
     out = capsys.readouterr().out
     assert "training: 3 more epochs of 4 steps" in out
     assert [line.split(",")[0] for line in lines_of(out)] == ["epoch 3/5", "epoch 4/5", "epoch 5/5"]
-    assert re.search(r"about \d+ s to go on this machine, for 2 epochs like this one\n", out)
+    assert re.search(r"about \d+ s left on this machine for 2 epochs like this one\n", out)
 
 
 def test_a_fast_dev_run_says_no_time_and_no_folder(capsys):
     run_cli("fit", *TEACHER, "--trainer.fast_dev_run=1")
     out = capsys.readouterr().out
     assert "folder:" not in out
-    assert "to go" not in out
+    assert " left" not in out
     assert "next:" not in out
 
 
@@ -176,12 +176,12 @@ def test_a_fast_dev_run_says_no_time_and_no_folder(capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--trainer.max_epochs=-1", "--trainer.max_steps=10"], r"about \d+ s to go on this machine\n"),
+        (["--trainer.max_epochs=-1", "--trainer.max_steps=10"], r"about \d+ s left on this machine\n"),
         (["--trainer.max_epochs=-1", "--trainer.max_time=00:00:00:05", "--trainer.limit_train_batches=1"],
-         r"about [0-5] s to go on this machine\n"),
+         r"about [0-5] s left on this machine\n"),
         (["--trainer.max_epochs=3", "--trainer.limit_train_batches=1"], r"for 2 epochs like this one\n"),
         (["--trainer.max_epochs=3", "--trainer.callbacks=EarlyStopping", "--trainer.callbacks.monitor=val/loss",
-          "--trainer.callbacks.patience=9"], r"\nat most \d+ s to go on this machine, for 2 epochs"),
+          "--trainer.callbacks.patience=9"], r"\nat most \d+ s left on this machine for 2 epochs"),
     ],
 )  # fmt: skip
 def test_other_ends_of_a_run(words, said, capsys):

@@ -9,7 +9,7 @@ from helpers.commands import SWEEP
 
 from lightning_tasks.sweeps import report
 from lightning_tasks.sweeps.plan import read
-from lightning_tasks.sweeps.plots import draw_over_time
+from lightning_tasks.sweeps.plots import draw_over_time, draw_trade_off
 
 
 def card(experiment, seed, value, date="2026-01-01"):
@@ -85,7 +85,8 @@ def test_several_metrics_by_hand_computed_values(sweep_file):
         {"rule": "slow", "L2": "off", "values": {"test/severity": 2, "test/acc": 0.25}},
         {"rule": "fast", "L2": "off", "values": {"test/acc": 0.125}},
     ]
-    change = {"metrics": metrics, "columns": [], "reported": reported}
+    trade_off = ["test/severity", "test/acc"]
+    change = {"metrics": metrics, "columns": [], "reported": reported, "trade_off": trade_off}
     sweep_file.write_text(yaml.safe_dump(SWEEP | change, sort_keys=False))
     sweep = read(sweep_file)
     made = [("slow,off", 1, (0.5, 1.0, 0.75)), ("slow,off", 2, (0.75, 2.0, 0.75)), ("fast,on", 1, (0.25, 3.0, 0.875))]
@@ -119,6 +120,11 @@ def test_several_metrics_by_hand_computed_values(sweep_file):
     assert crosses == [[[[25, 0], [12.5, -2]]], [[[2, 0]]], []]
     assert [axes.get_ylabel() for axes in panels] == ["rule, L2", "", ""]
     assert all(axes.get_shared_y_axes().joined(axes, panels[0]) for axes in panels)
+    assert Path("out/table_trade_off.png").is_file()
+    (axes,) = draw_trade_off(sweep, table).axes
+    assert [line.get_xydata().tolist() for line in axes.lines] == [[[1.5, 62.5]], [[3, 37.5]]]
+    assert [(text.get_text(), text.xy) for text in axes.texts] == [("slow, off", (1.5, 62.5)), ("fast, on", (3, 37.5))]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("test/severity", "test/acc in percent")
 
 
 def test_accuracy_over_time_by_hand_computed_values(sweep_file):

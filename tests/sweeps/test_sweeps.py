@@ -215,6 +215,8 @@ def test_options_of_a_sweep_are_those_of_all_cells(sweep_file):
         ({"over_time": "val/acc"}, "over_time: .*dict.* val/acc"),
         ({"over_time": {"val/acc": "high"}}, "over_time: .*float.* high"),
         ({"over_time": {"val/acc": 0.5}}, r"over_time: .*columns: \[\], got L2"),
+        ({"trade_off": ["test/acc"]}, "trade_off must name two of the metrics test/acc, got .'test/acc'."),
+        ({"trade_off": ["test/acc", "val/acc"]}, "trade_off must name two of the metrics test/acc"),
         ({"config": "none.yaml"}, "config: no file none.yaml"),
         ({"grid": {}}, "a sweep needs config and axes, and may have columns, options, seeds, metrics, reported, over"),
     ],
