@@ -8,6 +8,7 @@ import resource
 import time
 
 import numpy as np
+import psutil
 import pytest
 from filelock import FileLock
 from helpers.image_files import pictures
@@ -297,8 +298,14 @@ def test_a_kill_while_it_is_built(tmp_path, in_groups):
     while not (partial.exists() and any(partial.read_bytes()[128:])):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    assert workers
     process.kill()
     process.join()
+    _, outliving = psutil.wait_procs(workers, timeout=30)
+    for each in outliving:
+        each.kill()
+    assert not outliving
     assert left(tmp_path) == ["cache.partial.npy"]
     with FileLock(tmp_path / "cache.lock", timeout=30):  # the workers had it too
         pass

@@ -159,6 +159,28 @@ def test_the_severity_is_that_of_the_fine_head():
     assert seen["loss_super"][0] == pytest.approx(cross_entropies()[1], abs=1e-4)
 
 
+def test_losses_of_the_tree_have_the_costs_of_the_task():
+    """Within a superclass 2, a group 4 and across 9; the weight is 0.5."""
+
+    def cost(y, c):
+        same = SUPERCLASSES[y] == SUPERCLASSES[c]
+        apart = (SUPERCLASSES[y] == "bird") != (SUPERCLASSES[c] == "bird")
+        return 0 if y == c else 2 if same else 9 if apart else 4
+
+    options = {"costs": (2.0, 4.0, 9.0), "severity_weight": 0.5}
+    soft = hierarchical = 0.0
+    scales = [3 * math.exp(-0.5 * edges) / sum(math.exp(-0.5 * each) for each in (1, 2, 3)) for edges in (3, 2, 1)]
+    for y, fine, *_ in IMAGES:
+        total = sum(math.exp(-cost(y, c) / 0.5) for c in range(6))
+        soft -= sum(math.exp(-cost(y, c) / 0.5) / total * math.log(fine[c] / 100 + 1e-8) for c in range(6)) / 8
+        p = [sum(fine[c] / 100 for c in range(6) if cost(y, c) <= most) for most in (0, 2, 4, 9)]
+        hierarchical -= sum(scale * math.log(p[i] / p[i + 1]) for i, scale in enumerate(scales)) / 8
+    _, seen = tracked(*make(severity_loss="soft_labels", **options))
+    assert seen["loss_fine"][0] == pytest.approx(soft, abs=1e-3)
+    _, seen = tracked(*make(severity_loss="hierarchical", **options))
+    assert seen["loss_fine"][0] == pytest.approx(hierarchical, abs=1e-3)
+
+
 def test_soft_labels_reach_all_heads():
     labels = torch.tensor([y for y, *_ in IMAGES])
     hard = torch.nn.functional.one_hot(labels, 6).float()
