@@ -33,6 +33,7 @@ myst_heading_anchors = 4
 myst_url_schemes = {"http": None, "https": None, "mailto": None, "repository": FILES + "/{{path}}#{{fragment}}"}
 nb_execution_mode = "off"  # a test runs the notebooks
 
+highlight_language = "text"  # of blocks without a language: commands and what they print
 add_module_names = False
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_member_order = "bysource"
@@ -49,6 +50,8 @@ python_maximum_signature_line_length = 80
 html_theme = "furo"
 html_title = project
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_theme_options = (
     {"source_repository": REPOSITORY, "source_branch": "main", "source_directory": "docs/"} if REPOSITORY else {}
 )
@@ -58,7 +61,7 @@ for name in lightning_tasks.__all__:  # imported when first used, and autodoc lo
 
 
 def prepare_page(app: Sphinx, page: str, source: list[str]) -> None:
-    """Put README.md on the front page, and let links to files that are no pages lead to the repository."""
+    """Put README.md on the front page, and point links to files that are not pages at the repository."""
     folder = home = Path(app.env.doc2path(page)).parent
     text = source[0]
     if page == "index":
@@ -76,6 +79,7 @@ def prepare_page(app: Sphinx, page: str, source: list[str]) -> None:
             return f"]({os.path.relpath(path, folder)}{link['anchor']})"
         return f"](repository:{path.relative_to(ROOT)}{link['anchor']})"
 
+    text = re.sub(r"(?<=\S) {3,}# ", "  # ", text)  # comments beside commands, aligned for wider pages than these
     source[0] = re.sub(r"\]\((?P<path>[\w./-]+)(?P<anchor>#[\w-]+|)\)", resolved, text)
 
 
