@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from lightning_tasks.compare.cards import Card
+from lightning_tasks.compare.cards import Card, without_paths
 from lightning_tasks.compare.chart import Curve, chart, sample
 from lightning_tasks.compare.figures import Embedded, Figures, embed
 from lightning_tasks.compare.table import metric_rows, number, option_rows, short_names, value
@@ -112,7 +112,7 @@ def best(metric: str, values: Sequence[float | None]) -> set[int]:
 
 def facts(cards: Sequence[Card]) -> dict[str, list[str]]:
     """Give what each card says of the training: tested epoch, cost, device; a dash where it says nothing."""
-    rows = {label: [card.get(name) for card in cards] for name, label in FACTS.items()}
+    rows = {label: [without_paths(card).get(name) for card in cards] for name, label in FACTS.items()}
     for network in sorted({name for card in cards for name in card["parameters"]}):
         rows[f"parameters, {network}"] = [card["parameters"].get(network) for card in cards]
     return {

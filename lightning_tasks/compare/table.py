@@ -1,5 +1,6 @@
 """Runs side by side: the options in which they differ, and what came of them."""
 
+import itertools
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -8,7 +9,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 from rich.table import Column, Table
 
-from lightning_tasks.compare.cards import Card, read
+from lightning_tasks.compare.cards import Card, read, without_paths
 from lightning_tasks.runs.folders import CARD
 from lightning_tasks.runs.identity import differences
 from lightning_tasks.runs.names import DOTTED
@@ -50,7 +51,7 @@ def find_cards(places: Iterable[Path], parser: ArgumentParser) -> dict[str, Card
 def comparison(cards: Mapping[str, Card]) -> Table:
     """Build a table with a column for each run: all metrics, then cost, facts and options that differ.
 
-    Where runs have other classes in one place, their options there are left out.
+    Where runs have different classes in one place, only options in which runs of one class differ are shown there.
 
     Args:
         cards: By the name of the run.
@@ -61,7 +62,7 @@ def comparison(cards: Mapping[str, Card]) -> Table:
         table.add_row(name, *map(number, values))
     table.add_section()
     for name in SHOWN:
-        said = [str(card.get(name, "-")) for card in cards.values()]
+        said = [fact(card, name) for card in cards.values()]
         if len(set(said)) > 1:
             table.add_row(name, *said)
     table.add_section()
@@ -82,20 +83,25 @@ def number(metric: float | None) -> str:
 
 
 def option_rows(cards: Mapping[str, Card]) -> dict[str, list[str]]:
-    """Give what each card says of the options in which they differ, as `comparison` shows it."""
-    first = next(iter(cards.values()))
-    options = sorted(
-        {
+    """Give what each card says of the options in which any two of them differ, as `comparison` shows it."""
+    options: set[str] = set()
+    for pair in itertools.combinations(cards.values(), 2):
+        differing = differences(*(card.get("configuration", {}) for card in pair))
+        options |= {
             option
-            for card in cards.values()
-            for option in differences(first.get("configuration", {}), card.get("configuration", {}))
+            for option in differing
+            if not any(option.startswith((f"{other}.", f"{other}[")) for other in differing)
         }
-    )
     return {
         option: [_said(value(card, option)) for card in cards.values()]
-        for option in options
-        if not any(option.startswith((f"{other}.", f"{other}[")) for other in options)
+        for option in sorted(options)
+        if not option.endswith(".__path__")  # where the parser read it from
     }
+
+
+def fact(card: Card, name: str) -> str:
+    """Write an entry of a card: of a checkpoint the run and what follows, of a commit nine digits; a dash for none."""
+    return str(without_paths(card).get(name, "-"))[: 9 if name == "commit" else None]
 
 
 def short_names(names: Iterable[str]) -> list[str]:

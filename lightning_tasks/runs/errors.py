@@ -1,5 +1,6 @@
 """Errors as one line: what is wrong, where, and what is allowed; `python -X dev` shows the traceback instead."""
 
+import os
 import re
 import sys
 import threading
@@ -137,13 +138,18 @@ def find_key(key: str) -> str:
 def one_line(command: Callable[[], object]) -> None:
     """Run a command and end the process: an error as one line with status 1, a termination with its signal's status.
 
+    If the reader of its output has ended, as `head` does, so does the process, without a line and with status 141.
+
     Args:
         command: Runs the command line of the process.
     """
     threading.excepthook = _unless_raised_again
     try:
         require_text(config_files())
-        command()
+        try:
+            command()
+        finally:
+            sys.stdout.flush()  # here, where an error is still one line
         if distributed.is_available() and distributed.is_initialized():
             # A process that ends without is now and then aborted by gloo's threads, with status -6:
             # https://github.com/pytorch/pytorch/pull/179291
@@ -156,6 +162,9 @@ def one_line(command: Callable[[], object]) -> None:
         if isinstance(end.__context__, KeyboardInterrupt):  # as Lightning ends a fit
             _stopped("Ctrl-C", 130)
         raise
+    except BrokenPipeError:  # who read the output has read enough, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains as it ends
+        sys.exit(141)
     except Exception as error:
         if sys.flags.dev_mode:
             raise

@@ -7,7 +7,7 @@ from helpers.cards import put
 
 from lightning_tasks.cli.parser import task_parser
 from lightning_tasks.compare.command import main as compare
-from lightning_tasks.compare.table import comparison, find_cards
+from lightning_tasks.compare.table import comparison, find_cards, option_rows
 
 
 def test_comparison_shows_what_differs_and_all_metrics(tmp_path, card, monkeypatch, capsys):
@@ -51,3 +51,26 @@ def test_comparison_of_other_classes_leaves_their_options_out(card):
     assert rows["model.network"] == (network, "Other", network)
     assert rows["model.label_smoothing"] == ("0.0", "0.0", "-")
     assert [name for name in rows if name.startswith("model.")] == ["model.label_smoothing", "model.network"]
+
+
+def test_options_of_a_class_that_only_some_runs_have(card):
+    """The first run has another network; of the two others the width differs, and where the data's config was read."""
+    cards = [card(seed) for seed in (1, 2, 3)]
+    for each, width in zip(cards[1:], (3, 5), strict=True):
+        network = {"class_path": "a.b.Other", "init_args": {"width": width, "depth": 7}}
+        each["configuration"]["model"]["init_args"]["network"] = network
+        each["configuration"]["data"]["__path__"] = f"{width}.yaml"
+    rows = option_rows(dict(zip("abc", cards, strict=True)))
+    assert [name for name in rows if "network" in name] == ["model.network", "model.network.width"]
+    assert rows["model.network.width"] == ["-", "3", "5"]
+    assert not [name for name in rows if "path" in name]
+
+
+def test_a_checkpoint_is_named_by_its_run_and_a_commit_by_nine_digits(card):
+    one, two = card(1), card(2) | {"commit": "0123456789" * 4, "teacher_ckpt": "/home/me/logs/t/version_3"}
+    two["teacher_ckpt"] += "/checkpoints/best.ckpt"
+    table = comparison({"a": one, "b": two})
+    columns = [list(column.cells) for column in table.columns]
+    rows = dict(zip(columns[0], zip(*columns[1:], strict=True), strict=True))
+    assert rows["commit"] == (9 * "a", "012345678")
+    assert rows["teacher_ckpt"] == ("-", "t/version_3/checkpoints/best.ckpt")
