@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import statistics
+from collections import defaultdict
 
 import pytest
 import yaml
@@ -10,6 +12,7 @@ from helpers.commands import ROOT
 
 from lightning_tasks.cli.parser import task_parser
 from lightning_tasks.compare.cards import is_current, key, read_all, without_paths
+from lightning_tasks.runs.formatting import duration, hardware
 from tools.results.__main__ import section
 from tools.results.tables import (
     fill,
@@ -67,6 +70,26 @@ class TestCommitted:
 
             assert fill(text, content) == text, page
         assert made >= {"results", "benchmarks", "campaign"}
+
+    def test_comments_of_configs_give_the_time_and_the_accuracy_of_the_cards(self):
+        cards = defaultdict(list)
+        for path in (ROOT / "results/runs").glob("*.json"):
+            card = json.loads(path.read_text())
+            cards[card["experiment"]].append(card)
+        measured = re.compile(r"([\d.]+ (?:s|min|h) on \d CPU cores?), ([\d.]+) % test accuracy \((\d) seeds?\)")
+        found = set()
+        for path in (ROOT / "configs").glob("*.yaml"):
+            comment = " ".join(line.lstrip("# ") for line in path.read_text().splitlines() if line.startswith("#"))
+            for said in measured.findall(comment):
+                runs = cards[path.stem]
+                time = duration(statistics.median(card["seconds"] for card in runs))
+                accuracy = statistics.mean(card["metrics"]["test/acc"] for card in runs)
+                assert said == (f"{time} on {hardware(runs[0]['device'])}", f"{100 * accuracy:.1f}", str(len(runs))), (
+                    path
+                )
+                found.add(path.stem)
+            assert not re.search(r" on (\w+) CPU core", measured.sub("", comment)), path
+        assert len(found) > 25
 
     def test_many_errors_of_networks_with_a_tree_are_inside_the_superclass(self):
         """With a wrong map from class to superclass it would be 4 of 99, as by chance, and nearly all across groups."""
