@@ -6,6 +6,7 @@ from itertools import takewhile
 from typing import Any, ClassVar, Literal
 
 import torch
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -266,6 +267,7 @@ class ImageDataModule(BaseDataModule):
             if one.numel() * 4 * sum(map(len, sets)) > FEATURE_BYTES:
                 return False
             self._images = sets
+            rank_zero_info(f"the frozen layers process {sum(map(len, sets)):,} images once, before training")
             self.train_set, self.val_set = (self._features(each, function, device) for each in sets)
         return True
 

@@ -14,6 +14,7 @@ from lightning_tasks.runs.plot_style import BLUE, VERMILLION, styled
 
 Answer = tuple[str, str, float]  # true class, predicted class and its probability
 COLUMNS = 8  # of images, at most
+LEGEND = "\ntrue class above; predicted class and its probability below (blue if right)"
 
 
 class AnswersPlot(Plot):
@@ -79,9 +80,10 @@ class PredictionsPlot(AnswersPlot):
         """Draw both."""
         worst = self.surest(torch.nonzero(self.predicted != self.labels).flatten())
         of = subject(trainer)
+        total = len(self.labels)
         plots = {
-            "predictions": (torch.arange(len(self.labels)), f"{of}: the first of {len(self.labels)} test images"),
-            "mistakes": (worst, f"{of}: the surest of {len(worst)} wrong answers to {len(self.labels)} test images"),
+            "predictions": (torch.arange(total), f"{of}: the first of {total} test images{LEGEND}"),
+            "mistakes": (worst, f"{of}: the most confident of {len(worst)} mistakes on {total} test images{LEGEND}"),
         }
         for name, (order, title) in plots.items():
             if len(order):
@@ -197,8 +199,8 @@ def draw_reliability(counts: np.ndarray, accuracy: np.ndarray, confidence: np.nd
     middles = (np.arange(len(counts)) + 0.5) * width
     upper.bar(middles, accuracy, 0.92 * width, color=BLUE, label="accuracy")
     filled = counts > 0
-    upper.plot(confidence[filled], accuracy[filled], "k.", label="at the mean confidence")
-    upper.plot([0, 1], [0, 1], "k--", linewidth=0.8, label="as sure as right")
+    upper.plot(confidence[filled], accuracy[filled], "k.", label="mean confidence of a bin")
+    upper.plot([0, 1], [0, 1], "k--", linewidth=0.8, label="perfect calibration")
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of right answers")
     upper.set_title(f"{of}: expected calibration error {calibration_error(counts, accuracy, confidence):.2%}", size=11)
     upper.legend(loc="upper left", fontsize=9)

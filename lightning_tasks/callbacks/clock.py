@@ -109,6 +109,8 @@ class Clock(Callback):
         if min(ends, key=ends.__getitem__) == "max_epochs":
             epochs = math.ceil(trainer.max_epochs - done)  # type: ignore[operator]
             said += f" for {epochs:,} {'epochs' if epochs > 1 else 'epoch'} like this one"
+        if not self._recent:
+            said += ", plus validation and plots"
         if self._waits:
             said += "; epochs that train the student take longer"
         print(said, flush=True)

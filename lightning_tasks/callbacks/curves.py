@@ -62,9 +62,10 @@ class CurvesPlot(Plot):
         task = cast("BaseTask", pl_module)
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
         tested = next((each.best_epoch for each in callbacks if isinstance(each, BestCheckpoint)), None)
-        title = f"{subject(trainer)}, {trainer.current_epoch} epochs"
+        epochs = trainer.current_epoch
+        title = f"{subject(trainer)}, {epochs} epoch{'s' * (epochs != 1)}"
         if tested is not None:
-            title += f"; dotted: epoch {tested + 1}, which is tested"
+            title += f"; dotted: epoch {tested + 1}, the tested one"
         watched, others = panels([*self.history, *task.constants], task)
         result = next(iter(watched[0].lines))
         save_figure(
@@ -179,10 +180,10 @@ def _draw_panel(axes: Axes, panel: Panel, history: History, constants: Mapping[s
 
 
 def _mark(axes: Axes, panel: Panel, points: list[tuple[int, float]], tested: int) -> None:
-    """Mark the value of a metric at the tested epoch, if it was measured then."""
+    """Mark the value of a validation metric at the tested epoch, if it was measured then."""
     for value in (value for epoch, value in points if epoch == tested):
         share = panel.axis == "%"
-        label = f"epoch {tested + 1}: {100 * value:.1f} %" if share else f"epoch {tested + 1}: {value:.3g}"
+        label = f"validation, epoch {tested + 1}: " + (f"{100 * value:.1f} %" if share else f"{value:.3g}")
         height = 100 * value if share else value
         axes.plot([tested + 1], [height], "o", markersize=9, color=BLACK, fillstyle="none", label=label)
 

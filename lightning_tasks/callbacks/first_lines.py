@@ -5,6 +5,7 @@ from collections.abc import Sized
 from typing import TYPE_CHECKING, Any, cast
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import nn
 
 from lightning_tasks.callbacks.run_card import RunCard, device_name
 from lightning_tasks.networks import count_parameters
@@ -46,7 +47,7 @@ class FirstLines(Callback):
         if not trainer.is_global_zero:
             return
         done, most = trainer.current_epoch, trainer.max_epochs or -1
-        epochs = f"{most - done:,} {'more epochs' if done else 'epochs'}" if most > 0 else "epochs"
+        epochs = f"{most - done:,} {'more ' if done else ''}epoch{'s' * (most - done != 1)}" if most > 0 else "epochs"
         of = f"{epochs} of {trainer.num_training_batches:,} steps"
         seed = cast("BaseTask", pl_module).seed
         print(f"training: {of}, {trainer.precision}, {hardware(device_name(trainer))}, seed {seed}", flush=True)
@@ -66,12 +67,17 @@ def _count(part: Any) -> str:
     return f"{len(part):,} samples" if isinstance(part, Sized) else "samples"
 
 
+def _kind(network: nn.Module) -> str:
+    """Name what a network is; of one by hand there are only the parameters."""
+    return "layers by hand" if isinstance(network, nn.ParameterDict) else type(network).__name__
+
+
 def _networks(task: "BaseTask") -> list[str]:
     """Describe each network in a line."""
     counts = {name: count_parameters(network) for name, network in task.networks.items()}
     lines = []
     for name, network in task.networks.items():
-        words = [type(network).__name__, f"{counts[name]:,} parameters"]
+        words = [_kind(network), f"{counts[name]:,} parameters"]
         trained = count_parameters(network, trained_only=True)
         if trained < counts[name]:
             words.append(f"{trained:,} trained" if trained else "frozen")

@@ -51,7 +51,7 @@ class ProgressLines(ProgressBar):
             return
         epoch = trainer.current_epoch + 1
         words = [_epoch(trainer), *(f"{name} {value:#.4g}" for name, value in numbers.items())]
-        words += [duration(self.clock.elapsed)]
+        words += [f"{duration(self.clock.elapsed)} so far"]
         if not trainer.should_stop and (left := self.clock.left(trainer, epoch)) and epoch != trainer.max_epochs:
             words.append(f"{left} left")
         print(", ".join(words), flush=True)

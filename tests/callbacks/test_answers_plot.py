@@ -26,13 +26,14 @@ def test_answers_of_the_tested_weights(monkeypatch):
     wrong = [index for index in range(10) if said[index] != LABELS[index]]
     assert drawn[0][0][:, 0, 0, 0].tolist() == [20, 21, 22, 23]
     assert len(drawn[1][0]) == min(4, len(wrong))
-    for images, given, title in drawn:
+    for images, given, _ in drawn:
         chosen = (images[:, 0, 0, 0] - 20).tolist()
         assert images is drawn[0][0] or set(chosen) <= set(wrong)
         assert [each[:2] for each in given] == [(NAMES[LABELS[index]], NAMES[said[index]]) for index in chosen]
         assert [each[2] for each in given] == pytest.approx([0.99] * len(chosen))
-        assert title.endswith("10 test images")
-    assert drawn[1][2] == f"scripted network: the surest of {len(wrong)} wrong answers to 10 test images"
+    titles = [title.splitlines()[0] for *_, title in drawn]
+    assert titles[0] == "scripted network: the first of 10 test images"
+    assert titles[1] == f"scripted network: the most confident of {len(wrong)} mistakes on 10 test images"
     ((counts, accuracy, confidence, of),) = bins
     assert of == "scripted network"
     assert counts.tolist() == [0] * 9 + [10]

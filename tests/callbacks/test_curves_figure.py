@@ -84,7 +84,7 @@ class TestCurves:
         assert lines(accuracy) == {
             "student": [(2, 40.0), (3, 30.0)],  # epochs are counted from 1
             "teacher, on up to 1,000 of them": [(0, 87.5), (1, 87.5)],  # over the whole width
-            "epoch 2: 40.0 %": [(2, 40.0)],
+            "validation, epoch 2: 40.0 %": [(2, 40.0)],
         }
         assert lines(agreement) == {
             "validation images": [(2, 60.0), (3, 50.0)],

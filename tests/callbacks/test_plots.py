@@ -112,7 +112,7 @@ def test_curves_of_a_resumed_run_are_whole(monkeypatch):
             epochs, values = zip(*history[f"{stage}/{quantity}"], strict=True)
             assert epochs == (0, 1, 2, 3)
             assert values == pytest.approx([measure(epoch, part) for epoch in (1, 2, 3, 4)], abs=1e-6)
-    assert title == "training of scripted network, 4 epochs; dotted: epoch 2, which is tested"
+    assert title == "training of scripted network, 4 epochs; dotted: epoch 2, the tested one"
     assert tested == 1  # the second epoch, as in the run card
     assert result == "val/acc"
     assert json.loads(Path("logs/scripted/version_0/run.json").read_text())["best_epoch"] == 2

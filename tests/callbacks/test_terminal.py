@@ -25,7 +25,9 @@ from lightning_tasks.callbacks import Clock, CompactProgressBar, ProgressLines
 from lightning_tasks.callbacks import progress as bars
 
 TEACHER = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, *SHOWN]
-LINE = re.compile(r"epoch +(\d+)/(\d+), loss ([\d.e-]+), val/acc ([\d.]+), \d+ s(?:, ((?:at \w+ )?\d+ s) left)?$")
+LINE = re.compile(
+    r"epoch +(\d+)/(\d+), loss ([\d.e-]+), val/acc ([\d.]+), \d+ s so far(?:, ((?:at \w+ )?\d+ s) left)?$"
+)
 
 
 def lines_of(out):
