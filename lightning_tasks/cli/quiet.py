@@ -3,6 +3,10 @@
 import logging
 import re
 import warnings
+from pathlib import Path
+
+PACKAGES = (Path(__file__).parents[1], Path(__file__).parents[2] / "datamodules")
+FORMAT = warnings.formatwarning  # Lightning's by now
 
 HARMLESS_WARNINGS = (
     "Your `IterableDataset` has `__len__` defined",  # a data-free epoch has no worker processes
@@ -36,6 +40,7 @@ HARMLESS_MESSAGES = {
 
 def silence_harmless_messages() -> None:
     """Leave out warnings that tell no fault, and what Lightning says that is said elsewhere or helps nobody."""
+    warnings.formatwarning = _format
     for message in HARMLESS_WARNINGS:
         warnings.filterwarnings("ignore", message)
     for name in HARMLESS_MESSAGES:
@@ -44,3 +49,12 @@ def silence_harmless_messages() -> None:
 
 def _is_of_use(record: logging.LogRecord) -> bool:
     return re.search("|".join(HARMLESS_MESSAGES[record.name]), record.getMessage()) is None
+
+
+def _format(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Write a warning of this project, which names options, without the line of code that it comes from."""
+    if any(Path(filename).is_relative_to(package) for package in PACKAGES):
+        return f"warning: {message}\n"
+    return FORMAT(message, category, filename, lineno, line)

@@ -31,7 +31,7 @@ from lightning_tasks.runs.program import PROGRAM
 from lightning_tasks.runs.ranks import OneRun
 from lightning_tasks.runs.renames import renamed_args
 from lightning_tasks.runs.seed import require_seed
-from lightning_tasks.runs.signals import end_in_time, leave_to_the_run
+from lightning_tasks.runs.signals import end_by_exception, end_in_time
 
 
 class TaskCLI(LightningCLI):
@@ -85,9 +85,9 @@ class TaskCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Hand the last checkpoint to the trainer, and the signals."""
-        leave_to_the_run()
+        end_by_exception()
         if self.trainer.num_nodes * self.trainer.num_devices > 1:
-            end_in_time(how_to_resume(), lambda: end_other_processes(self.trainer))
+            end_in_time(how_to_resume, lambda: end_other_processes(self.trainer))
         if self.resumes:
             self.config_init[self.subcommand]["ckpt_path"] = str(self.resumes / LAST)
 
@@ -121,6 +121,7 @@ class TaskCLI(LightningCLI):
         """Test the checkpoint that validation chose, once, write the run card, and say what came of it."""
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
+        end_by_exception()
         best, run, tested = (
             self.best.best_model_path,
             run_folder(self.trainer),

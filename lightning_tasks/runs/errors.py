@@ -186,7 +186,10 @@ def _stopped(by: str, status: int) -> NoReturn:
 
 def how_to_resume() -> str:
     """Say how to resume a run that was stopped, if this process trains one."""
-    return "; the same command with --ckpt_path last resumes from the last epoch" if "fit" in sys.argv[1:] else ""
+    if "fit" not in sys.argv[1:]:
+        return ""
+    resumes = "; the same command with --ckpt_path last resumes from the last epoch"
+    return resumes if signals.trains else " before the run has begun"
 
 
 def require_text(paths: list[Path]) -> None:

@@ -25,7 +25,7 @@ from lightning_tasks.runs.errors import no_answer
 from lightning_tasks.runs.folders import BEST, LAST
 from lightning_tasks.runs.identity import flat
 from lightning_tasks.runs.names import INSTALLED
-from lightning_tasks.runs.signals import KILL
+from lightning_tasks.runs.signals import KILL, leave_to_training
 
 PACKAGES = ("torch", "torchvision", "torchmetrics", "pytorch-lightning", "numpy")
 # Options of a process alone: where its files lie, and what only the first does. Checkpoints are compared as files.
@@ -131,6 +131,10 @@ class OneRun(Callback):
             raise ValueError(said)
         if self.refusal is not None:
             raise self.refusal
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the signals to Lightning, which takes them over after this hook."""
+        leave_to_training()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """End the processes that Lightning's launcher has started here if one stands still, since it cannot itself."""

@@ -1,4 +1,4 @@
-"""Signals that end the process before a run has begun; afterwards they are Lightning's, within a limit."""
+"""Signals that end the process: at once while it starts, as exceptions in a run, and within a limit."""
 
 import os
 import select
@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
+from typing import NoReturn
 
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has no other
 ENDING = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
@@ -15,10 +16,14 @@ GRACE = 20.0  # seconds that a run has to end by itself; schedulers kill thirty 
 TOGETHER = 1.0  # seconds in which several signals are one: a launcher hands on what all processes were sent
 
 received: signal.Signals | None = None  # the first that `end_in_time` has seen
+trains = False  # whether there is something to resume
+_is_command = False  # whether this process is the command line's
 
 
 def end_in_one_line() -> None:
     """From now on, end with one line and the signal's status; called before the imports, which take seconds."""
+    global _is_command
+    _is_command = True
     for number in ENDING:
         signal.signal(number, _end)
 
@@ -28,21 +33,38 @@ def _end(number: int, frame: FrameType | None) -> None:
     os._exit(128 + number)
 
 
-def leave_to_the_run() -> None:
-    """Take that back: Ctrl-C is an exception again, and SIGTERM what Lightning makes of it in a fit."""
-    if signal.getsignal(signal.SIGTERM) is _end:
+def end_by_exception() -> None:
+    """From now on, let both signals raise exceptions, so that a download or a bar is cleared away.
+
+    Does nothing in a process that is not the command line's.
+    """
+    if _is_command and signal.getsignal(signal.SIGTERM) in (_end, signal.SIG_DFL):
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, _raise)
+
+
+def _raise(number: int, frame: FrameType | None) -> NoReturn:
+    from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+    raise SIGTERMException
+
+
+def leave_to_training() -> None:
+    """Leave SIGTERM to Lightning's training, which ends after a step; it would call a handler of ours, too."""
+    global trains
+    trains = True
+    if signal.getsignal(signal.SIGTERM) is _raise:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def end_in_time(said: str, before: Callable[[], None]) -> None:
+def end_in_time(said: Callable[[], str], before: Callable[[], None]) -> None:
     """From now on, end the process by force when a signal does not: GRACE after the first, and at once at the second.
 
     Python runs its handlers between two steps of the interpreter, so not while a collective operation waits for another
     process. The system tells the number to a socket at once, which a thread looks at.
 
     Args:
-        said: How to resume the run, for the line at the end.
+        said: Says how to resume the run, for the line at the end.
         before: Function called before the process ends.
     """
     reading, writing = socket.socketpair()  # Windows takes no pipe here
@@ -53,7 +75,7 @@ def end_in_time(said: str, before: Callable[[], None]) -> None:
     threading.Thread(target=_watch, args=(reading, said, before), daemon=True).start()
 
 
-def _watch(file: socket.socket, said: str, before: Callable[[], None]) -> None:
+def _watch(file: socket.socket, said: Callable[[], str], before: Callable[[], None]) -> None:
     global received
     received = number = _next(file, None)
     assert number is not None
@@ -63,7 +85,7 @@ def _watch(file: socket.socket, said: str, before: Callable[[], None]) -> None:
     ):
         pass
     before()
-    os.write(2, f"stopped by {ENDING[number]}{said}\n".encode())
+    os.write(2, f"stopped by {ENDING[number]}{said()}\n".encode())
     os._exit(128 + number)
 
 

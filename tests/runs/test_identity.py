@@ -271,6 +271,36 @@ def test_a_terminated_run_says_how_to_go_on(children, tmp_path, number, name):
     assert run_card("teacher")["epochs"] == 3
 
 
+@pytest.mark.parametrize("number", ["SIGTERM", pytest.param("SIGINT", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("hook", "said"),
+    [
+        ("setup", " before the run has begun"),
+        ("configure_optimizers", " before the run has begun"),
+        ("test_step", "; the same command with --ckpt_path last resumes from the last epoch"),
+    ],
+)
+def test_a_signal_before_and_after_training(children, tmp_path, hook, said, number):
+    """While data are decoded or features computed, and in the test, where Lightning handles SIGTERM no more."""
+    Path("stopped.py").write_text(
+        "import os, signal, lightning_tasks\n"
+        "from lightning_tasks import cli\n"
+        f"hook = lightning_tasks.ClassificationTask.{hook}\n"
+        "def stopped(*args, **options):\n"
+        f"    os.kill(os.getpid(), signal.{number})\n"
+        "    return hook(*args, **options)\n"
+        f"lightning_tasks.ClassificationTask.{hook} = stopped\n"
+        "cli.command()"
+    )
+    done = children.run(["fit", *WORDS], tmp_path, "stopped")
+    name = "Ctrl-C" if number == "SIGINT" else number
+    assert done.status == 128 + getattr(signal, number), done.err
+    assert "Traceback" not in done.err
+    assert done.err.rstrip().splitlines()[-1] == f"stopped by {name}{said}"
+    run_cli("fit", *WORDS, *(["--ckpt_path=last"] if hook == "test_step" else []))
+    assert run_card("teacher")["metrics"]["test/acc"] > 0
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_the_command_starts(tmp_path, number):

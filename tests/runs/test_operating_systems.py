@@ -65,7 +65,7 @@ import time
 from lightning_tasks.runs import signals
 signals.GRACE = 0.3
 signal.signal(signal.SIGTERM, lambda *_: None)
-signals.end_in_time("; go on", lambda: print("before", flush=True))
+signals.end_in_time(lambda: "; go on", lambda: print("before", flush=True))
 signal.raise_signal(signal.SIGTERM)
 time.sleep(10)
 """

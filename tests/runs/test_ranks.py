@@ -119,7 +119,7 @@ from lightning_tasks.runs import signals
 signals.GRACE = {grace}
 for number in signals.ENDING:
     signal.signal(number, lambda *_: None)
-signals.end_in_time("; go on", lambda: print("before", flush=True))
+signals.end_in_time(lambda: "; go on", lambda: print("before", flush=True))
 {more}
 print("ready", flush=True)
 while True:
