@@ -162,15 +162,24 @@ def one_line(command: Callable[[], object]) -> None:
         if isinstance(end.__context__, KeyboardInterrupt):  # as Lightning ends a fit
             _stopped("Ctrl-C", 130)
         raise
-    except BrokenPipeError:  # who read the output has read enough, as in `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains as it ends
-        sys.exit(141)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _is_unread():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains as it ends
+            sys.exit(141)
         if sys.flags.dev_mode:
             raise
         if signals.received and LOST.search(str(error)):  # another one was sent it too, and has ended before
             _stopped(signals.ENDING[signals.received], 128 + signals.received)
         sys.exit(f"error: {describe(error)}")
+
+
+def _is_unread() -> bool:
+    """Say whether the reader of this process's output has ended: what it did not take is still to be written."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return True
+    return False
 
 
 def _unless_raised_again(raised: threading.ExceptHookArgs) -> None:
