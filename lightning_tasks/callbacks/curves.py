@@ -158,7 +158,7 @@ def draw_curves(
         _head(axes, panel.title, WIDTH / columns)
     for axes in grid[max(0, len(panels) - columns) : len(panels)]:
         axes.set(xlabel="epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.tick_params(labelbottom=True)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()

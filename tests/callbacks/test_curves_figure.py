@@ -120,6 +120,12 @@ class TestCurves:
         axes = draw_curves(history, {}, [Panel("", "nats", names)], "a").axes[0]
         assert len({(line.get_color(), line.get_linestyle()) for line in axes.get_lines()}) == 20
 
+    def test_one_epoch_has_one_tick(self):
+        (panel,), _ = panels(["train/loss"], ClassificationTask)
+        axes = draw_curves({"train/loss": [(0, 1.0)]}, {}, [panel], "a").axes[0]
+        low, high = axes.get_xlim()
+        assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [1]
+
     def test_no_mark_where_no_epoch_was_chosen(self):
         (panel,), _ = panels(["train/loss"], ClassificationTask)
         figure = draw_curves({"train/loss": [(0, 1.0), (1, 0.5)]}, {}, [panel], "a", None, "train/loss")
