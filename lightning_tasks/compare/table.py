@@ -51,7 +51,7 @@ def find_cards(places: Iterable[Path], parser: ArgumentParser) -> dict[str, Card
 def comparison(cards: Mapping[str, Card]) -> Table:
     """Build a table with a column for each run: all metrics, then cost, facts and options that differ.
 
-    Where runs have different classes in one place, only options in which runs of one class differ are shown there.
+    Of a class that only some runs have in a place, only the options in which those runs differ are shown.
 
     Args:
         cards: By the name of the run.
@@ -100,7 +100,7 @@ def option_rows(cards: Mapping[str, Card]) -> dict[str, list[str]]:
 
 
 def fact(card: Card, name: str) -> str:
-    """Write an entry of a card: of a checkpoint the run and what follows, of a commit nine digits; a dash for none."""
+    """Write an entry of a card, a dash if it has none; a checkpoint without the logs' folder, a commit in short."""
     return str(without_paths(card).get(name, "-"))[: 9 if name == "commit" else None]
 
 

@@ -115,7 +115,7 @@ class SoftLabelLoss(SeverityLoss):
 
     Bertinetto et al. 2020, "Making Better Mistakes: Leveraging Class Hierarchies with Deep Networks",
     https://arxiv.org/abs/1912.09393, section 3.2: q_c = exp(-S[y, c] / weight) / sum_k exp(-S[y, k] / weight). The
-    weight is max(S) / beta with the paper's beta, which lies between 4 and 30. Of soft labels, the mean of q over them.
+    weight is max(S) / beta with the paper's beta, which lies between 4 and 30. Soft labels average q over the classes.
 
     Args:
         cross_entropy: See SeverityLoss.
@@ -134,11 +134,11 @@ class HierarchicalLoss(SeverityLoss):
 
     Bertinetto et al. 2020, see SoftLabelLoss, section 3.1: with A_0 = y and A_1, A_2, ... its ancestors up to the root,
     L = -sum_l w_l log p(A_l | A_{l+1}), and w_l in proportion to exp(-weight d_l), where d_l is the number of edges
-    from the root to A_l. The weights are scaled to a mean of 1, so that 0 leaves the cross-entropy. Of soft labels, the
-    mean of L over them.
+    from the root to A_l. The weights are scaled to a mean of 1, so that 0 leaves the cross-entropy. Soft
+    labels average L over the classes.
 
     Args:
-        cross_entropy: See SeverityLoss; is the term of log p(A_0).
+        cross_entropy: See SeverityLoss; gives the term of A_0.
         weight: See SeverityLoss; alpha in the paper, between 0.1 and 0.9 there.
         costs: Severity of a mistake within A_1, within A_2, ...; the last is that of a mistake across all.
     """

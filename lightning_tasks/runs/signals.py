@@ -1,4 +1,4 @@
-"""Signals that end the process: at once while it starts, as exceptions in a run, and within a limit."""
+"""How signals end the process: at once while it starts, by an exception in a run, and always within a limit."""
 
 import os
 import select
@@ -16,7 +16,7 @@ GRACE = 20.0  # seconds that a run has to end by itself; schedulers kill thirty 
 TOGETHER = 1.0  # seconds in which several signals are one: a launcher hands on what all processes were sent
 
 received: signal.Signals | None = None  # the first that `end_in_time` has seen
-trains = False  # whether there is something to resume
+trains = False  # whether training has begun, so that there may be something to resume
 _is_command = False  # whether this process is the command line's
 
 
@@ -34,13 +34,20 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def end_by_exception() -> None:
-    """From now on, let both signals raise exceptions, so that a download or a bar is cleared away.
+    """From now on, let both signals raise exceptions, so that partial downloads and progress bars are cleaned up.
 
-    Does nothing in a process that is not the command line's.
+    Does nothing in a process that is not the command line's. Forked workers end at once, as they do by default.
     """
     if _is_command and signal.getsignal(signal.SIGTERM) in (_end, signal.SIG_DFL):
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, _raise)
+        if hasattr(os, "register_at_fork"):  # not on Windows
+            os.register_at_fork(after_in_child=_by_default)
+
+
+def _by_default() -> None:
+    if signal.getsignal(signal.SIGTERM) is _raise:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _raise(number: int, frame: FrameType | None) -> NoReturn:
@@ -53,8 +60,7 @@ def leave_to_training() -> None:
     """Leave SIGTERM to Lightning's training, which ends after a step; it would call a handler of ours, too."""
     global trains
     trains = True
-    if signal.getsignal(signal.SIGTERM) is _raise:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _by_default()
 
 
 def end_in_time(said: Callable[[], str], before: Callable[[], None]) -> None:

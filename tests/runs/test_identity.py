@@ -301,6 +301,37 @@ def test_a_signal_before_and_after_training(children, tmp_path, hook, said, numb
     assert run_card("teacher")["metrics"]["test/acc"] > 0
 
 
+def test_a_terminated_test_says_so(children, tmp_path):
+    run_cli("fit", *WORDS)
+    Path("stopped.py").write_text(
+        "import os, signal, lightning_tasks\n"
+        "from lightning_tasks import cli\n"
+        "lightning_tasks.ClassificationTask.test_step = lambda *_: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "cli.command()"
+    )
+    done = children.run(["test", *WORDS, "--ckpt_path=best"], tmp_path, "stopped")
+    assert (done.status, done.err.rstrip().splitlines()[-1]) == (143, "stopped by SIGTERM"), done.err
+
+
+def test_forked_workers_end_at_once():
+    """A scheduler sends SIGTERM to all processes; one that waits for images to decode has nothing to say."""
+    script = """
+import os, signal, time
+from lightning_tasks.runs import signals
+signals.end_in_one_line()
+signals.end_by_exception()
+if (child := os.fork()) == 0:
+    print("ready", flush=True)
+    time.sleep(60)
+    os._exit(0)
+time.sleep(1)
+os.kill(child, signal.SIGTERM)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == (f"ready\n{-signal.SIGTERM}\n", "")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_the_command_starts(tmp_path, number):

@@ -84,9 +84,8 @@ class TestCommitted:
                 runs = cards[path.stem]
                 time = duration(statistics.median(card["seconds"] for card in runs))
                 accuracy = statistics.mean(card["metrics"]["test/acc"] for card in runs)
-                assert said == (f"{time} on {hardware(runs[0]['device'])}", f"{100 * accuracy:.1f}", str(len(runs))), (
-                    path
-                )
+                expected = f"{time} on {hardware(runs[0]['device'])}", f"{100 * accuracy:.1f}", str(len(runs))
+                assert said == expected, path
                 found.add(path.stem)
             assert not re.search(r" on (\w+) CPU core", measured.sub("", comment)), path
         assert len(found) > 25
