@@ -16,7 +16,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 from helpers.clocks import Host, pretend
-from helpers.commands import ROOT, SHOWN, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_card, run_cli
+from helpers.commands import (
+    ROOT,
+    SHOWN,
+    TINY_BY_HAND,
+    TINY_DATA,
+    TINY_DFAD,
+    TINY_TEACHER,
+    TINY_TRAINER,
+    run_card,
+    run_cli,
+)
 from pytorch_lightning.callbacks.progress.rich_progress import CustomProgress
 from rich.console import Console
 from rich.progress import TextColumn
@@ -61,6 +71,13 @@ def test_first_lines_say_what_on_what_and_where(capsys, logged):
     ]
     for noise in ("TPU", "GPU available", "Seed set", "Restor", "max_epochs", "Loaded model", "summary callbacks"):
         assert noise not in said.out + said.err + logged.getvalue()
+
+
+def test_layers_by_hand_are_named_so(capsys):
+    run_cli("fit", *TINY_DATA, *TINY_BY_HAND, *TINY_TRAINER, *SHOWN, "--trainer.max_epochs=1")
+    said = capsys.readouterr().out
+    assert re.search(r"^network: layers by hand, [\d,]+ parameters$", said, re.MULTILINE)
+    assert re.search(r"^training: 1 epoch of \d+ steps, ", said, re.MULTILINE)
 
 
 def test_a_frozen_teacher_is_named_in_a_line_and_nothing_is_said_twice(teacher_ckpt, capsys, logged):

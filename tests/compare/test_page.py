@@ -98,7 +98,10 @@ def test_directions_of_metrics():
 
 
 def test_tables_of_a_page(card):
-    one, two = card(1, best_epoch=3, epochs=1200), card(2)
+    one, two = (
+        card(1, best_epoch=3, epochs=1200, teacher_ckpt="/home/me/logs/t/version_3/checkpoints/best.ckpt"),
+        card(2),
+    )
     two["configuration"]["model"]["init_args"]["label_smoothing"] = 0.25
     two["metrics"]["val/acc_mean"] = one["metrics"]["val/acc_mean"]
     page = Page(make_page({"logs/a": one, "logs/b": two}))
@@ -120,6 +123,7 @@ def test_tables_of_a_page(card):
         "seconds of training": ["10.0", "40.0"],
         "device": ["1 x CPU, 2 threads"] * 2,
         "precision": ["32-true"] * 2,
+        "teacher": ["t/version_3/checkpoints/best.ckpt", "-"],
         "date": ["2026-01-01"] * 2,
         "parameters, student": ["1,000"] * 2,
         "parameters, teacher": ["5,000"] * 2,

@@ -275,21 +275,22 @@ def test_a_terminated_run_says_how_to_go_on(children, tmp_path, number, name):
 @pytest.mark.parametrize(
     ("hook", "said"),
     [
-        ("setup", " before the run has begun"),
-        ("configure_optimizers", " before the run has begun"),
-        ("test_step", "; the same command with --ckpt_path last resumes from the last epoch"),
+        ("ClassificationTask.setup", " before the run has begun"),
+        ("ClassificationTask.configure_optimizers", " before the run has begun"),
+        ("ClassificationTask.test_step", "; the same command with --ckpt_path last resumes from the last epoch"),
+        ("callbacks.RunCard.write", "; the same command with --ckpt_path last resumes from the last epoch"),
     ],
 )
 def test_a_signal_before_and_after_training(children, tmp_path, hook, said, number):
-    """While data are decoded or features computed, and in the test, where Lightning handles SIGTERM no more."""
+    """While data are decoded or features computed, in the test, and after it, where Lightning no longer listens."""
     Path("stopped.py").write_text(
-        "import os, signal, lightning_tasks\n"
+        "import os, signal, lightning_tasks, lightning_tasks.callbacks\n"
         "from lightning_tasks import cli\n"
-        f"hook = lightning_tasks.ClassificationTask.{hook}\n"
+        f"hook = lightning_tasks.{hook}\n"
         "def stopped(*args, **options):\n"
         f"    os.kill(os.getpid(), signal.{number})\n"
         "    return hook(*args, **options)\n"
-        f"lightning_tasks.ClassificationTask.{hook} = stopped\n"
+        f"lightning_tasks.{hook} = stopped\n"
         "cli.command()"
     )
     done = children.run(["fit", *WORDS], tmp_path, "stopped")
@@ -297,7 +298,7 @@ def test_a_signal_before_and_after_training(children, tmp_path, hook, said, numb
     assert done.status == 128 + getattr(signal, number), done.err
     assert "Traceback" not in done.err
     assert done.err.rstrip().splitlines()[-1] == f"stopped by {name}{said}"
-    run_cli("fit", *WORDS, *(["--ckpt_path=last"] if hook == "test_step" else []))
+    run_cli("fit", *WORDS, *(["--ckpt_path=last"] if "last" in said else []))
     assert run_card("teacher")["metrics"]["test/acc"] > 0
 
 
