@@ -20,6 +20,7 @@ PAGES = (".md", ".ipynb")
 
 project = "lightning-tasks"
 author = "The lightning-tasks authors"
+copyright = "2026, the lightning-tasks authors"
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
