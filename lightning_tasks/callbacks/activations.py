@@ -1,6 +1,6 @@
 """What the layers of a network see."""
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -8,10 +8,8 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_tasks.callbacks.plots import PeriodicPlot, class_names, save_figure, subject
+from lightning_tasks.image_task import ImageTask
 from lightning_tasks.runs.plot_style import VERMILLION, styled
-
-if TYPE_CHECKING:
-    from lightning_tasks.image_task import ImageTask
 
 SIDE_BY_SIDE = 2  # layers
 
@@ -50,14 +48,14 @@ class ActivationPlot(PeriodicPlot):
     def draw(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
         """Draw what the layers see now."""
         names = class_names(trainer)
-        predicted = cast("ImageTask", pl_module).answers(self.images).tolist()
+        predicted = cast(ImageTask, pl_module).answers(self.images).tolist()
         answers = [(names[label], names[answer]) for label, answer in zip(self.labels, predicted, strict=True)]
         title = f"{subject(trainer)} after epoch {epoch}: outputs of {', '.join(self.layers)}"
         figure = draw_activations(self.images, answers, self._maps(pl_module), title)
         save_figure(trainer, figure, "layers/activations", epoch)
 
     def _maps(self, pl_module: LightningModule) -> dict[str, Tensor]:
-        outputs = cast("ImageTask", pl_module).layer_outputs(self.images, self.layers)
+        outputs = cast(ImageTask, pl_module).layer_outputs(self.images, self.layers)
         for name, output in outputs.items():
             if output.ndim != 4:
                 shape = tuple(output.shape[1:])

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from pytorch_lightning import LightningModule, Trainer
-from torch import Tensor
 
 from lightning_tasks.callbacks.plots import Plot, add_axes, class_names, save_figure, subject
 from lightning_tasks.runs.plot_style import VERMILLION, drawable, families, styled
@@ -35,15 +34,12 @@ class ConfusionPlot(Plot):
         data = trainer.datamodule  # type: ignore[attr-defined]
         levels = [[drawable(name) for name in level] for level in data.class_levels.values()]
         of = subject(trainer)
-        save_figure(trainer, _drawn(task.test_confusion.compute(), class_names(trainer), levels, of), "test/confusion")
+        counts = task.test_confusion.compute().cpu().numpy()
+        save_figure(trainer, draw_confusion(counts, class_names(trainer), levels, of), "test/confusion")
         for level, counts in getattr(task, "level_confusions", {}).items():
             names = [drawable(name) for name in task.level_names[level]]
-            figure = _drawn(counts, names, levels_above(names, levels), f"{of}, {level}")
+            figure = draw_confusion(counts.cpu().numpy(), names, levels_above(names, levels), f"{of}, {level}")
             save_figure(trainer, figure, f"test/confusion_{level}")
-
-
-def _drawn(counts: Tensor, names: list[str], levels: Sequence[list[str]], of: str) -> Figure:
-    return draw_confusion(counts.cpu().numpy(), names, levels, of)
 
 
 def levels_above(names: list[str], levels: Sequence[list[str]]) -> list[list[str]]:

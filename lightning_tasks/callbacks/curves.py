@@ -1,20 +1,18 @@
 """The course of a training run: what a user watches in one plot, what tells why a run went wrong in another."""
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from pytorch_lightning import LightningModule, Trainer
 
+from lightning_tasks.base import BaseTask
 from lightning_tasks.callbacks.plots import Plot, save_figure, subject
 from lightning_tasks.runs.checkpoints import BestCheckpoint
 from lightning_tasks.runs.formatting import is_share
 from lightning_tasks.runs.plot_style import BLACK, styled
-
-if TYPE_CHECKING:
-    from lightning_tasks.base import BaseTask
 
 History = dict[str, list[tuple[int, float]]]
 STAGES = ("train/", "val/", "test_curve/")
@@ -59,7 +57,7 @@ class CurvesPlot(Plot):
         """Draw."""
         if not self.history:
             return
-        task = cast("BaseTask", pl_module)
+        task = cast(BaseTask, pl_module)
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
         tested = next((each.best_epoch for each in callbacks if isinstance(each, BestCheckpoint)), None)
         epochs = trainer.current_epoch
@@ -68,17 +66,10 @@ class CurvesPlot(Plot):
             title += f"; dotted: epoch {tested + 1}, the tested one"
         watched, others = panels([*self.history, *task.constants], task)
         result = next(iter(watched[0].lines))
-        save_figure(
-            trainer,
-            draw_curves(self.history, task.constants, watched, f"training of {title}", tested, result),
-            "curves",
-        )
-        if others:
-            save_figure(
-                trainer,
-                draw_curves(self.history, task.constants, others, f"diagnostics of {title}", tested),
-                "diagnostics",
-            )
+        for name, group, kind in (("curves", watched, "training"), ("diagnostics", others, "diagnostics")):
+            if group:
+                figure = draw_curves(self.history, task.constants, group, f"{kind} of {title}", tested, result)
+                save_figure(trainer, figure, name)
 
     def _collect(self, trainer: Trainer, stages: tuple[str, ...]) -> None:
         for name, value in trainer.callback_metrics.items():
@@ -94,7 +85,7 @@ class CurvesPlot(Plot):
         self.history = state_dict["history"]
 
 
-def panels(names: Collection[str], task: "BaseTask") -> tuple[list[Panel], list[Panel]]:
+def panels(names: Collection[str], task: BaseTask) -> tuple[list[Panel], list[Panel]]:
     """Sort metrics into what a user of a task watches, and the rest, whose further panels have a unit each.
 
     Args:

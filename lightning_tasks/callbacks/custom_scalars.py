@@ -1,16 +1,14 @@
 """TensorBoard's Custom Scalars, laid out."""
 
 import re
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from lightning_tasks.base import BaseTask
 from lightning_tasks.callbacks.curves import STAGES, panels
 from lightning_tasks.callbacks.plots import Plot
-
-if TYPE_CHECKING:
-    from lightning_tasks.base import BaseTask
 
 
 class CustomScalars(Plot):
@@ -24,7 +22,7 @@ class CustomScalars(Plot):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lay out what is logged by now."""
-        task = cast("BaseTask", pl_module)
+        task = cast(BaseTask, pl_module)
         names = {name for name in (*trainer.callback_metrics, *task.constants) if name.startswith(STAGES)}
         kind = type(task).__name__
         charts = {

@@ -1,17 +1,15 @@
 """What the first layer looks for."""
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
+from lightning_tasks.base import BaseTask
 from lightning_tasks.callbacks.plots import Plot, save_figure
 from lightning_tasks.networks import ImageNetwork, count_parameters
 from lightning_tasks.runs.plot_style import styled
-
-if TYPE_CHECKING:
-    from lightning_tasks.base import BaseTask
 
 MOST = 64
 
@@ -25,7 +23,7 @@ class FiltersPlot(Plot):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw those of each network that takes images."""
-        for name, network in cast("BaseTask", pl_module).networks.items():
+        for name, network in cast(BaseTask, pl_module).networks.items():
             first = next((each for each in network.modules() if isinstance(each, (nn.Conv2d, nn.Linear))), None)
             learns = count_parameters(network, trained_only=True) > 0  # as a teacher does not
             if first is None or not learns or not isinstance(network, ImageNetwork):  # nor takes a generator images
@@ -33,7 +31,7 @@ class FiltersPlot(Plot):
             weights = first.weight.detach().float().cpu()[:MOST]
             if isinstance(first, nn.Linear):
                 weights = weights.view(-1, *network.image_shape)
-            data = cast("BaseTask", pl_module).data_spec["dataset"]
+            data = cast(BaseTask, pl_module).data_spec["dataset"]
             title = f"{data} {name}: weights of the first layer, {len(weights)} of {len(first.weight)} filters"
             figure = draw_filters(weights, title)
             save_figure(trainer, figure, f"layers/filters_{name}")

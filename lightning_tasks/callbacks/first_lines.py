@@ -2,18 +2,16 @@
 
 import os
 from collections.abc import Sized
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
 
+from lightning_tasks.base import BaseTask
 from lightning_tasks.callbacks.run_card import RunCard, device_name
 from lightning_tasks.networks import count_parameters
 from lightning_tasks.runs.folders import run_folder
 from lightning_tasks.runs.formatting import hardware
-
-if TYPE_CHECKING:
-    from lightning_tasks.base import BaseTask
 
 
 class FirstLines(Callback):
@@ -33,7 +31,7 @@ class FirstLines(Callback):
         folder = run_folder(trainer)
         if not trainer.is_global_zero:
             return
-        task = cast("BaseTask", pl_module)
+        task = cast(BaseTask, pl_module)
         experiment = next((each.experiment for each in trainer.callbacks if isinstance(each, RunCard)), "fit")  # type: ignore[attr-defined]
         lines = [f"{experiment}: {type(task).__name__}", f"data: {_data(trainer.datamodule)}"]  # type: ignore[attr-defined]
         if self.networks:
@@ -49,7 +47,7 @@ class FirstLines(Callback):
         done, most = trainer.current_epoch, trainer.max_epochs or -1
         epochs = f"{most - done:,} {'more ' if done else ''}epoch{'s' * (most - done != 1)}" if most > 0 else "epochs"
         of = f"{epochs} of {trainer.num_training_batches:,} steps"
-        seed = cast("BaseTask", pl_module).seed
+        seed = cast(BaseTask, pl_module).seed
         print(f"training: {of}, {trainer.precision}, {hardware(device_name(trainer))}, seed {seed}", flush=True)
 
 
@@ -72,7 +70,7 @@ def _kind(network: nn.Module) -> str:
     return "layers by hand" if isinstance(network, nn.ParameterDict) else type(network).__name__
 
 
-def _networks(task: "BaseTask") -> list[str]:
+def _networks(task: BaseTask) -> list[str]:
     """Describe each network in a line."""
     counts = {name: count_parameters(network) for name, network in task.networks.items()}
     lines = []

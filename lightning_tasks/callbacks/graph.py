@@ -3,18 +3,16 @@
 import contextlib
 import io
 import warnings
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_info
 
+from lightning_tasks.base import BaseTask
 from lightning_tasks.callbacks.plots import Plot
 from lightning_tasks.networks import ImageNetwork, eval_mode
-
-if TYPE_CHECKING:
-    from lightning_tasks.base import BaseTask
 
 
 class NetworkGraph(Plot):
@@ -25,7 +23,7 @@ class NetworkGraph(Plot):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Trace the network, before the task compiles it and the strategy moves it."""
-        network = next(iter(cast("BaseTask", pl_module).networks.values()))
+        network = next(iter(cast(BaseTask, pl_module).networks.values()))
         loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         if stage != "fit" or not trainer.is_global_zero or not isinstance(network, ImageNetwork):
             return

@@ -1,7 +1,7 @@
 """What plots share: one switch, when they are drawn, whose they are, where they go: a PNG, TensorBoard, others."""
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,13 +10,11 @@ from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from lightning_tasks.base import BaseTask
 from lightning_tasks.callbacks.run_card import RunCard
 from lightning_tasks.runs.data_spec import NO_IMAGES
 from lightning_tasks.runs.folders import run_folder
 from lightning_tasks.runs.plot_style import drawable, save_plot, styled
-
-if TYPE_CHECKING:
-    from lightning_tasks.base import BaseTask
 
 
 class Plot(Callback):
@@ -98,7 +96,7 @@ def add_axes(figure: Figure, left: float, bottom: float, width: float, height: f
 
 def subject(trainer: Trainer) -> str:
     """Name what a title is about: the data and the network that the task is about, as "CIFAR10 student"."""
-    task = cast("BaseTask", trainer.lightning_module)
+    task = cast(BaseTask, trainer.lightning_module)
     data, network = str(task.data_spec["dataset"]), next(iter(task.networks))
     return network if data == NO_IMAGES else drawable(f"{data} {network}")
 
@@ -112,7 +110,7 @@ def signature(trainer: Trainer) -> str:
     """Say whose a plot is: experiment, seed, date and the mark of `--plot_id`."""
     cards = [each for each in trainer.callbacks if isinstance(each, RunCard)]  # type: ignore[attr-defined]
     named = [name for card in cards for name in (card.experiment, card.plot_id) if name]
-    seed = cast("BaseTask", trainer.lightning_module).seed
+    seed = cast(BaseTask, trainer.lightning_module).seed
     return drawable(", ".join([*named[:1], f"seed {seed}", datetime.now(UTC).date().isoformat(), *named[1:]]))
 
 

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import psutil
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import BatchSizeFinder
 
+from lightning_tasks.base import BaseTask
 from lightning_tasks.networks import ImageNetwork, count_multiply_adds, count_parameters, eval_mode
 from lightning_tasks.runs.atomic_writes import write_atomic
 from lightning_tasks.runs.code import CODE
@@ -26,8 +27,6 @@ try:
 except ImportError:  # on Windows
     resource = None  # type: ignore[assignment]
 
-if TYPE_CHECKING:
-    from lightning_tasks.base import BaseTask
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "jsonargparse", "numpy")
 
@@ -66,7 +65,7 @@ class RunCard(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Count parameters as the config made the networks, before the task may transform one."""
         if stage == "fit":
-            networks = cast("BaseTask", pl_module).networks
+            networks = cast(BaseTask, pl_module).networks
             self.parameters = {name: count_parameters(network) for name, network in networks.items()}
             with eval_mode(pl_module):
                 self.multiply_adds = {
@@ -104,7 +103,7 @@ class RunCard(Callback):
             "epochs": trainer.current_epoch,
             "peak_memory_mb": round(peak_memory_mb(trainer)),
             **found_batch_size(trainer),
-            **cast("BaseTask", pl_module).run_facts,
+            **cast(BaseTask, pl_module).run_facts,
         }
 
     def write(self, trainer: Trainer, tested: Path | None) -> Path:
@@ -120,7 +119,7 @@ class RunCard(Callback):
         path = run_folder(trainer) / CARD
         if not trainer.is_global_zero:
             return path
-        task = cast("BaseTask", trainer.lightning_module)
+        task = cast(BaseTask, trainer.lightning_module)
         chosen = self._chosen(tested)
         card = {
             "experiment": self.experiment,

@@ -1,6 +1,6 @@
 """What is trained, in tables."""
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from lightning_tasks.base import BaseTask
 from lightning_tasks.networks import (
     ImageNetwork,
     count_multiply_adds,
@@ -15,9 +16,6 @@ from lightning_tasks.networks import (
     cut_into_layers,
     eval_mode,
 )
-
-if TYPE_CHECKING:
-    from lightning_tasks.base import BaseTask
 
 NUMBERS = ("output", "parameters", "trained", "multiply-adds")
 
@@ -34,7 +32,7 @@ class NetworkSummary(Callback):
         """Print a table for each network."""
         if not trainer.is_global_zero:
             return
-        task = cast("BaseTask", pl_module)
+        task = cast(BaseTask, pl_module)
         with eval_mode(task):
             for name, network in task.networks.items():
                 if count_parameters(network, trained_only=True):

@@ -1,6 +1,6 @@
 """Features of a layer as points in the plane."""
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -12,10 +12,8 @@ from sklearn.manifold import TSNE
 from torch import Tensor
 
 from lightning_tasks.callbacks.plots import SeriesPlot, class_names, save_figure, subject
+from lightning_tasks.image_task import ImageTask
 from lightning_tasks.runs.plot_style import COLOURS, MARKERS, drawable, styled
-
-if TYPE_CHECKING:
-    from lightning_tasks.image_task import ImageTask
 
 FEW = 20
 
@@ -84,7 +82,7 @@ class TSNEPlot(SeriesPlot):
                 )
 
     def _features(self, pl_module: LightningModule) -> np.ndarray:
-        output = cast("ImageTask", pl_module).layer_outputs(self.images, [self.layer])[self.layer]
+        output = cast(ImageTask, pl_module).layer_outputs(self.images, [self.layer])[self.layer]
         return output.flatten(1).float().cpu().numpy()
 
 

@@ -1,6 +1,5 @@
 """A run that another run needs, as that of its teacher."""
 
-import contextlib
 import shlex
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,11 @@ from filelock import FileLock, Timeout
 from jsonargparse import ArgumentParser
 
 from lightning_tasks.runs.cards import load_card
-from lightning_tasks.runs.folders import BEST, CARD, LOCK, versions
-from lightning_tasks.runs.identity import Configuration, differences, read_command, read_run
+from lightning_tasks.runs.folders import BEST, CARD, LOCK
+from lightning_tasks.runs.identity import Configuration, differences, read_command
 from lightning_tasks.runs.program import PROGRAM
 from lightning_tasks.runs.remedies import LOGS
+from lightning_tasks.runs.resume import runs_of
 
 HARDWARE = {"trainer.devices", "trainer.num_nodes", "trainer.strategy"}
 HANDED_ON = (
@@ -62,23 +62,17 @@ class NeededRun:
         """
         others: dict[Path, dict[str, tuple[Any, Any]]] = {}
         self.begun = []
-        for run in versions(self.place):
-            with contextlib.suppress(ValueError, OSError):  # what cannot be read is no run of this experiment
-                card = load_card(run / CARD)
-                if card and card.get("seed") != self.seed:
-                    continue
-                seed, theirs = read_run(self.parser, run)
-                if seed != self.seed:
-                    continue
-                differing = {
-                    name: values for name, values in differences(theirs, self.wanted).items() if name not in HARDWARE
-                }
-                if card is None and not differing:
-                    self.begun.append(run)
-                elif card and "partial" not in card and (run / BEST).is_file():
-                    if not differing:
-                        return run
-                    others[run] = differing
+        for run, theirs in runs_of(self.place, self.seed, self.parser):
+            card = load_card(run / CARD)
+            differing = {
+                name: values for name, values in differences(theirs, self.wanted).items() if name not in HARDWARE
+            }
+            if card is None and not differing:
+                self.begun.append(run)
+            elif card and "partial" not in card and (run / BEST).is_file():
+                if not differing:
+                    return run
+                others[run] = differing
         if others and not self.begun:
             run, differing = next(iter(others.items()))
             listed = "; ".join(f"{name} {there} there, {here} here" for name, (there, here) in differing.items())

@@ -4,7 +4,7 @@ import functools
 import os
 from abc import ABCMeta
 from collections.abc import Collection
-from typing import Literal, NamedTuple
+from typing import Literal
 
 # Lightning 2.6 still calls names that jsonargparse 4.53 has deprecated.
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
@@ -24,19 +24,7 @@ from lightning_tasks.cli.unique_keys import require_unique_keys_in_configs
 from lightning_tasks.networks import FACTORY_ARGS, ImageNetwork
 from lightning_tasks.runs.errors import OneLineErrorParser
 
-
-class Parsers(NamedTuple):
-    """A parser with its subcommands.
-
-    Attributes:
-        main: Parses a command line.
-        subcommands: The parser of each.
-        arguments: For each subcommand the options that go to the trainer's method.
-    """
-
-    main: LightningArgumentParser
-    subcommands: dict[str, LightningArgumentParser]
-    arguments: dict[str, list[str]]
+Parsers = tuple[LightningArgumentParser, dict[str, LightningArgumentParser], dict[str, list[str]]]
 
 
 def build_parsers(subcommands: Collection[str]) -> Parsers:
@@ -44,24 +32,28 @@ def build_parsers(subcommands: Collection[str]) -> Parsers:
 
     Args:
         subcommands: Subcommands to build, since each takes a while; without any, it parses a task's options alone.
+
+    Returns:
+        The parser of a command line, that of each subcommand, and the options of each that go to the trainer's method.
     """
     _set_up()
     if not subcommands:
-        return Parsers(_add_arguments(_empty()), {}, {})
-    parsers = Parsers(_empty(), {}, {})
-    commands = parsers.main.add_subcommands()
+        return _add_arguments(_empty()), {}, {}
+    main = _empty()
+    parsers, arguments = {}, {}
+    commands = main.add_subcommands()
     for name, skip in LightningCLI.subcommands().items():
         if name in subcommands:
-            parser = parsers.subcommands[name] = _add_arguments(_empty())
-            parsers.arguments[name] = parser.add_method_arguments(Trainer, name, skip={*skip})
-            commands.add_subcommand(name, parser)
-    return parsers
+            parsers[name] = _add_arguments(_empty())
+            arguments[name] = parsers[name].add_method_arguments(Trainer, name, skip={*skip})
+            commands.add_subcommand(name, parsers[name])
+    return main, parsers, arguments
 
 
 @functools.cache
 def task_parser() -> LightningArgumentParser:
     """Give the parser with which `runs.identity` reads commands, runs and run cards."""
-    return build_parsers(["fit"]).main
+    return build_parsers(["fit"])[0]
 
 
 def _empty() -> LightningArgumentParser:

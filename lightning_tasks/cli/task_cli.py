@@ -51,8 +51,7 @@ class TaskCLI(LightningCLI):
     ) -> None:
         """Build the parser as the readers of cards do; that of `fit` reads saved runs, whatever the subcommand."""
         parsers = build_parsers(["fit", *self.args[:1]] if add_subcommands else [])
-        self.parser = parsers.main
-        self._subcommand_parsers, self._subcommand_method_arguments = parsers.subcommands, parsers.arguments
+        self.parser, self._subcommand_parsers, self._subcommand_method_arguments = parsers
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Keep the command line for the run card, and find the run or the checkpoint to resume."""

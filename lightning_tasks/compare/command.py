@@ -5,8 +5,9 @@ import argparse
 from rich.console import Console
 
 from lightning_tasks.cli.parser import task_parser
-from lightning_tasks.compare.page import write_page
+from lightning_tasks.compare.page import make_page
 from lightning_tasks.compare.table import comparison, find_cards
+from lightning_tasks.runs.atomic_writes import write_atomic
 from lightning_tasks.runs.paths import user_path
 from lightning_tasks.runs.program import PROGRAM
 
@@ -33,5 +34,5 @@ def main(args: list[str]) -> None:
     cards = find_cards(options.runs, task_parser())
     Console().print(comparison(cards))
     if options.html:
-        write_page(options.html, cards)
+        write_atomic(options.html, make_page(cards))
         print(f"page: {options.html}")

@@ -11,7 +11,7 @@ from lightning_tasks.compare.chart import Curve, chart, sample
 from lightning_tasks.compare.figures import Embedded, Figures, embed
 from lightning_tasks.compare.table import metric_rows, number, option_rows, short_names, value
 from lightning_tasks.drawings.page import PARTS
-from lightning_tasks.runs.atomic_writes import megabytes, write_atomic
+from lightning_tasks.runs.atomic_writes import megabytes
 from lightning_tasks.runs.formatting import better, is_share, with_unit
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -31,24 +31,11 @@ FACTS = {
 }
 
 
-def write_page(path: Path, cards: Mapping[str, Card]) -> None:
-    """Write the page of some runs, whole or not at all.
-
-    Args:
-        path: The file, as `runs.html`.
-        cards: At least one, by the run's folder, or by the card's file if there are no plots beside it.
-
-    Raises:
-        OSError: If it cannot be written.
-    """
-    write_atomic(path, make_page(cards))
-
-
 def make_page(cards: Mapping[str, Card]) -> str:
     """Make the page: metrics, options that differ, cost, curves, plots and commands.
 
     Args:
-        cards: As above.
+        cards: At least one, by the run's folder, or by the card's file if there are no plots beside it.
 
     Returns:
         HTML of at most 500 kB for up to three runs, in UTF-8; plots that find no room are named.

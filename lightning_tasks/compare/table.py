@@ -73,7 +73,10 @@ def comparison(cards: Mapping[str, Card]) -> Table:
 
 def metric_rows(cards: Mapping[str, Card]) -> dict[str, list[float | None]]:
     """Give the values of each metric in the order of the cards, None where a card has none; those of the test first."""
-    names = sorted({name for card in cards.values() for name in card["metrics"]}, key=_by_stage)
+    names = sorted(
+        {name for card in cards.values() for name in card["metrics"]},
+        key=lambda name: (not name.startswith("test/"), name),
+    )
     return {name: [card["metrics"].get(name) for card in cards.values()] for name in names}
 
 
@@ -115,10 +118,6 @@ def _said(option: object) -> str:
     """Write the value of an option; of a class its name alone."""
     text = "-" if option is None else str(option)
     return text.rpartition(".")[2] if re.fullmatch(DOTTED, text) else text
-
-
-def _by_stage(metric: str) -> tuple[bool, str]:
-    return not metric.startswith("test/"), metric
 
 
 def value(card: Card, option: str) -> object:

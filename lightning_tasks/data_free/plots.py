@@ -1,7 +1,7 @@
 """What the generator of a data-free distillation makes: synthetic images."""
 
 import io
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -12,12 +12,10 @@ from torch import Tensor
 from torchvision.utils import save_image
 
 from lightning_tasks.callbacks.plots import PeriodicPlot, add_axes, class_names, save_figure, subject
+from lightning_tasks.data_free.base import DataFreeTask
 from lightning_tasks.runs.atomic_writes import write_atomic
 from lightning_tasks.runs.folders import run_folder
 from lightning_tasks.runs.plot_style import styled
-
-if TYPE_CHECKING:
-    from lightning_tasks.data_free.base import DataFreeTask
 
 ROWS = 25  # of one block, at most
 COLUMNS = 8  # of images alone
@@ -45,7 +43,7 @@ class GeneratedPlot(PeriodicPlot):
 
     def draw(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
         """Draw what the generator makes of the noise now."""
-        task = cast("DataFreeTask", pl_module)
+        task = cast(DataFreeTask, pl_module)
         images, probabilities = task.sample(self.num_images)
         names = class_names(trainer)
         title = f"{subject(trainer)} after epoch {epoch}: synthetic images by predicted class\n"

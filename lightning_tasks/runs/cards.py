@@ -2,8 +2,11 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from lightning_tasks.runs.folders import CARD
 
 
 def load_card(path: Path) -> dict[str, Any] | None:
@@ -24,3 +27,10 @@ def load_card(path: Path) -> dict[str, Any] | None:
         print(f"skipped: {path} is no run card ({said})", file=sys.stderr)
         return None
     return card
+
+
+def finished_runs(runs: Iterable[Path]) -> list[Path]:
+    """Give the runs that have a card, in the same order; those of a part of the data only if there is no whole one."""
+    cards = {run: load_card(run / CARD) for run in runs}
+    finished = [run for run, card in cards.items() if card is not None]
+    return [run for run in finished if not (cards[run] or {}).get("partial")] or finished

@@ -16,8 +16,8 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from lightning_tasks.runs.atomic_writes import write_atomic
-from lightning_tasks.runs.cards import load_card
-from lightning_tasks.runs.folders import BEST, CARD, LAST, newest_version, run_folder
+from lightning_tasks.runs.cards import finished_runs
+from lightning_tasks.runs.folders import BEST, LAST, run_folder, versions
 from lightning_tasks.runs.names import DOTTED, texts, would_be_imported
 from lightning_tasks.runs.paths import user_path
 from lightning_tasks.runs.ranking import Rank, Ranking
@@ -177,22 +177,14 @@ def find_checkpoint(path: str, option: str) -> Path:
         return place
     if (place / BEST).is_file():
         return place / BEST
-    for accept_partial in (False, True):
-        run = newest_version(place, lambda version, partial=accept_partial: _is_finished(version, partial))  # type: ignore[misc]
-        if run is not None:
-            return run / BEST
+    if runs := finished_runs(run for run in versions(place) if (run / BEST).is_file()):
+        return runs[0] / BEST
     if place.suffix and not place.exists():
         raise FileNotFoundError(f"{option}: there is no file {path}{how_to_make(path)}")
     raise FileNotFoundError(
         f"{option}: no checkpoint at {place}: expected a .ckpt file, a run's folder, or the log folder of an experiment"
         f" that has been run to its end{how_to_make(place)}"
     )
-
-
-def _is_finished(run: Path, accept_partial: bool) -> bool:
-    if not (run / BEST).is_file() or (card := load_card(run / CARD)) is None:
-        return False
-    return accept_partial or not card.get("partial")
 
 
 def read_task_checkpoint(path: Path, trusted: Any = None) -> dict[str, Any]:
@@ -207,11 +199,8 @@ def read_task_checkpoint(path: Path, trusted: Any = None) -> dict[str, Any]:
         trusted: Options that the user has given, see runs.identity.as_saved.
 
     Raises:
-        FileNotFoundError: If there is none.
         ValueError: If it is damaged, not of a task, or names anything else.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"ckpt_path: no checkpoint at {path}")
     checkpoint = read_checkpoint(path, "ckpt_path")
     if "pytorch-lightning_version" not in checkpoint:
         raise ValueError(f"ckpt_path: {path} holds weights only, not the state of a task")

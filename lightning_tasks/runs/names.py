@@ -32,11 +32,6 @@ def texts(node: Any, option: str = "") -> Iterator[tuple[str, str]]:
             yield from texts(value, option)
 
 
-def dotted(node: Any) -> Iterator[tuple[str, str]]:
-    """Go through those that may name something of a module."""
-    return (each for each in texts(node) if re.fullmatch(DOTTED, each[1]))
-
-
 def would_be_imported(name: str) -> bool:
     """Say whether its module is one that is not loaded yet, without importing it."""
     module = name.rpartition(".")[0]
@@ -60,8 +55,8 @@ def require_loaded(options: Any, where: str) -> None:
     Raises:
         ValueError: If one does.
     """
-    for option, name in dotted(options):
-        if would_be_imported(name) and not _is_installed(name.partition(".")[0]):
+    for option, name in texts(options):
+        if re.fullmatch(DOTTED, name) and would_be_imported(name) and not _is_installed(name.partition(".")[0]):
             raise ValueError(
                 f"{where} names {name} ({option}), which is not installed and was not imported; name it in a config if"
                 " you trust it"

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentParser
 
-from lightning_tasks.runs.cards import load_card
+from lightning_tasks.runs.cards import finished_runs, load_card
 from lightning_tasks.runs.checkpoints import file_hash, find_checkpoint
 from lightning_tasks.runs.folders import BEST, CARD, LAST, versions
 from lightning_tasks.runs.identity import Configuration, differences, read_run, teacher
@@ -32,16 +32,14 @@ def checkpoint_of(word: str, experiment: Path, seed: Any, parser: ArgumentParser
     Raises:
         FileNotFoundError: If there is no run.
     """
-    runs = [run for run, _ in _runs(experiment, seed, parser)]
+    runs = [run for run, _ in runs_of(experiment, seed, parser) if (run / LAST).is_file()]
     if not runs:
         raise FileNotFoundError(
             f"ckpt_path: no run of this experiment and seed has left a last checkpoint that can be read in {experiment}"
             f"{how_to_make(experiment)}"
         )
     if word == "best":
-        cards = {run: load_card(run / CARD) for run in runs}
-        finished = [run for run, card in cards.items() if card is not None]
-        runs = [run for run in finished if not (cards[run] or {}).get("partial")] or finished or runs
+        runs = finished_runs(runs) or runs
     best = runs[0] / BEST
     path = best if word == "best" and best.is_file() else runs[0] / LAST  # without validations the last is tested
     print(f"ckpt_path: {path}")
@@ -68,7 +66,8 @@ def run_to_resume(experiment: Path, seed: Any, ours: Configuration, parser: Argu
     """
     found = {
         run: differences(theirs, ours) | _other_teacher(run, theirs, ours)
-        for run, theirs in _runs(experiment, seed, parser)
+        for run, theirs in runs_of(experiment, seed, parser)
+        if (run / LAST).is_file()
     }
     if not found:
         print("ckpt_path: no run to resume")
@@ -92,14 +91,13 @@ def run_to_resume(experiment: Path, seed: Any, ours: Configuration, parser: Argu
     )
 
 
-def _runs(experiment: Path, seed: Any, parser: ArgumentParser) -> Iterator[tuple[Path, Configuration]]:
-    """Give the runs of a seed that have a last checkpoint, and their configurations, the newest first."""
+def runs_of(experiment: Path, seed: Any, parser: ArgumentParser) -> Iterator[tuple[Path, Configuration]]:
+    """Give the runs of a seed that can be read, and their configurations, the newest first."""
     for run in versions(experiment):
-        if (run / LAST).is_file():
-            with contextlib.suppress(ValueError, OSError):  # what cannot be read is no run of this experiment
-                their_seed, theirs = read_run(parser, run)
-                if their_seed == seed:
-                    yield run, theirs
+        with contextlib.suppress(ValueError, OSError):  # what cannot be read is no run of this experiment
+            their_seed, theirs = read_run(parser, run)
+            if their_seed == seed:
+                yield run, theirs
 
 
 def _other_teacher(run: Path, theirs: Configuration, ours: Configuration) -> dict[str, tuple[Any, Any]]:

@@ -1,7 +1,7 @@
 """Sketches over the epochs."""
 
 import itertools
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -12,9 +12,7 @@ from pytorch_lightning import LightningModule, Trainer
 from lightning_tasks.callbacks.plots import PeriodicPlot, save_figure, subject
 from lightning_tasks.drawings.steps import Drawing, to_drawing
 from lightning_tasks.runs.plot_style import BLUE, drawable, styled
-
-if TYPE_CHECKING:
-    from lightning_tasks.sketch.task import SketchTask
+from lightning_tasks.sketch.task import SketchTask
 
 PAIRS = 3  # of a drawing and what the network makes of it
 CELL = 0.85  # inches
@@ -43,7 +41,7 @@ class SketchPlot(PeriodicPlot):
 
     def draw(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
         """Draw what the network draws now."""
-        task = cast("SketchTask", pl_module)
+        task = cast(SketchTask, pl_module)
         names = [drawable(word) for word in task.words[: self.max_words]]
         words = torch.arange(len(names))
         data = trainer.datamodule.test_set  # type: ignore[attr-defined]

@@ -14,8 +14,9 @@ from filelock import FileLock
 
 from lightning_tasks.cli.parser import task_parser
 from lightning_tasks.runs.cards import load_card
-from lightning_tasks.runs.folders import CARD, LAST, versions
-from lightning_tasks.runs.identity import config_hash, read_command, read_run
+from lightning_tasks.runs.folders import CARD, LAST
+from lightning_tasks.runs.identity import config_hash, read_command
+from lightning_tasks.runs.resume import runs_of
 from lightning_tasks.sweeps.plan import Cell, Sweep
 from lightning_tasks.sweeps.report import Card
 
@@ -109,18 +110,13 @@ class Runner:
 
     def _look(self, cell: Cell, seed: int) -> tuple[Card | None, bool]:
         """Find the newest run of this cell and seed: its card, or else whether there is one to resume."""
-        for run in versions(self.folder / self.logs / self.sweep.experiment(cell)):
-            card = load_card(run / CARD)
-            if card is None and not (run / LAST).is_file():
-                continue
-            try:
-                with _parsing:
-                    their_seed, theirs = read_run(task_parser(), run)
-            except (ValueError, OSError):  # what cannot be read is no run of this cell
-                continue
-            if their_seed == seed and config_hash(theirs) == self.hashes[cell.folder]:
-                # The hash of today: a new option with a default may have changed it since.
-                return card and card | {"config_hash": config_hash(theirs)}, card is None
+        experiment = self.folder / self.logs / self.sweep.experiment(cell)
+        with _parsing:
+            for run, theirs in runs_of(experiment, seed, task_parser()):
+                card = load_card(run / CARD)
+                if (card or (run / LAST).is_file()) and config_hash(theirs) == self.hashes[cell.folder]:
+                    # The hash of today: a new option with a default may have changed it since.
+                    return card and card | {"config_hash": config_hash(theirs)}, card is None
         return None, False
 
     def stop(self) -> None:

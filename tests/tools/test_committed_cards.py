@@ -11,9 +11,10 @@ import yaml
 from helpers.commands import ROOT
 
 from lightning_tasks.cli.parser import task_parser
-from lightning_tasks.compare.cards import is_current, key, read_all, without_paths
+from lightning_tasks.compare.cards import without_paths
 from lightning_tasks.runs.formatting import duration, hardware
 from tools.results.__main__ import section
+from tools.results.cards import is_current, key, read_all
 from tools.results.tables import (
     fill,
 )

@@ -9,10 +9,11 @@ from helpers.cards import CONFIG, put
 from helpers.commands import ROOT
 
 from lightning_tasks.cli.parser import task_parser
-from lightning_tasks.compare.cards import collect, group_key, is_current, read, read_all, without_paths, write_csv
+from lightning_tasks.compare.cards import read, without_paths
 from lightning_tasks.compare.table import find_cards
 from lightning_tasks.runs.identity import config_hash
 from tools.results.__main__ import section
+from tools.results.cards import collect, group_key, is_current, read_all, write_csv
 from tools.results.tables import (
     benchmark_table,
     campaign_table,

@@ -13,11 +13,11 @@ from pathlib import Path
 import yaml
 
 from lightning_tasks.cli.parser import task_parser
-from lightning_tasks.compare import cards as run_cards
 from lightning_tasks.runs.identity import config_hash, read_command
 from lightning_tasks.runs.paths import user_path
 from lightning_tasks.sweeps import report
 from lightning_tasks.sweeps.plan import read as read_sweep
+from tools.results import cards as run_cards
 from tools.results import error_kinds, front
 from tools.results.tables import (
     benchmark_table,

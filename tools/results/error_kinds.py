@@ -4,8 +4,9 @@ import statistics
 
 from matplotlib.figure import Figure
 
-from lightning_tasks.compare.cards import Card, by_group
+from lightning_tasks.compare.cards import Card
 from lightning_tasks.multi_task.error_kinds import DECISIONS, KINDS, draw_error_kinds
+from tools.results.cards import by_group
 
 LOSSES = ("plain", "scaled", "expected")
 SUFFIXES = ("", "_crm")  # of metrics, for the decisions that are drawn

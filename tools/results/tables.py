@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lightning_tasks.compare.cards import Card, by_group, used
+from lightning_tasks.compare.cards import Card
 from lightning_tasks.runs.formatting import duration, hardware, shown
 from lightning_tasks.runs.identity import option_args
+from tools.results.cards import by_group, used
 
 HEADLINE = "A4"  # the document's row of data-free distillation
 QUIET = (
