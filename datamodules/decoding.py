@@ -11,7 +11,6 @@ import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_all_start_methods, get_context, parent_process
-from multiprocessing.context import BaseContext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -88,11 +87,7 @@ class StoredImages(TensorImages):
     def __getitems__(self, indices: list[int]) -> Batch:
         """Fetch a batch: images (B, C, H, W) uint8 and labels (B,)."""
         index = self.indices[torch.tensor(indices)]
-        return torch.from_numpy(self._file.read(index.tolist())), self._labels[index]
-
-    def subset(self, indices: Tensor) -> "StoredImages":
-        """Choose samples; the images stay where they are."""
-        return StoredImages(self._file, self._labels, self.indices[indices])
+        return self._sized(torch.from_numpy(self._file.read(index.tolist()))), self._labels[index]
 
 
 def decode_to_file(
@@ -214,8 +209,9 @@ def _build(path: Path, files: Sequence[Path], image_size: int | None, shape: Sha
         offsets = range(start, end, count * image_bytes)
         if len(groups) == 1:
             return fill(start, files)
-        # Processes, since a small file keeps Python's lock for half of its time.
-        with ProcessPoolExecutor(min(workers, len(groups)), _processes(), _follow_parent) as pool:
+        # Processes, since a small file keeps Python's lock for half of its time; copies of this one, where it can be.
+        context = get_context("fork" if "fork" in get_all_start_methods() else None)
+        with ProcessPoolExecutor(min(workers, len(groups)), context, _follow_parent) as pool:
             done = pool.map(fill, offsets, groups)
             few = len(files) < ENOUGH_FOR_A_BAR
             found = list(track(done, "decoding images", len(groups), disable=few, transient=True))
@@ -223,11 +219,6 @@ def _build(path: Path, files: Sequence[Path], image_size: int | None, shape: Sha
     except OSError as error:
         need = f"{len(files) * image_bytes / 1e6:,.0f} MB"
         raise OSError(f"{path.parent}: the decoded images need {need} there, but {error.strerror or error}") from error
-
-
-def _processes() -> BaseContext:
-    """Choose how processes start: by copying this one, where the system can."""
-    return get_context("fork" if "fork" in get_all_start_methods() else None)
 
 
 def _first_shape(files: Sequence[Path], image_size: int | None) -> tuple[Path, Shape]:

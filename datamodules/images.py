@@ -17,7 +17,7 @@ from datamodules.image_files import ImageFiles, find_images, workers_for
 from datamodules.leaks import require_apart
 from datamodules.preprocessing import preprocessing_of as find_preprocessing
 from datamodules.splits import RATIOS, per_class_subset, stratified_split
-from datamodules.tensors import Batch, ResizedImages, TensorImages
+from datamodules.tensors import Batch, TensorImages
 from lightning_tasks.runs.data_spec import ImageDataSpec, are_numbers, positions
 from lightning_tasks.runs.seed import require_seed
 
@@ -217,8 +217,8 @@ class ImageDataModule(BaseDataModule):
             self.val_set = self.val_set.copy()  # lets go of the training images
         self.test_set = self._per_class(test, self.test_per_class, "data.test_per_class")
         if self._side is not None:
-            self.train_set = self.train_set and ResizedImages(self.train_set, self._side)
-            self.val_set, self.test_set = (ResizedImages(each, self._side) for each in (self.val_set, self.test_set))
+            self.train_set = self.train_set and self.train_set.resized(self._side)
+            self.val_set, self.test_set = self.val_set.resized(self._side), self.test_set.resized(self._side)
 
     def _in_order(self, data: TensorImages | None) -> TensorImages | None:
         if data is None or self._order is None:

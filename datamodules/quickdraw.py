@@ -24,24 +24,16 @@ class QuickDrawDataModule(BaseDataModule):
     never into two: training, validation, test, and one for a recogniser that judges what a generator draws.
 
     Args:
-        words: What is drawn; their order is that of the classes.
+        words: See QuickDrawSplits.
         root: See BaseDataModule.
         batch_size: See BaseDataModule.
         eval_batch_size: See BaseDataModule.
-        max_length: Steps of a drawing, its END included; longer ones are cut.
-        val_fraction: Share of the validation split.
-        test_fraction: Share of the test split.
-        recogniser_fraction: Share that is kept for a recogniser.
-        split_seed: Seed of the division; it is apart from `seed_everything`.
-        drawings_per_word: Use this many of each word, drawn by `split_seed`; all if not given. The official files hold
-            more than 100,000.
-        recognized_only: Use only drawings that the game guessed.
-        bad_lines: Share of the lines of a file that may be unusable; they are skipped and named.
         bucket_by_length: Train on batches of drawings of similar length.
         random_scale: Multiply x and y of training drawings each by 1 - random_scale ... 1 + random_scale; 0.15 in
             Sketch-RNN.
         point_drop: Leave points of training strokes out with this probability; 0.10 in Sketch-RNN.
         balanced_sampling: See BaseDataModule.
+        **options: See QuickDrawSplits.
 
     Attributes:
         offset_std: Standard deviation of all dx and dy of the training split, in drawing units (the longer side of a
@@ -64,38 +56,19 @@ class QuickDrawDataModule(BaseDataModule):
         root: str = "data",
         batch_size: int = 32,
         eval_batch_size: int = 200,
-        max_length: int = 300,
-        val_fraction: float = 0.1,
-        test_fraction: float = 0.1,
-        recogniser_fraction: float = 0.2,
-        split_seed: int = 0,
-        drawings_per_word: int | None = None,
-        recognized_only: bool = False,
-        bad_lines: float = 0.01,
         bucket_by_length: bool = True,
         random_scale: float = 0.0,
         point_drop: float = 0.0,
         balanced_sampling: bool = False,
+        **options: Any,
     ) -> None:
         super().__init__(root, batch_size, eval_batch_size, balanced_sampling)
-        if max_length < 2:
-            raise ValueError(f"max_length must be at least 2, a step and END, got {max_length}")
         for option, value in (("random_scale", random_scale), ("point_drop", point_drop)):
             if not 0 <= value < 1:
                 raise ValueError(f"{option} must be in [0, 1), got {value}")
-        self.splits = QuickDrawSplits(
-            words,
-            self.root,
-            val_fraction,
-            test_fraction,
-            recogniser_fraction,
-            split_seed,
-            drawings_per_word,
-            recognized_only,
-            bad_lines,
-        )
+        self.splits = QuickDrawSplits(words, self.root, **options)
         self.class_names = list(self.splits.words)
-        self.max_length = max_length
+        self.max_length = self.splits.max_length
         self.bucket_by_length = bucket_by_length
         self.augment = {"random_scale": random_scale, "point_drop": point_drop}
         self.recogniser_set: SketchSet | None = None
@@ -132,8 +105,7 @@ class QuickDrawDataModule(BaseDataModule):
 
     def make_splits(self) -> None:
         """Read and divide the drawings."""
-        drawings, labels, *indices = self.splits.read()
-        train, val, test, recogniser = indices
+        drawings, labels, (train, val, test, recogniser) = self.splits.read()
         self.train_set = SketchSet(drawings, labels, train, self.max_length, **self.augment)
         self.val_set, self.test_set, self.recogniser_set = (
             SketchSet(drawings, labels, each, self.max_length) for each in (val, test, recogniser)

@@ -1,6 +1,7 @@
 """Drawings of Quick, Draw! as images."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,23 +25,16 @@ class QuickDrawImagesDataModule(ImageDataModule):
     they are 0.1450 and 0.3302.
 
     Args:
-        words: See QuickDrawDataModule.
+        words: See QuickDrawSplits.
         image_size: Pixels of a side.
         root: See BaseDataModule.
         batch_size: See BaseDataModule.
         eval_batch_size: See BaseDataModule.
-        max_length: See QuickDrawDataModule.
-        val_fraction: See QuickDrawDataModule.
-        test_fraction: See QuickDrawDataModule.
-        recogniser_fraction: See QuickDrawDataModule.
-        split_seed: See QuickDrawDataModule.
-        drawings_per_word: See QuickDrawDataModule.
-        recognized_only: See QuickDrawDataModule.
-        bad_lines: See QuickDrawDataModule.
         balanced_sampling: See BaseDataModule.
         mean: See ImageDataModule.
         std: See ImageDataModule.
         augment: See ImageDataModule.
+        **options: See QuickDrawSplits.
 
     Raises:
         ValueError: If an option is out of range.
@@ -57,49 +51,27 @@ class QuickDrawImagesDataModule(ImageDataModule):
         root: str = "data",
         batch_size: int = 128,
         eval_batch_size: int = 1000,
-        max_length: int = 300,
-        val_fraction: float = 0.1,
-        test_fraction: float = 0.1,
-        recogniser_fraction: float = 0.2,
-        split_seed: int = 0,
-        drawings_per_word: int | None = None,
-        recognized_only: bool = False,
-        bad_lines: float = 0.01,
         balanced_sampling: bool = False,
         mean: tuple[float, ...] | None = None,
         std: tuple[float, ...] | None = None,
         augment: Sequence[Callable] | None = None,
+        **options: Any,
     ) -> None:
         if image_size < 8:
             raise ValueError(f"image_size must be at least 8, got {image_size}")
-        if max_length < 2:
-            raise ValueError(f"max_length must be at least 2, a step and END, got {max_length}")
         self.num_classes = len(words)  # type: ignore[misc]
         self.image_shape = (1, image_size, image_size)
         super().__init__(
             root=root,
             batch_size=batch_size,
             eval_batch_size=eval_batch_size,
-            val_fraction=val_fraction,
-            split_seed=split_seed,
             balanced_sampling=balanced_sampling,
             mean=mean,
             std=std,
             augment=augment,
         )
-        self.splits = QuickDrawSplits(
-            words,
-            self.root,
-            val_fraction,
-            test_fraction,
-            recogniser_fraction,
-            split_seed,
-            drawings_per_word,
-            recognized_only,
-            bad_lines,
-        )
+        self.splits = QuickDrawSplits(words, self.root, **options)
         self.class_names = list(self.splits.words)
-        self.max_length = max_length
 
     @property
     def data_spec(self) -> ImageDataSpec:
@@ -122,11 +94,13 @@ class QuickDrawImagesDataModule(ImageDataModule):
 
     def make_splits(self) -> None:
         """Read, divide and render the drawings; about 2,000 a second."""
-        drawings, labels, _, *indices = self.splits.read()
+        drawings, labels, (_, *indices) = self.splits.read()
         self.val_set, self.test_set, self.train_set = (self._render(drawings, labels, each) for each in indices)
 
     def _render(self, drawings: Collection, labels: np.ndarray, indices: np.ndarray) -> TensorImages:
         runs = zip(drawings.starts[indices], drawings.counts[indices], strict=True)
-        strokes = [to_drawing(drawings.steps[start : start + min(count, self.max_length)]) for start, count in runs]
+        strokes = [
+            to_drawing(drawings.steps[start : start + min(count, self.splits.max_length)]) for start, count in runs
+        ]
         images = torch.from_numpy(render_all(strokes, self.image_shape[1]))
         return TensorImages(images[:, None], torch.from_numpy(labels[indices]))

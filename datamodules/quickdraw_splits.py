@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NamedTuple
 from urllib.error import HTTPError
 
 import numpy as np
@@ -17,46 +16,47 @@ from lightning_tasks.drawings.collection import BadLines, Collection, describe, 
 from lightning_tasks.drawings.duplicates import near_duplicates
 from lightning_tasks.drawings.files import address_of, find, names_of
 from lightning_tasks.runs.data_spec import positions
+from lightning_tasks.runs.seed import require_seed
 
 MISSING = (403, 404)  # what the official server says of a word that it does not have
 
 
-class Splits(NamedTuple):
-    """Drawings of all words, and the indices of those of each split.
-
-    Attributes:
-        drawings: All of them, word by word.
-        labels: Index of the word of each. Shape (N,), int64.
-        train: For generators.
-        val: For choosing among them.
-        test: For the last look.
-        recogniser: For training a classifier that judges what generators draw, which then has seen none of the
-            drawings that they were trained on.
-    """
-
-    drawings: Collection
-    labels: np.ndarray
-    train: np.ndarray
-    val: np.ndarray
-    test: np.ndarray
-    recogniser: np.ndarray
-
-
 @dataclass
 class QuickDrawSplits:
-    """The files of some words in `<root>/quickdraw`; see QuickDrawDataModule for the fields."""
+    """The files of some words in `<root>/quickdraw`, and how their drawings are divided.
+
+    Args:
+        words: What is drawn; their order is that of the classes.
+        root: See BaseDataModule.
+        max_length: Steps of a drawing, its END included; longer ones are cut.
+        val_fraction: Share of the validation split.
+        test_fraction: Share of the test split.
+        recogniser_fraction: Share that is kept for a recogniser.
+        split_seed: Seed of the division; it is apart from `seed_everything`.
+        drawings_per_word: Use this many of each word, drawn by `split_seed`; all if not given. The official files hold
+            more than 100,000.
+        recognized_only: Use only drawings that the game guessed.
+        bad_lines: Share of the lines of a file that may be unusable; they are skipped and named.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
 
     words: tuple[str, ...]
     root: Path
-    val_fraction: float
-    test_fraction: float
-    recogniser_fraction: float
-    split_seed: int
-    drawings_per_word: int | None
-    recognized_only: bool
-    bad_lines: float
+    max_length: int = 300
+    val_fraction: float = 0.1
+    test_fraction: float = 0.1
+    recogniser_fraction: float = 0.2
+    split_seed: int = 0
+    drawings_per_word: int | None = None
+    recognized_only: bool = False
+    bad_lines: float = 0.01
 
     def __post_init__(self) -> None:
+        require_seed(self.split_seed, "split_seed")
+        if self.max_length < 2:
+            raise ValueError(f"max_length must be at least 2, a step and END, got {self.max_length}")
         self.words = tuple(self.words)
         self.folder = self.root / "quickdraw"
         if not self.words or len(set(self.words)) < len(self.words):
@@ -118,10 +118,15 @@ class QuickDrawSplits:
                 f" ({type(error).__name__}: {error}){hint}"
             ) from error
 
-    def read(self) -> Splits:
+    def read(self) -> tuple[Collection, np.ndarray, Sequence[np.ndarray]]:
         """Read all words and divide their drawings.
 
         Warns in one line of the lines that were skipped.
+
+        Returns:
+            The drawings, word by word; the index of the word of each, shape (N,), int64; and the indices of those for
+            training generators, for validation, for the test, and for training a recogniser, which then has seen none
+            of the drawings that generators were trained on.
 
         Raises:
             OSError: If a file is not there.
@@ -150,7 +155,7 @@ class QuickDrawSplits:
                 raise ValueError(
                     f"{what} leaves no drawing of {word!r} for its split; it has {(labels == counts.argmin()).sum()}"
                 )
-        return Splits(drawings, labels, *splits)
+        return drawings, labels, splits
 
     def _read_word(self, word: str) -> tuple[Collection, str, BadLines]:
         path = find(self.folder, word)

@@ -30,11 +30,12 @@ class TensorImages(Dataset[Batch]):
         self._images = images
         self._labels = labels
         self.indices = torch.arange(len(labels)) if indices is None else indices
+        self._side: int | None = None
 
     @property
     def images(self) -> Tensor:
         """All images of the set, copied. Shape (M, C, H, W), uint8."""
-        return self._images[self.indices]
+        return self._sized(self._images[self.indices])
 
     @property
     def labels(self) -> Tensor:
@@ -45,12 +46,28 @@ class TensorImages(Dataset[Batch]):
         return len(self.indices)
 
     def __getitem__(self, index: int) -> Batch:
-        return self._images[self.indices[index]], self._labels[self.indices[index]]
+        images, labels = self.__getitems__([index])
+        return images[0], labels[0]
 
     def __getitems__(self, indices: list[int]) -> Batch:
         """Fetch a batch: images (B, C, H, W) uint8 and labels (B,)."""
         index = self.indices[torch.tensor(indices)]
-        return self._images[index], self._labels[index]
+        return self._sized(self._images[index]), self._labels[index]
+
+    def _sized(self, images: Tensor) -> Tensor:
+        if self._side is None:
+            return images
+        return F.interpolate(images, (self._side, self._side), mode="bilinear", antialias=True)
+
+    def resized(self, side: int) -> Self:
+        """Resize the images while they are fetched, bilinear and without aliasing; the whole would be large.
+
+        Args:
+            side: Height and width that they get.
+        """
+        other = copy.copy(self)
+        other._side = side
+        return other
 
     def relabelled(self, numbers: Tensor) -> Self:
         """Number the classes anew; the images stay where they are.
@@ -62,45 +79,15 @@ class TensorImages(Dataset[Batch]):
         other._labels = numbers[self._labels]
         return other
 
-    def subset(self, indices: Tensor) -> "TensorImages":
+    def subset(self, indices: Tensor) -> Self:
         """Choose samples; the images stay where they are."""
-        return TensorImages(self._images, self._labels, self.indices[indices])
+        other = copy.copy(self)
+        other.indices = self.indices[indices]
+        return other
 
     def copy(self) -> "TensorImages":
         """Copy the samples of the set, so that the images it was chosen from need not be kept."""
         return TensorImages(self.images, self.labels)
-
-
-class ResizedImages(TensorImages):
-    """Images that are resized while they are fetched, bilinear and without aliasing; the whole would be large.
-
-    Args:
-        data: The images.
-        side: Height and width that they get.
-    """
-
-    def __init__(self, data: TensorImages, side: int) -> None:
-        super().__init__(data._images, data._labels, data.indices)
-        self._data = data
-        self.side = side
-
-    @property
-    def images(self) -> Tensor:
-        """All images of the set, resized. Shape (M, C, side, side), uint8."""
-        return self.__getitems__(list(range(len(self))))[0]
-
-    def __getitem__(self, index: int) -> Batch:
-        images, labels = self.__getitems__([index])
-        return images[0], labels[0]
-
-    def __getitems__(self, indices: list[int]) -> Batch:
-        """Fetch a batch: images (B, C, side, side) uint8 and labels (B,)."""
-        images, labels = self._data.__getitems__(indices)
-        return F.interpolate(images, (self.side, self.side), mode="bilinear", antialias=True), labels
-
-    def subset(self, indices: Tensor) -> "ResizedImages":
-        """Choose samples; the images stay where they are."""
-        return ResizedImages(self._data.subset(indices), self.side)
 
 
 class BalancedSampler(DistributedSampler[int]):

@@ -11,12 +11,12 @@ Interval = Literal["epoch", "step"]
 PERIODS = ("T_0", "T_max", "step_size", "total_iters")  # of torch's schedules, which divide by them
 
 
-def planned(trainer: Trainer, scheduler: LRSchedulerCallable, optimizer: Optimizer, interval: Interval) -> Any:
-    """Build a schedule under the name `lr`, which a task gives to Lightning as `lr_scheduler`.
+def planned(trainer: Trainer, scheduler: LRSchedulerCallable | None, optimizer: Optimizer, interval: Interval) -> Any:
+    """Build a schedule under the name `lr`, and give it with its optimizer as `configure_optimizers` returns them.
 
     Args:
         trainer: Trainer of the run.
-        scheduler: Maps an optimizer to a schedule.
+        scheduler: Maps an optimizer to a schedule; without one the optimizer stands alone.
         optimizer: The only one.
         interval: Step it once an epoch, or at each step of the optimizer; then it gets the number of steps of the whole
             training as `total_steps`, as torch's OneCycleLR takes it.
@@ -24,6 +24,8 @@ def planned(trainer: Trainer, scheduler: LRSchedulerCallable, optimizer: Optimiz
     Raises:
         ValueError: If the schedule does not take what it is given, or has a period below 1.
     """
+    if scheduler is None:
+        return {"optimizer": optimizer}
     total = {"total_steps": int(trainer.estimated_stepping_batches)} if interval == "step" else {}
     try:
         built = scheduler(optimizer, **total)
@@ -36,7 +38,7 @@ def planned(trainer: Trainer, scheduler: LRSchedulerCallable, optimizer: Optimiz
     config = {"scheduler": built, "name": "lr", "interval": interval}
     if monitor := getattr(built, "monitor", None):  # Lightning's ReduceLROnPlateau, see BaseTask.on_train_epoch_end
         config |= {"monitor": monitor, "frequency": trainer.check_val_every_n_epoch or 1}
-    return config
+    return {"optimizer": optimizer, "lr_scheduler": config}
 
 
 def step_schedules(task: LightningModule, but: Sequence[Optimizer]) -> None:

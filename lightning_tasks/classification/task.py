@@ -158,12 +158,9 @@ class ClassificationTask(ImageTask):
             self.frozen.find(self.network)
         self._precompute()  # after weights are restored, and before a schedule's length asks for the loaders
         optimizer = self.optimizer(groups_by_depth(self.network) if self.layer_decay < 1 else self._trained())
-        if self.scheduler is None:
-            decay_rates(optimizer, None, self.layer_decay)
-            return optimizer
         plan = planned(self.trainer, self.scheduler, optimizer, self.scheduler_interval)
-        decay_rates(optimizer, plan["scheduler"], self.layer_decay)
-        return {"optimizer": optimizer, "lr_scheduler": plan}
+        decay_rates(optimizer, plan.get("lr_scheduler", {}).get("scheduler"), self.layer_decay)
+        return plan
 
     def _trained(self) -> list[Any]:
         return [each for each in self.network.parameters() if each.requires_grad]

@@ -48,30 +48,12 @@ class ImageGenerator(Generator):
                 nn.LeakyReLU(0.2),
             ]
         layers += [nn.Conv2d(width, channels, 3, padding=1), nn.Tanh()]
-        if size != [each * 2**num_upsamplings for each in start]:
-            layers.append(Middle(*size))
+        top, left = beyond = [each * 2**num_upsamplings - pixels for each, pixels in zip(start, size, strict=True)]
+        if any(beyond):
+            layers.append(nn.ZeroPad2d((-(left // 2), left // 2 - left, -(top // 2), top // 2 - top)))  # crops
         layers.append(nn.BatchNorm2d(channels, affine=False))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Tensor) -> Tensor:
         """Map noise (B, latent_dim) to images (B, C, H, W) with mean 0 and variance 1 per channel."""
         return self.layers(z)
-
-
-class Middle(nn.Module):
-    """The middle of images.
-
-    Args:
-        height: Height of the cropped image.
-        width: Width of the cropped image.
-    """
-
-    def __init__(self, height: int, width: int) -> None:
-        super().__init__()
-        self.height = height
-        self.width = width
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to (B, C, height, width)."""
-        top, left = (x.shape[2] - self.height) // 2, (x.shape[3] - self.width) // 2
-        return x[:, :, top : top + self.height, left : left + self.width]

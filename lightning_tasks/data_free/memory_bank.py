@@ -54,10 +54,6 @@ class MemoryBank:
         self.max_shift = max_shift
         self.mix_ratio = mix_ratio
         self.eviction = eviction
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget all images."""
         self._images = torch.empty(0, dtype=torch.uint8)
         self._answers = torch.empty(0)
         self._difficulty = torch.empty(0)

@@ -4,12 +4,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lightning_tasks.data_free.augmentation import shifted
 from lightning_tasks.data_free.generator_losses import GeneratorLoss, SyntheticBatch
-from lightning_tasks.data_free.logit_l1_loss import LogitL1Loss
 from lightning_tasks.data_free.noise import RandomSource
-from lightning_tasks.data_free.option_group import OptionGroup
 from lightning_tasks.frozen_teacher import FrozenTeacher, Observed
 
 
@@ -27,7 +26,7 @@ class ObjectiveOutput(NamedTuple):
     logits_t: Tensor
 
 
-class GeneratorObjective(OptionGroup):
+class GeneratorObjective:
     """The generator's loss: the weighted sum of `losses`, less the disagreement of student and teacher, weighted too.
 
     Args:
@@ -60,7 +59,6 @@ class GeneratorObjective(OptionGroup):
         self.max_shift = max_shift
         self.needs_student = adversarial_weight > 0 or any(each.needs_student for each in self.losses)
         self._observes = any(each.needs_statistics or each.needs_features for each in self.losses)
-        self.l1_loss = LogitL1Loss()
 
     def require_layers(self, teacher: FrozenTeacher) -> None:
         """Refuse a teacher that lacks what a loss looks at.
@@ -107,9 +105,12 @@ class GeneratorObjective(OptionGroup):
         return ObjectiveOutput(loss, parts, seen.logits)
 
     def disagreement(self, logits_s: Tensor, logits_t: Tensor) -> Tensor:
-        """Compute the adversarial loss of all images, or of those whose class both networks agree on; 0 of none."""
+        """Compute the mean absolute difference of logits (B, num_classes), in float32: the paper's model discrepancy.
+
+        With `where_agreed` it is of the images whose class both networks agree on; 0 of none.
+        """
         if self.where_agreed:
             agreed = logits_s.argmax(dim=1) == logits_t.argmax(dim=1)
             differences = (logits_s.float() - logits_t.float()).abs().mean(dim=1)
             return (differences * agreed).mean()
-        return self.l1_loss(logits_s, logits_t)
+        return F.l1_loss(logits_s.float(), logits_t.float())

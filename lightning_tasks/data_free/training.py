@@ -5,19 +5,18 @@ from typing import Any
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lightning_tasks.data_free.feature_loss import FeatureLoss
 from lightning_tasks.data_free.feature_matching import require_feature_layers
-from lightning_tasks.data_free.logit_l1_loss import LogitL1Loss
 from lightning_tasks.data_free.meta_generator import MetaGenerator
 from lightning_tasks.data_free.objective import GeneratorObjective
-from lightning_tasks.data_free.option_group import OptionGroup
 from lightning_tasks.losses import SoftTargetLoss
 from lightning_tasks.networks import ImageNetwork
 from lightning_tasks.schedules import require_periods
 
 
-class StudentTraining(OptionGroup):
+class StudentTraining:
     """Loss, steps and optimizer of the student. The defaults are the authors' of DFAD for CIFAR.
 
     Args:
@@ -54,7 +53,6 @@ class StudentTraining(OptionGroup):
         self.l1_weight = l1_weight
         self.soft_loss = soft_loss
         self.feature_loss = feature_loss
-        self.l1_loss = LogitL1Loss()
 
     def require_layers(self, student: ImageNetwork, teacher: ImageNetwork, compiled: bool) -> None:
         """Refuse a feature loss whose layers a network lacks, see require_feature_layers."""
@@ -76,7 +74,7 @@ class StudentTraining(OptionGroup):
         Returns:
             The loss, a scalar, and the value of `soft_loss` in it, if there is one.
         """
-        loss = self.l1_loss(logits_s, logits_t)
+        loss = F.l1_loss(logits_s.float(), logits_t.float())
         if self.l1_weight != 1:
             loss = self.l1_weight * loss
         if loss_features is not None:
@@ -87,7 +85,7 @@ class StudentTraining(OptionGroup):
         return loss + soft, soft
 
 
-class GeneratorTraining(OptionGroup):
+class GeneratorTraining:
     """Steps and optimizer of the generator. The defaults are the authors' of DFAD for CIFAR.
 
     Args:

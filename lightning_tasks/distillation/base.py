@@ -215,8 +215,4 @@ class DistillationTask(ImageTask):
 
     def _log(self, stage: str) -> None:
         super()._log(stage)
-        self.log_agreement(stage)
-
-    def log_agreement(self, stage: str) -> None:
-        """Log the share of images on which student and teacher give the same class."""
         self.log(f"{stage}/agreement", self.agreement.compute(), prog_bar=stage == "val", sync_dist=True)

@@ -163,10 +163,7 @@ class KDTask(DistillationTask):
             or self.trainer.accumulate_grad_batches > 1
         ):
             raise ValueError("DistillationOrientedSGD works on one device, without accumulation, and not with 16-mixed")
-        if self.scheduler is None:
-            return optimizer
-        plan = planned(self.trainer, self.scheduler, optimizer, self.scheduler_interval)
-        return {"optimizer": optimizer, "lr_scheduler": plan}
+        return planned(self.trainer, self.scheduler, optimizer, self.scheduler_interval)
 
 
 def initialised(network: NetworkCallable, initialisation: Initialisation) -> NetworkCallable:

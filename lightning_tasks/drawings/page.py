@@ -17,13 +17,13 @@ class Sketch(NamedTuple):
     Attributes:
         drawing: Strokes (n, 2).
         word: Word that it shows.
-        temperature: Sampling temperature; None for a drawing by a person.
+        temperature: Sampling temperature.
         mode: "generate", from the word alone, or "reconstruct", after a real drawing.
     """
 
     drawing: Drawing
     word: str
-    temperature: float | None
+    temperature: float
     mode: Literal["generate", "reconstruct"]
 
 
@@ -52,7 +52,5 @@ def write_page(path: Path, sketches: Iterable[Sketch]) -> None:
 
 def label(sketch: Sketch) -> str:
     """Say how a drawing came about."""
-    if sketch.temperature is None:
-        return "real"
     how = "reconstructed, " if sketch.mode == "reconstruct" else ""
     return f"{how}temperature {sketch.temperature:g}"

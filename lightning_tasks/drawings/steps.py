@@ -22,9 +22,6 @@ class Pen(IntEnum):
     END = 2  # the drawing is finished; the offset means nothing
 
 
-PEN_STATES = tuple(state.name.lower() for state in Pen)
-
-
 def to_steps(drawing: Iterable[np.ndarray]) -> np.ndarray:
     """Turn strokes into steps.
 

@@ -4,7 +4,6 @@ import argparse
 
 from aiohttp import web
 
-from lightning_tasks.live.server import make_app
 from lightning_tasks.runs.program import PROGRAM
 
 
@@ -21,6 +20,7 @@ def main(args: list[str]) -> None:
         parser.error(f"--port must be from 1 to 65535, got {options.port}")
     import torch  # takes seconds, and --help does without
 
+    from lightning_tasks.live.server import make_app
     from lightning_tasks.sketch.sketcher import Sketcher
 
     torch.set_num_threads(1)  # a step is too small to share out

@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from math import isfinite
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from lightning_tasks.drawings.page import PARTS
-from lightning_tasks.drawings.steps import Drawing, Pen
+from lightning_tasks.drawings.steps import Pen
 from lightning_tasks.live.requests import Draw, Limits, Morph, Request, Stop, parse
+from lightning_tasks.sketch.sketcher import Sketcher
 
 HERE = Path(__file__).parent
 FILES = {"/": HERE / "page.html", "/live.js": HERE / "live.js"} | {
@@ -39,29 +39,6 @@ ACTIVE: web.AppKey[set[asyncio.Task]] = web.AppKey("active", set)  # what is bei
 log = logging.getLogger(__name__)
 
 
-class Sketcher(Protocol):
-    """A trained network, see sketch.sketcher."""
-
-    words: tuple[str, ...]
-    max_length: int
-
-    def draw(
-        self,
-        word: str,
-        temperature: float,
-        start: Drawing = ...,
-        latent: np.ndarray | None = ...,
-        seed: int | None = ...,
-    ) -> Iterator[tuple[float, float, int]]:
-        """Give a point (x, y, pen) a step; END at last, if it comes."""
-
-    def encode(self, word: str, drawing: Drawing) -> np.ndarray:
-        """Give the latent vector of a drawing."""
-
-    def between(self, first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
-        """Interpolate latent vectors."""
-
-
 def make_app(sketcher: Sketcher, host: str = "127.0.0.1", limits: Limits | None = None) -> web.Application:
     """Build the application.
 
@@ -74,18 +51,14 @@ def make_app(sketcher: Sketcher, host: str = "127.0.0.1", limits: Limits | None 
     live = Live(sketcher, host, limits or Limits())
     app[ACTIVE] = live.active
     app.router.add_get("/draw", live.connect)
-    for path, file in FILES.items():
-        app.router.add_get(path, _sender(file))
+    for path in FILES:
+        app.router.add_get(path, _send_file)
     app.on_shutdown.append(live.close)
     return app
 
 
-def _sender(file: Path) -> Callable[[web.Request], Any]:
-    async def send(request: web.Request) -> web.FileResponse:
-        del request
-        return web.FileResponse(file, headers=SAFE | {"Cache-Control": "no-cache"})
-
-    return send
+async def _send_file(request: web.Request) -> web.FileResponse:
+    return web.FileResponse(FILES[request.path], headers=SAFE | {"Cache-Control": "no-cache"})
 
 
 class Live:

@@ -58,14 +58,6 @@ class ExternalNetwork(ImageNetwork):
         """Give the modules of a sequence, or the one."""
         return list(self.module) if isinstance(self.module, nn.Sequential) and not self._takes_log else [self]
 
-    def require_training(self) -> None:
-        """Try it in training mode too.
-
-        Raises:
-            ValueError: If it gives something else there than in evaluation mode.
-        """
-        self._try(torch.zeros(2, *self.image_shape), training=True)
-
     def gives_probabilities(self) -> bool:
         """Say whether it ends in softmax: no number of what it gives is negative, and each image's sum to 1."""
         outputs = self._try(torch.randn(4, *self.image_shape, generator=torch.Generator().manual_seed(0)))
@@ -123,7 +115,7 @@ def build_network(
     """
     network = make_network(factory, num_classes, image_shape)
     if isinstance(network, ExternalNetwork):
-        network.require_training()
+        network._try(torch.zeros(2, *image_shape), training=True)
         if network.gives_probabilities():
             warnings.warn(f"{_ends_in_softmax(network)}: take the softmax off, for a loss has its own", stacklevel=2)
     return network

@@ -17,7 +17,7 @@ from lightning_tasks.drawings.steps import Pen
 from lightning_tasks.networks import NetworkCallable, eval_mode
 from lightning_tasks.runs.data_spec import SketchDataSpec
 from lightning_tasks.schedules import planned
-from lightning_tasks.sketch.losses import LatentLoss, divergence
+from lightning_tasks.sketch.losses import divergence
 from lightning_tasks.sketch.metrics import Scores, StepEvaluation, lengths_and_ends, novelty, precision_recall
 from lightning_tasks.sketch.network import Memory, SketchNetwork, SketchNetworkCallable
 from lightning_tasks.sketch.recogniser import Recogniser
@@ -56,7 +56,8 @@ class SketchTask(BaseTask):
         kl_weight: See above.
         kl_start: See above.
         kl_decay: See above.
-        kl_floor: See LatentLoss.
+        kl_floor: Lower bound of the divergence in the loss, in nats per latent number (equation 13): below it nothing
+            is gained by knowing still less of the drawing.
         temperature: Sampling temperature of the test, the plots and `predict`.
         sketches_per_word: Number of sketches drawn of each word in the test.
         recogniser: A classifier of drawings that `recogniser_ckpt` holds.
@@ -107,10 +108,10 @@ class SketchTask(BaseTask):
     ) -> None:
         super().__init__(data_spec)
         self.save_hyperparameters()
-        if not (0 <= kl_start <= 1 and 0 <= kl_decay <= 1 and kl_weight >= 0):
+        if not (0 <= kl_start <= 1 and 0 <= kl_decay <= 1 and kl_weight >= 0 and kl_floor >= 0):
             raise ValueError(
-                "kl_start and kl_decay must be in [0, 1] and kl_weight not negative, got"
-                f" {kl_start}, {kl_decay}, {kl_weight}"
+                "kl_start and kl_decay must be in [0, 1], kl_weight and kl_floor not negative, got"
+                f" {kl_start}, {kl_decay}, {kl_weight}, {kl_floor}"
             )
         if temperature <= 0:
             raise ValueError(f"temperature must be positive, got {temperature}")
@@ -125,7 +126,7 @@ class SketchTask(BaseTask):
         self.scheduler = scheduler
         self.reconstruct_every = reconstruct_every
         self.kl_weight, self.kl_start, self.kl_decay = kl_weight, kl_start, kl_decay
-        self.latent_loss = LatentLoss(kl_floor)
+        self.kl_floor = kl_floor
         self.temperature = temperature
         self.sketches_per_word = sketches_per_word
         self.recogniser = Recogniser(recogniser, recogniser_ckpt, data_spec) if recogniser and recogniser_ckpt else None
@@ -151,9 +152,7 @@ class SketchTask(BaseTask):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimizer, and the schedule under the name `lr`."""
         optimizer = self.optimizer(self.network.parameters())
-        if self.scheduler is None:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": planned(self.trainer, self.scheduler, optimizer, "step")}
+        return planned(self.trainer, self.scheduler, optimizer, "step")
 
     # Losses
 
@@ -161,7 +160,7 @@ class SketchTask(BaseTask):
         """Compute the loss of one batch."""
         whole, latent = self.network.encode(batch)
         z = latent.mean + (latent.log_variance / 2).exp() * torch.randn_like(latent.mean)
-        latent_loss = self.latent_loss(*latent)
+        latent_loss = divergence(*latent).clamp(min=self.kl_floor)
         modes = list(MODES) if batch_idx % self.reconstruct_every == 0 else ["generate"]
         foreseen = list(self._foreseen(batch, z, whole, modes))
         offset = torch.stack([scores.mean() for _, scores, _, _ in foreseen]).mean()
@@ -235,7 +234,7 @@ class SketchTask(BaseTask):
     def _log(self, stage: str) -> None:
         far = self.divergence.compute()
         evaluated: dict[str, Any] = {suffix: self.evaluations[stage + suffix] for suffix in MODES.values()}
-        latent_loss = self.kl_weight * far.clamp(min=self.latent_loss.floor)
+        latent_loss = self.kl_weight * far.clamp(min=self.kl_floor)
         metrics = {"loss": evaluated[""].loss + latent_loss, "divergence": far}
         for suffix, evaluation in evaluated.items():
             measured = evaluation.metrics()

@@ -188,7 +188,9 @@ def test_rates_by_depth():
             if _ < 9:
                 schedule.step()
     task, _ = make(None, layer_decay=0.5, optimizer=lambda params: torch.optim.SGD(params, lr=1.0))
-    assert [group["lr"] for group in task.configure_optimizers().param_groups] == [0.5**n for n in range(6)]
+    assert [group["lr"] for group in task.configure_optimizers()["optimizer"].param_groups] == [
+        0.5**n for n in range(6)
+    ]
     FrozenStart(network, 2)
     assert len(groups_by_depth(network)) == 2  # the frozen have none
     with pytest.raises(ValueError, match="layer_decay must be in"):

@@ -130,7 +130,7 @@ class TestTask:
             student_steps=2,
         )
         shown, given, targets = [], [], []
-        views, compare = task.augmentation, task.student_training.l1_loss.forward
+        views, compare = task.augmentation, task.student_training.loss
 
         def view(x, generator):
             given.append(x)
@@ -141,9 +141,9 @@ class TestTask:
         task.student.register_forward_pre_hook(
             lambda net, inputs: students.extend(inputs if net.training and trained else ())
         )
-        task.student_training.l1_loss.forward = lambda ours, theirs: (
+        task.student_training.loss = lambda ours, theirs, features: (
             targets.append(theirs.detach()),
-            compare(ours, theirs),
+            compare(ours, theirs, features),
         )[1]
         soft = task.student_training.soft_loss.forward
         task.student_training.soft_loss.forward = lambda ours, theirs, y: (

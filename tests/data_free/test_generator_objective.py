@@ -6,7 +6,7 @@ from helpers.commands import make_trainer
 from helpers.data_free import make_task
 
 from lightning_tasks import BatchNormStatisticsLoss, OneHotLoss
-from lightning_tasks.data_free import GeneratorLoss, RandomSource
+from lightning_tasks.data_free import GeneratorLoss, GeneratorObjective, RandomSource, StudentTraining
 
 
 def test_the_generators_loss_has_all_parts(teacher_ckpt):
@@ -19,6 +19,31 @@ def test_the_generators_loss_has_all_parts(teacher_ckpt):
     make_trainer(limit_train_batches=1).fit(task, data)
     expected = 2 * tracked["loss_statistics"] + 3 * tracked["loss_one_hot"] - 0.5 * disagreements[-1].item()
     assert tracked["loss_generator"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_student_goes_down_and_generator_up():
+    teacher, student = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
+    x = torch.randn(8, 4, requires_grad=True)
+    training, objective, noise = StudentTraining(), GeneratorObjective(), RandomSource.on(torch.device("cpu"))
+    by_hand = (student(x) - teacher(x)).abs().mean().item()
+    loss, _ = training.loss(student(x), teacher(x), None)
+    generator_loss = objective(x, None, teacher, student, noise).loss
+    assert loss.item() == pytest.approx(by_hand)
+    assert generator_loss.item() == pytest.approx(-by_hand)
+    to_student = torch.autograd.grad(loss, list(student.parameters()))
+    to_images = torch.autograd.grad(generator_loss, x)[0]
+    with torch.no_grad():
+        harder = x - 0.01 * to_images
+        assert objective.disagreement(student(harder), teacher(harder)).item() > by_hand
+        for parameter, gradient in zip(student.parameters(), to_student, strict=True):
+            parameter -= 0.01 * gradient
+        assert training.loss(student(x), teacher(x), None)[0].item() < by_hand
+
+
+def test_half_precision_is_summed_in_full():
+    a = torch.full((4096, 100), 100.0, dtype=torch.float16)
+    assert StudentTraining().loss(a, -a, None)[0].item() == pytest.approx(200)
+    assert GeneratorObjective().disagreement(a, -a).item() == pytest.approx(200)
 
 
 def test_a_negative_weight_of_the_disagreement_is_refused(teacher_ckpt):

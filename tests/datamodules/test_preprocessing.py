@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from datamodules import DigitsDataModule, ImageFolderDataModule, NoImages
 from datamodules.preprocessing import Preprocessing, preprocessing_of
-from datamodules.tensors import ResizedImages, TensorImages
+from datamodules.tensors import TensorImages
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -75,7 +75,7 @@ class TestTakenOver:
 class TestResized:
     def test_batches(self):
         images = torch.arange(5 * 3 * 4 * 4, dtype=torch.uint8).view(5, 3, 4, 4)
-        data = ResizedImages(TensorImages(images, torch.arange(5)), 7)
+        data = TensorImages(images, torch.arange(5)).resized(7)
         expected = F.interpolate(images.float(), (7, 7), mode="bilinear", antialias=True)
         x, y = data.__getitems__([3, 1])
         assert (x.dtype, x.shape, y.tolist()) == (torch.uint8, (2, 3, 7, 7), [3, 1])

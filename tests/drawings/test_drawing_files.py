@@ -83,7 +83,6 @@ class TestPage:
         [
             (0.4, "generate", "temperature 0.4"),
             (1.0, "reconstruct", "reconstructed, temperature 1"),
-            (None, "generate", "real"),
         ],
     )
     def test_labels(self, temperature, mode, expected):

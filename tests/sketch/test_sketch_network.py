@@ -10,7 +10,7 @@ from torch import distributions as D
 from lightning_tasks.drawings.batch import SketchBatch
 from lightning_tasks.drawings.steps import Pen
 from lightning_tasks.sketch.heads import MixtureHead, RegressionHead, sample_pens
-from lightning_tasks.sketch.losses import LatentLoss, divergence
+from lightning_tasks.sketch.losses import divergence
 from lightning_tasks.sketch.network import AdditiveAttention, Memory, SketchNetwork, as_vectors
 from tests.helpers.padding import pad
 
@@ -109,10 +109,6 @@ def test_divergence_is_that_of_torch_distributions():
     mean, log_variance = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
     expected = D.kl_divergence(D.Normal(mean, (log_variance / 2).exp()), D.Normal(0.0, 1.0)).mean()
     torch.testing.assert_close(divergence(mean, log_variance), expected)
-    torch.testing.assert_close(LatentLoss(0.0)(mean, log_variance), expected)
-    assert LatentLoss(expected.item() + 1)(mean, log_variance).item() == pytest.approx(expected.item() + 1)
-    with pytest.raises(ValueError, match="floor must not be negative, got -1"):
-        LatentLoss(-1)
 
 
 # Attention

@@ -63,9 +63,9 @@ def make_task(head=RegressionHead, **options):
 # Losses
 
 
-@pytest.mark.parametrize("every", [1, 3])
-def test_training_loss_by_hand(every):
-    task, data = make_task(reconstruct_every=every, kl_weight=0.3, kl_start=0.5, kl_decay=0.9, kl_floor=0.0)
+@pytest.mark.parametrize(("every", "floor"), [(1, 0.0), (3, 0.0), (3, 10.0)])
+def test_training_loss_by_hand(every, floor):
+    task, data = make_task(reconstruct_every=every, kl_weight=0.3, kl_start=0.5, kl_decay=0.9, kl_floor=floor)
     losses = []
     task.on_train_batch_end = lambda outputs, batch, index: losses.append((batch, outputs["loss"].item()))
     task.configure_optimizers = lambda: torch.optim.SGD(task.parameters(), lr=0.0)
@@ -78,7 +78,7 @@ def test_training_loss_by_hand(every):
         z = latent.mean + (latent.log_variance / 2).exp() * torch.randn_like(latent.mean)
         kl = 0.5 * (latent.mean**2 + latent.log_variance.exp() - 1 - latent.log_variance).mean()
         weight = 0.3 * (1 - 0.5 * 0.9**step)
-        expected = weight * kl
+        expected = weight * kl.clamp(min=floor)
         words = task.network.word_memory(batch.words)
         trained = [whole, words] if step % every == 0 else [words]
         for memory in trained:
@@ -257,6 +257,7 @@ def test_predict_writes_sketches_of_each_word():
     [
         (["--model.temperature=0"], "temperature must be positive"),
         (["--model.kl_decay=1.5"], "kl_start and kl_decay must be in [0, 1]"),
+        (["--model.kl_floor=-1"], "kl_weight and kl_floor not negative"),
         (["--model.recogniser=CNN"], "recogniser and recogniser_ckpt must be given together"),
         (
             ["--model.network.head=MixtureHead", "--model.network.head.num_mixtures=0"],

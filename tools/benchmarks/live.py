@@ -5,12 +5,13 @@ import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from aiohttp.test_utils import TestClient, TestServer
 
 from lightning_tasks.drawings.steps import Drawing
-from lightning_tasks.live.server import Sketcher, make_app
+from lightning_tasks.live.server import make_app
 from tools.benchmarks.measure import REPEATS, Comparison, compare
 
 CLIENTS = 3
@@ -53,13 +54,13 @@ def run(root: str) -> list[Comparison]:
     del root
     rows = measure("2 ms dummy model", StandIn())
     if CHECKPOINTS.is_dir():
-        from lightning_tasks.sketch.sketcher import Sketcher as Trained
+        from lightning_tasks.sketch.sketcher import Sketcher
 
-        rows += measure("trained network", Trained.from_checkpoint(str(CHECKPOINTS)))
+        rows += measure("trained network", Sketcher.from_checkpoint(str(CHECKPOINTS)))
     return rows
 
 
-def measure(name: str, sketcher: Sketcher) -> list[Comparison]:
+def measure(name: str, sketcher: Any) -> list[Comparison]:
     """Let three pages draw at once, and take the slowest of them."""
     times = [asyncio.run(_draw_at_once(sketcher)) for _ in range(REPEATS + 1)]
     firsts = [max(first for first, _ in those) * 1000 for those in times]
@@ -72,7 +73,7 @@ def measure(name: str, sketcher: Sketcher) -> list[Comparison]:
     ]
 
 
-async def _draw_at_once(sketcher: Sketcher) -> list[tuple[float, float]]:
+async def _draw_at_once(sketcher: Any) -> list[tuple[float, float]]:
     async with TestClient(TestServer(make_app(sketcher))) as client:
         return await asyncio.gather(*(_draw(client, sketcher.words[0]) for _ in range(CLIENTS)))
 

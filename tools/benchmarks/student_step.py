@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lightning_tasks import FeatureLoss, ImageGenerator, MemoryBank, ResNet
-from lightning_tasks.data_free.logit_l1_loss import LogitL1Loss
 from lightning_tasks.data_free.noise import RandomSource
 from lightning_tasks.networks import recorded
 from tools.benchmarks.measure import REPEATS, Comparison, compare, seconds
@@ -36,7 +36,7 @@ def _duel(width: int, features: bool) -> tuple[list[float], list[float]]:
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         for _ in range(4):
             bank.add(generator(torch.randn(BATCH, generator.latent_dim)), teacher, random)
-    loss, feature_loss = LogitL1Loss(), FeatureLoss(BLOCKS)
+    loss, feature_loss = F.l1_loss, FeatureLoss(BLOCKS)
 
     def banked(student: nn.Module) -> Tensor:
         x, target, _ = bank.draw(BATCH, random)
