@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from lightning_tasks.data_free.augmentation import shifted
 from lightning_tasks.data_free.generator_losses import GeneratorLoss, SyntheticBatch
 from lightning_tasks.data_free.noise import RandomSource
+from lightning_tasks.data_free.option_group import OptionGroup
 from lightning_tasks.frozen_teacher import FrozenTeacher, Observed
 
 
@@ -26,7 +27,7 @@ class ObjectiveOutput(NamedTuple):
     logits_t: Tensor
 
 
-class GeneratorObjective:
+class GeneratorObjective(OptionGroup):
     """The generator's loss: the weighted sum of `losses`, less the disagreement of student and teacher, weighted too.
 
     Args:

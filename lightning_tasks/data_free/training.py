@@ -11,12 +11,13 @@ from lightning_tasks.data_free.feature_loss import FeatureLoss
 from lightning_tasks.data_free.feature_matching import require_feature_layers
 from lightning_tasks.data_free.meta_generator import MetaGenerator
 from lightning_tasks.data_free.objective import GeneratorObjective
+from lightning_tasks.data_free.option_group import OptionGroup
 from lightning_tasks.losses import SoftTargetLoss
 from lightning_tasks.networks import ImageNetwork
 from lightning_tasks.schedules import require_periods
 
 
-class StudentTraining:
+class StudentTraining(OptionGroup):
     """Loss, steps and optimizer of the student. The defaults are the authors' of DFAD for CIFAR.
 
     Args:
@@ -85,7 +86,7 @@ class StudentTraining:
         return loss + soft, soft
 
 
-class GeneratorTraining:
+class GeneratorTraining(OptionGroup):
     """Steps and optimizer of the generator. The defaults are the authors' of DFAD for CIFAR.
 
     Args:

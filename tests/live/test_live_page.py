@@ -312,7 +312,7 @@ class TestReplay:
     def test_strokes_are_replayed_and_words_do_no_harm(self, port, tmp_path):
         word = "</script><script>window.harm = 1</script><img src=x onerror='window.harm = 1'>"
         line = [np.array([[0, 0], [100, 0], [100, 100], [0, 100]] * 10, np.float32)]
-        write_page(tmp_path / "sketches.html", [Sketch(line, word, None, "reconstruct")] * 3)
+        write_page(tmp_path / "sketches.html", [Sketch(line, word, 0.4, "generate")] * 3)
 
         async def scenario():
             async with tab(port, f"file://{tmp_path}/sketches.html") as page:
@@ -326,7 +326,7 @@ class TestReplay:
                 await page.js("byId('speed').value = 200;" + click("play"))
                 await page.until("sketches.every(({ shown, count }) => shown >= count)")
                 assert await page.js(INK % "canvas") > part > 0
-                assert await page.js("document.querySelector('.sketch').innerText.split('\\n')") == [word, "real"]
+                assert await page.js("document.querySelector('.sketch').innerText.split('\\n')") == [word, "temperature 0.4"]
                 assert await page.js("[window.harm, document.images.length]") == [None, 0]
                 assert page.errors == []
 
