@@ -326,7 +326,8 @@ class TestReplay:
                 await page.js("byId('speed').value = 200;" + click("play"))
                 await page.until("sketches.every(({ shown, count }) => shown >= count)")
                 assert await page.js(INK % "canvas") > part > 0
-                assert await page.js("document.querySelector('.sketch').innerText.split('\\n')") == [word, "temperature 0.4"]
+                lines = await page.js("document.querySelector('.sketch').innerText.split('\\n')")
+                assert lines == [word, "temperature 0.4"]
                 assert await page.js("[window.harm, document.images.length]") == [None, 0]
                 assert page.errors == []
 
