@@ -12,16 +12,18 @@ import ipaddress
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from lightning_tasks.drawings.page import PARTS
-from lightning_tasks.drawings.steps import Pen
-from lightning_tasks.live.requests import Draw, Limits, Morph, Request, Stop, parse
+from lightning_tasks.drawings.steps import Drawing, Pen
+from lightning_tasks.live.requests import SPEEDS, TEMPERATURES, Continue, Draw, Morph, Request, Stop, Strokes, parse
 from lightning_tasks.sketch.sketcher import Sketcher
 
 HERE = Path(__file__).parent
@@ -39,13 +41,26 @@ ACTIVE: web.AppKey[set[asyncio.Task]] = web.AppKey("active", set)  # what is bei
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What one server may take.
+
+    Attributes:
+        connections: Pages at a time.
+        seconds: Duration of a request, from its first step to its last point.
+    """
+
+    connections: int = 32
+    seconds: float = 120
+
+
 def make_app(sketcher: Sketcher, host: str = "127.0.0.1", limits: Limits | None = None) -> web.Application:
     """Build the application.
 
     Args:
         sketcher: Draws.
         host: Name or address that it is served at.
-        limits: Limits of a request.
+        limits: Limits of the server.
     """
     app = web.Application()
     live = Live(sketcher, host, limits or Limits())
@@ -70,7 +85,7 @@ class Live:
     Args:
         sketcher: Draws.
         host: Name or address of the server.
-        limits: Limits of a request.
+        limits: Limits of the server.
 
     Attributes:
         active: Requests being drawn.
@@ -95,14 +110,14 @@ class Live:
         task: asyncio.Task | None = None
         try:
             await socket.prepare(request)
-            known = {"words": self.sketcher.words, "temperature": self.limits.temperature, "speed": self.limits.speed}
+            known = {"words": self.sketcher.words, "temperature": TEMPERATURES, "speed": SPEEDS}
             await socket.send_json({"type": "hello"} | known)
             async for message in socket:
                 await self._end(task)
                 try:
                     if message.type != WSMsgType.TEXT:
                         raise ValueError("The message is no text.")
-                    asked = parse(message.data, self.sketcher.words, self.limits)
+                    asked = parse(message.data, self.sketcher.words)
                 except ValueError as error:
                     await socket.send_json({"type": "error", "id": None, "message": str(error)})
                     continue
@@ -148,15 +163,15 @@ class Live:
         except ConnectionError:
             pass  # the page is gone
 
-    async def _draw(self, socket: web.WebSocketResponse, asked: Draw | Morph) -> str:
+    async def _draw(self, socket: web.WebSocketResponse, asked: Draw) -> str:
         """Send one drawing, or those of a morph, and say how the last one ended."""
         draw = self.sketcher.draw
-        if isinstance(asked, Draw):
-            points = draw(asked.word, asked.temperature, start=asked.start, seed=asked.seed)
-            return await self._send(socket, asked, points)
+        if not isinstance(asked, Morph):
+            start = _drawing(asked.strokes) if isinstance(asked, Continue) else []
+            return await self._send(socket, asked, draw(asked.word, asked.temperature, start=start, seed=asked.seed))
         encode = self.sketcher.encode
-        first = await self._in_turn(encode, asked.word, asked.first)
-        second = await self._in_turn(encode, asked.word, asked.second)
+        first = await self._in_turn(encode, asked.word, _drawing(asked.first))
+        second = await self._in_turn(encode, asked.word, _drawing(asked.second))
         seed = asked.seed or 0  # the same for all, so that only the latent vector changes
         how = ""
         for frame in range(asked.frames):
@@ -167,7 +182,7 @@ class Live:
         return how
 
     async def _send(
-        self, socket: web.WebSocketResponse, asked: Draw | Morph, points: Iterator[tuple[float, float, int]]
+        self, socket: web.WebSocketResponse, asked: Draw, points: Iterator[tuple[float, float, int]]
     ) -> str:
         """Send the points of a drawing, no faster than is asked; say how it ended."""
         now = asyncio.get_running_loop().time
@@ -189,6 +204,10 @@ class Live:
 
     async def _in_turn(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._network, function, *arguments)
+
+
+def _drawing(strokes: Strokes) -> Drawing:
+    return [np.array(stroke, dtype=np.float32) for stroke in strokes]
 
 
 def is_own_page(origin: str, host: str, served_at: str) -> bool:

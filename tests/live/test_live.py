@@ -12,8 +12,7 @@ import pytest
 from helpers.live import DRAW, answers, ask, opened, points, serving, until
 from helpers.spiral import Spiral, expected
 
-from lightning_tasks.live.requests import Limits
-from lightning_tasks.live.server import ACTIVE, is_own_page
+from lightning_tasks.live.server import ACTIVE, Limits, is_own_page
 
 CLOSINGS = [getattr(aiohttp.WSMsgType, name) for name in ("CLOSE", "CLOSED", "ERROR")]
 SQUARE = [[[0, 0], [50, 0], [50, 50]], [[0, 50], [0, 10]]]
@@ -190,39 +189,41 @@ class TestManyAtOnce:
 
 
 LONG = {"type": "continue", "strokes": [[[1, 2]] * 5000]}
+LONG_MORPH = {"type": "morph", "first": SQUARE, "second": [[[1, 2]] * 5000], "frames": 5}
 BAD = {
-    "no json": ("{", "The message is no JSON."),
-    "deep": ("[" * 60_000, "The message is no JSON."),
-    "many digits": ('{"id": ' + "9" * 50_000 + "}", "The message is no JSON."),
-    "a list": ("[]", "The message is no JSON object."),
-    "no type": ({"id": 1}, "The type must be draw, continue, morph or stop, got null."),
-    "a type of a list": ({"id": 1, "type": []}, "got []."),
-    "no id": ({"type": "stop"}, "The id must be a whole number from 0"),
-    "near word": (DRAW | {"word": "aple"}, 'There is no word "aple"; the nearest: apple.'),
+    "no json": ("{", "truncated"),
+    "deep": ("[" * 60_000, "Expected `object`, got `array`"),
+    "many digits": ('{"type": "stop", "id": ' + "9" * 50_000 + "}", "$.id"),
+    "a list": ("[]", "Expected `object`, got `array`"),
+    "no type": ({"id": 1}, "`type`"),
+    "a type of a list": ({"id": 1, "type": []}, "$.type"),
+    "no id": ({"type": "stop"}, "`id`"),
+    "near word": (DRAW | {"word": "aple"}, "There is no word 'aple'; the nearest: apple."),
     "far word": (DRAW | {"word": "xyz"}, "known are cat, apple, bus, fish, umbrella."),
     "endless word": (DRAW | {"word": "cat" * 20_000}, "There is no word"),
-    "word of a number": (DRAW | {"word": 3}, "There is no word 3"),
-    "half a character": (DRAW | {"word": "\ud800"}, "There is no word"),
-    "hot": (DRAW | {"temperature": 1e9}, "The temperature must be a number from 0.01 to 2, got 1000000000.0."),
-    "cold": (DRAW | {"temperature": -1}, "The temperature must be"),
-    "nan": (DRAW | {"temperature": float("nan")}, "The temperature must be a number from 0.01 to 2, got NaN."),
-    "infinite": (DRAW | {"temperature": float("inf")}, "The temperature must be"),
-    "text": (DRAW | {"temperature": "0.4"}, "The temperature must be"),
-    "yes": (DRAW | {"temperature": True}, "The temperature must be"),
-    "no speed": (DRAW | {"speed": 0}, "The speed must be a number from 10 to 500, got 0."),
-    "half a seed": (DRAW | {"seed": 0.5}, "The seed must be a whole number"),
-    "no strokes": (DRAW | {"type": "continue"}, "The strokes must be lists of points, got null."),
-    "empty": (DRAW | {"type": "continue", "strokes": []}, "The strokes must be 1 to 200 in number, got 0."),
-    "many strokes": (DRAW | {"type": "continue", "strokes": SQUARE * 101}, "The strokes must be 1 to 200 in number"),
+    "word of a number": (DRAW | {"word": 3}, "$.word"),
+    "half a character": (DRAW | {"word": "\ud800"}, "surrogate"),
+    "hot": (DRAW | {"temperature": 1e9}, "<= 2.0 - at `$.temperature`"),
+    "cold": (DRAW | {"temperature": -1}, ">= 0.01 - at `$.temperature`"),
+    "nan": (DRAW | {"temperature": float("nan")}, "malformed"),
+    "infinite": (DRAW | {"temperature": float("inf")}, "malformed"),
+    "text": (DRAW | {"temperature": "0.4"}, "$.temperature"),
+    "yes": (DRAW | {"temperature": True}, "$.temperature"),
+    "no speed": (DRAW | {"speed": 0}, ">= 10.0 - at `$.speed`"),
+    "half a seed": (DRAW | {"seed": 0.5}, "$.seed"),
+    "no strokes": (DRAW | {"type": "continue"}, "`strokes`"),
+    "empty": (DRAW | {"type": "continue", "strokes": []}, "length >= 1 - at `$.strokes`"),
+    "many strokes": (DRAW | {"type": "continue", "strokes": SQUARE * 101}, "length <= 200 - at `$.strokes`"),
     "many points": (DRAW | LONG, "The strokes may have 2000 points, got 5000."),
-    "a dot": (DRAW | {"type": "continue", "strokes": [[[1, 2]]]}, "Each stroke must have two points or more"),
-    "nan in a point": (DRAW | {"type": "continue", "strokes": [[[1, float("nan")], [1, 2]]]}, "Each point must be"),
-    "far point": (DRAW | {"type": "continue", "strokes": [[[1, 1e30], [1, 2]]]}, "Each point must be"),
-    "huge point": (DRAW | {"type": "continue", "strokes": [[[1, 10**400], [1, 2]]]}, "Each point must be"),
-    "flat point": (DRAW | {"type": "continue", "strokes": [[1, 2]]}, "Each point must be two numbers"),
-    "point of a text": (DRAW | {"type": "continue", "strokes": [["ab", "cd"]]}, "Each point must be two numbers"),
-    "no second": (DRAW | {"type": "morph", "first": SQUARE, "frames": 5}, "The second must be lists of points"),
-    "frames": (DRAW | {"type": "morph", "first": SQUARE, "second": SQUARE, "frames": 1e3}, "The frames must be"),
+    "many points of a morph": (DRAW | LONG_MORPH, "The second may have 2000 points, got 5000."),
+    "a dot": (DRAW | {"type": "continue", "strokes": [[[1, 2]]]}, "length >= 2 - at `$.strokes[0]`"),
+    "nan in a point": (DRAW | {"type": "continue", "strokes": [[[1, float("nan")], [1, 2]]]}, "malformed"),
+    "far point": (DRAW | {"type": "continue", "strokes": [[[1, 1e30], [1, 2]]]}, "<= 10000.0"),
+    "huge point": (DRAW | {"type": "continue", "strokes": [[[1, 10**400], [1, 2]]]}, "out of range"),
+    "flat point": (DRAW | {"type": "continue", "strokes": [[1, 2]]}, "Expected `array`, got `int`"),
+    "point of a text": (DRAW | {"type": "continue", "strokes": [["ab", "cd"]]}, "Expected `array`, got `str`"),
+    "no second": (DRAW | {"type": "morph", "first": SQUARE, "frames": 5}, "`second`"),
+    "frames": (DRAW | {"type": "morph", "first": SQUARE, "second": SQUARE, "frames": 1e3}, "$.frames"),
     "1 MB": (DRAW | {"type": "continue", "strokes": [[[1.5, 2.5]] * 90_000]}, "The message is too long"),
     "bytes": (b"abc", "The message is no text."),
 }

@@ -12,8 +12,7 @@ from helpers.browser import chromium, tab
 from helpers.spiral import Spiral
 
 from lightning_tasks.drawings.page import Sketch, write_page
-from lightning_tasks.live.requests import Limits
-from lightning_tasks.live.server import ACTIVE, make_app
+from lightning_tasks.live.server import ACTIVE, Limits, make_app
 
 INK = """(() => {
   const canvas = document.querySelector("%s");
