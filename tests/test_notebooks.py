@@ -61,3 +61,14 @@ def test_shapes_are_learnt():
     assert shapes["triangle"].count([4]) > 40
     assert shapes["star"].count([6]) > 40
     assert shapes["house"].count([5, 3]) > 40
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs/notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_the_site_shows_what_a_notebook_prints_and_plots(path):
+    """The site does not run them; each cell that prints or plots has its output stored."""
+    for cell in json.loads(path.read_text())["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code":
+            kinds = {kind for output in cell["outputs"] for kind in [output["output_type"], *output.get("data", {})]}
+            assert ("stream" in kinds) == ("\nprint(" in source), source
+            assert ("image/png" in kinds) == ("plt.subplots(" in source), source
