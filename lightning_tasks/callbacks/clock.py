@@ -108,7 +108,7 @@ class Clock(Callback):
         ends = self._ends(trainer, done)
         if min(ends, key=ends.__getitem__) == "max_epochs":
             epochs = math.ceil(trainer.max_epochs - done)  # type: ignore[operator]
-            said += f" for {epochs:,} {'epochs' if epochs > 1 else 'epoch'} like this one"
+            said += f" for {epochs:,} {'epochs' if epochs > 1 else 'epoch'} at this pace"
         if not self._recent:
             said += ", plus validation and plots"
         if self._waits:

@@ -20,7 +20,13 @@ HANDED_ON = (
     *("--data.root=", "--plots=", "--plot_id="),
 )
 # Both runs need the same classes, and a test set that neither learns from.
-SAME_DATA = ("--data.num_classes=", "--data.words=", "--data.split=")
+SAME_DATA = tuple(
+    f"--data.{option}="
+    for option in (
+        *("num_classes", "words", "split", "split_seed"),
+        *("drawings_per_word", "recognized_only", "test_fraction", "recogniser_fraction"),
+    )
+)
 
 
 def _option(word: str) -> str:

@@ -17,10 +17,10 @@ def test_it_is_said_after_the_first_steps_of_a_long_epoch(monkeypatch, capsys):
     trainer = pretend(Clock(), host, [60.0])
     assert (
         capsys.readouterr().out
-        == "about 19 min left on this machine for 20 epochs like this one, plus validation and plots\n"
+        == "about 19 min left on this machine for 20 epochs at this pace, plus validation and plots\n"
     )
     trainer = pretend(Clock(), host, [2.0])  # a short one is measured whole
-    assert capsys.readouterr().out == "about 38 s left on this machine for 19 epochs like this one\n"
+    assert capsys.readouterr().out == "about 38 s left on this machine for 19 epochs at this pace\n"
     trainer.is_global_zero = False
     clock = Clock()
     clock.on_train_start(trainer, None)
@@ -49,13 +49,13 @@ def test_a_warm_up_does_not_promise_the_time_of_the_student(monkeypatch, capsys)
     host, clock = Host(monkeypatch), Clock()
     trainer = pretend(clock, host, [2.0, 2.0], warm_up=4)
     assert capsys.readouterr().out == (
-        "at least 38 s left on this machine for 19 epochs like this one; epochs that train the student take longer\n"
+        "at least 38 s left on this machine for 19 epochs at this pace; epochs that train the student take longer\n"
     )
     assert clock.left(trainer, 2) == "at least 36 s"
     clock = Clock()
     trainer = pretend(clock, host, [2.0] * 4 + [20.0], warm_up=4)
     assert capsys.readouterr().out.splitlines()[1] == (
-        "about 5 min left on this machine for 16 epochs like this one, plus validation and plots"
+        "about 5 min left on this machine for 16 epochs at this pace, plus validation and plots"
     )
     assert clock.left(trainer, 5) == "5 min"  # 15 times 20 s: the generator's pretraining is forgotten
 

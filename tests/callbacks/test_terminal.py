@@ -180,7 +180,7 @@ def test_a_resumed_run_counts_what_is_left(capsys):
     out = capsys.readouterr().out
     assert "training: 3 more epochs of 4 steps" in out
     assert [line.split(",")[0] for line in lines_of(out)] == ["epoch 3/5", "epoch 4/5", "epoch 5/5"]
-    assert re.search(r"about \d+ s left on this machine for 2 epochs like this one\n", out)
+    assert re.search(r"about \d+ s left on this machine for 2 epochs at this pace\n", out)
 
 
 def test_a_fast_dev_run_says_no_time_and_no_folder(capsys):
@@ -198,7 +198,7 @@ def test_a_fast_dev_run_says_no_time_and_no_folder(capsys):
         (["--trainer.max_epochs=-1", "--trainer.max_steps=10"], r"about \d+ s left on this machine\n"),
         (["--trainer.max_epochs=-1", "--trainer.max_time=00:00:00:05", "--trainer.limit_train_batches=1"],
          r"about [0-5] s left on this machine\n"),
-        (["--trainer.max_epochs=3", "--trainer.limit_train_batches=1"], r"for 2 epochs like this one\n"),
+        (["--trainer.max_epochs=3", "--trainer.limit_train_batches=1"], r"for 2 epochs at this pace\n"),
         (["--trainer.max_epochs=3", "--trainer.callbacks=EarlyStopping", "--trainer.callbacks.monitor=val/loss",
           "--trainer.callbacks.patience=9"], r"\nat most \d+ s left on this machine for 2 epochs"),
     ],

@@ -1,4 +1,4 @@
-"""Concurrent processes: each finishes normally or reports the other in one line."""
+"""Concurrent processes: each finishes, or exits with one line naming the other."""
 
 import random
 import time

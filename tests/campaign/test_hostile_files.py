@@ -1,4 +1,4 @@
-"""Malicious files: none executes code; each is refused by name in one line."""
+"""Malicious files: none executes code; each is refused in one line naming it."""
 
 import shutil
 from functools import partial

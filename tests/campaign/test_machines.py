@@ -1,4 +1,4 @@
-"""Two nodes (torchrun) or two processes (Lightning's launcher), also with one that dies."""
+"""Two torchrun nodes or Lightning processes train together; if one dies, all exit."""
 
 import json
 import os

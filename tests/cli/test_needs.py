@@ -147,6 +147,8 @@ def test_it_may_be_left_to_the_user(configs, children):
         ("tinyimagenet_teacher", "--data.num_classes=40", 40),
         ("quickdraw_recogniser", "--data.words=[moon, lion]", ["moon", "lion"]),
         ("teacher_digits", "--data.split=70:30", "70:30"),
+        ("teacher_digits", "--data.split_seed=5", 5),
+        ("quickdraw_recogniser", "--data.drawings_per_word=425", 425),
         ("teacher_digits", "--data.num_classes=40", None),  # its data have no such option
         ("tinyimagenet_teacher", "--data.batch_size=7", 128),  # its own
     ],

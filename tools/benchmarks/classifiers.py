@@ -112,7 +112,7 @@ def _augmentations() -> list[Comparison]:
             ours.append(1e3 * statistics.mean(seconds(way) for _ in range(5)))
             theirs.append(1e3 * seconds(step))
         other = "training step of cifar100_cnn.yaml"
-        rows.append(compare(f"{name} of a batch of 128 (target: under 10 % of it)", other, "ms", ours, theirs, bar=10))
+        rows.append(compare(f"{name} of a batch of 128 (at most 10 % of the time)", other, "ms", ours, theirs, bar=10))
     return rows
 
 
@@ -145,7 +145,7 @@ def _pictures(root: str) -> Comparison:
     finally:
         for (kind, name), method in kept.items():
             setattr(kind, name, method)
-    name = "plots of mnist_cnn.yaml (target: under 10 % of it)"
+    name = "plots of mnist_cnn.yaml (at most 10 % of the time)"
     return compare(name, "the whole run of five epochs", "s", ours, theirs, bar=10)
 
 

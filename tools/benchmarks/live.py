@@ -68,8 +68,8 @@ def measure(name: str, sketcher: Any) -> list[Comparison]:
     asked = [FIRST_POINT_MS] * len(times), [POINTS_A_SECOND] * len(times)
     what = f"live, {name}, slowest of {CLIENTS} clients"
     return [
-        compare(f"{what}: latency to first point", "target", "ms", firsts, asked[0], bar=1),
-        compare(f"{what}: points", "target", "points/s", rates, asked[1], bar=1, more_is_better=True),
+        compare(f"{what}: latency to first point", "fixed limit", "ms", firsts, asked[0], bar=1),
+        compare(f"{what}: points", "fixed limit", "points/s", rates, asked[1], bar=1, more_is_better=True),
     ]
 
 

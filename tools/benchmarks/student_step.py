@@ -21,9 +21,9 @@ def run(root: str) -> list[Comparison]:
     other = "generator, teacher and student for each batch"
     results = []
     for width in (11, 7):
-        name = f"student steps from the memory bank, width {width}"
+        name = f"student steps on banked images, width {width}"
         results.append(compare(name, other, "ms", *_duel(width, features=False), bar=2.0))
-        results.append(compare(f"{name}, with features of nine blocks", other, "ms", *_duel(width, True), bar=1.0))
+        results.append(compare(f"{name}, matching nine blocks", other, "ms", *_duel(width, True), bar=1.0))
     return results
 
 
