@@ -5,7 +5,6 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -39,22 +38,17 @@ def read_file(path: Path, word: str) -> tuple[Collection, BadLines]:
     cache = path.with_name(f".{path.name}.cache.npz")
     with open(path, "rb") as file:
         fingerprint = f"{FORMAT}:{word}:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    make = _read_npz if path.suffix == ".npz" else _read_ndjson
     if not os.access(path.parent, os.W_OK):
-        return _load(cache, fingerprint) or make(path, word)
+        return _load(cache, fingerprint) or _parse(path, word)
     with FileLock(path.parent / ".cache.lock"):
-        return _load(cache, fingerprint) or _make(make, path, word, cache, fingerprint)
-
-
-def _make(
-    make: Callable[[Path, str], tuple[Collection, BadLines]], path: Path, word: str, cache: Path, fingerprint: str
-) -> tuple[Collection, BadLines]:
-    drawings, bad = make(path, word)
-    notes = json.dumps([fingerprint, bad.lines, bad.found])
-    content = io.BytesIO()
-    np.savez(content, notes=np.array(notes), **{name: getattr(drawings, name) for name in ARRAYS})
-    write_atomic(cache, content.getbuffer())
-    return drawings, bad
+        if kept := _load(cache, fingerprint):
+            return kept
+        drawings, bad = _parse(path, word)
+        notes = json.dumps([fingerprint, bad.lines, bad.found])
+        content = io.BytesIO()
+        np.savez(content, notes=np.array(notes), **{name: getattr(drawings, name) for name in ARRAYS})
+        write_atomic(cache, content.getbuffer())
+        return drawings, bad
 
 
 def _load(cache: Path, fingerprint: str) -> tuple[Collection, BadLines] | None:
@@ -69,12 +63,9 @@ def _load(cache: Path, fingerprint: str) -> tuple[Collection, BadLines] | None:
     return None
 
 
-def _read_ndjson(path: Path, word: str) -> tuple[Collection, BadLines]:
+def _parse(path: Path, word: str) -> tuple[Collection, BadLines]:
+    if path.suffix == ".npz":  # which does not name its word
+        drawings = read_npz(path)
+        return drawings, BadLines(lines=len(drawings))
     with open(path, "rb") as file:
         return parse(file, word)
-
-
-def _read_npz(path: Path, word: str) -> tuple[Collection, BadLines]:
-    del word  # such a file does not name it
-    drawings = read_npz(path)
-    return drawings, BadLines(lines=len(drawings))

@@ -20,13 +20,11 @@ class Collection:
             a drawing is 255. Shape (total, 3), float32.
         starts: Start of each drawing among them, then the end of the last. Shape (N + 1,), int64.
         recognized: Whether the game guessed the drawing: 1, 0, or -1 where that is not known. Shape (N,), int8.
-        key_ids: Its number in the official files, or -1. Shape (N,), int64.
     """
 
     steps: np.ndarray
     starts: np.ndarray
     recognized: np.ndarray
-    key_ids: np.ndarray
 
     def __len__(self) -> int:
         return len(self.recognized)
@@ -41,7 +39,7 @@ class Collection:
         counts = self.counts[indices]
         starts = starts_of(counts)
         rows = np.repeat(self.starts[indices] - starts[:-1], counts) + np.arange(starts[-1])
-        return Collection(self.steps[rows], starts, self.recognized[indices], self.key_ids[indices])
+        return Collection(self.steps[rows], starts, self.recognized[indices])
 
 
 def starts_of(counts: np.ndarray) -> np.ndarray:
@@ -54,8 +52,7 @@ def join(parts: Sequence[Collection]) -> Collection:
     starts = starts_of(np.concatenate([np.zeros(0, np.int64), *(part.counts for part in parts)]))
     steps = np.concatenate([np.zeros((0, 3), np.float32), *(part.steps for part in parts)])
     recognized = np.concatenate([np.zeros(0, np.int8), *(part.recognized for part in parts)])
-    key_ids = np.concatenate([np.zeros(0, np.int64), *(part.key_ids for part in parts)])
-    return Collection(steps, starts, recognized, key_ids)
+    return Collection(steps, starts, recognized)
 
 
 def from_points(points: np.ndarray, strokes: np.ndarray, drawings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -116,7 +113,6 @@ ARRAYS = tuple(each.name for each in fields(Collection))
 def of_steps(drawings: Sequence[np.ndarray]) -> Collection:
     """Collect drawings that come from no file, each as steps (N, 3); an END is left out."""
     kept = [steps[steps[:, 2] != Pen.END] for steps in drawings]
-    unknown = np.full(len(kept), UNKNOWN)
     steps = np.concatenate([np.zeros((0, 3), np.float32), *kept])
     starts = starts_of(np.array([len(each) for each in kept], np.int64))
-    return Collection(steps, starts, unknown.astype(np.int8), unknown.astype(np.int64))
+    return Collection(steps, starts, np.full(len(kept), UNKNOWN, np.int8))

@@ -7,7 +7,7 @@ raw ones are [[x ...], [y ...], [t ...]] in pixels and milliseconds, and are sim
 import re
 from collections.abc import Iterable
 from itertools import chain, groupby, islice
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -26,7 +26,6 @@ _Stroke = Annotated[list[_Axis], msgspec.Meta(min_length=2, max_length=3)]
 class _Line(msgspec.Struct, gc=False):
     drawing: Annotated[list[_Stroke], msgspec.Meta(min_length=1)]
     word: str | None = None
-    key_id: str | int | None = None
     recognized: bool | None = None
 
     @property
@@ -103,12 +102,4 @@ def _collect(lines: list[_Line], is_raw: bool) -> Collection:
     if is_raw:
         points, strokes = simplify(points, strokes, drawings)
     recognized = np.array([UNKNOWN if each.recognized is None else each.recognized for each in lines], np.int8)
-    key_ids = np.array([_number(each.key_id) for each in lines], np.int64)
-    return Collection(*from_points(points, strokes, drawings), recognized, key_ids)
-
-
-def _number(key: Any) -> int:
-    try:
-        return int(np.int64(key))
-    except (TypeError, ValueError, OverflowError):
-        return UNKNOWN
+    return Collection(*from_points(points, strokes, drawings), recognized)

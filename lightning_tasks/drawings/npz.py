@@ -56,13 +56,9 @@ def read_npz(path: Path) -> Collection:
     rows[starts[1:] - 1, 2] = 1
     lifts = np.flatnonzero(rows[:, 2])
     strokes = np.diff(lifts, prepend=-1)
-    steps, starts = from_points(np.cumsum(rows[:, :2], axis=0, dtype=np.float64), strokes, _strokes_in(lifts, starts))
-    unknown = np.full(len(drawings), UNKNOWN)
-    return Collection(steps, starts, unknown.astype(np.int8), unknown.astype(np.int64))
-
-
-def _strokes_in(lifts: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    return np.diff(np.searchsorted(lifts, starts))
+    strokes_of_drawings = np.diff(np.searchsorted(lifts, starts))
+    steps, starts = from_points(np.cumsum(rows[:, :2], axis=0, dtype=np.float64), strokes, strokes_of_drawings)
+    return Collection(steps, starts, np.full(len(drawings), UNKNOWN, np.int8))
 
 
 def _read_part(content: bytes) -> list[np.ndarray]:

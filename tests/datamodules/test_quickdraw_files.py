@@ -38,7 +38,6 @@ class TestParsing:
         assert drawings.steps.tolist() == [*SMALL_STEPS, [7.5, 3, 1], *SMALL_STEPS]
         assert drawings.starts.tolist() == [0, 4, 5, 9]
         assert drawings.recognized.tolist() == [1, -1, 0]
-        assert drawings.key_ids.tolist() == [5891796615823360, -1, -1]
         assert (bad.lines, len(bad)) == (3, 0)
 
     def test_raw_among_simplified(self):
@@ -101,7 +100,7 @@ class TestCache:
         assert not parsed
         assert bad_again == bad
         assert bad.found == {"empty": [4]}
-        for name in ("steps", "starts", "recognized", "key_ids"):
+        for name in ("steps", "starts", "recognized"):
             kept, made = getattr(again, name), getattr(first, name)
             assert kept.dtype == made.dtype
             assert np.array_equal(kept, made)

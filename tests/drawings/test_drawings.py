@@ -206,7 +206,7 @@ class TestSketchRNNFiles:
             [300, 1, 0],
             [-2, 4, 1],
         ]
-        assert drawings.recognized.tolist() == drawings.key_ids.tolist() == [-1] * 4
+        assert drawings.recognized.tolist() == [-1] * 4
 
     def test_of_todays_numpy(self, tmp_path):
         parts = {}
@@ -257,17 +257,16 @@ class TestSketchRNNFiles:
 class TestCollection:
     def test_selected_and_joined(self):
         drawings = Collection(
-            np.arange(18, dtype=np.float32).reshape(6, 3), np.array([0, 1, 3, 6]), np.array([1, 0, -1], np.int8),
-            np.array([7, 8, 9]),
-        )  # fmt: skip
+            np.arange(18, dtype=np.float32).reshape(6, 3), np.array([0, 1, 3, 6]), np.array([1, 0, -1], np.int8)
+        )
         some = drawings.select(np.array([2, 0]))
         assert some.steps[:, 0].tolist() == [9, 12, 15, 0]
         assert some.starts.tolist() == [0, 3, 4]
-        assert (some.recognized.tolist(), some.key_ids.tolist()) == ([-1, 1], [9, 7])
+        assert some.recognized.tolist() == [-1, 1]
         both = join([some, drawings])
         assert both.steps[:, 0].tolist() == [9, 12, 15, 0, 0, 3, 6, 9, 12, 15]
         assert both.starts.tolist() == [0, 3, 4, 5, 7, 10]
-        assert both.key_ids.tolist() == [9, 7, 7, 8, 9]
+        assert both.recognized.tolist() == [-1, 1, 1, 0, -1]
         assert len(join([])) == 0
 
 
