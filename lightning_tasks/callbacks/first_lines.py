@@ -1,6 +1,5 @@
 """What is trained, on what, how long and where: the first lines of a fit."""
 
-import os
 from collections.abc import Sized
 from typing import Any, cast
 
@@ -12,6 +11,7 @@ from lightning_tasks.callbacks.run_card import RunCard, device_name
 from lightning_tasks.networks import count_parameters
 from lightning_tasks.runs.folders import run_folder
 from lightning_tasks.runs.formatting import hardware
+from lightning_tasks.runs.paths import shown
 
 
 class FirstLines(Callback):
@@ -37,7 +37,7 @@ class FirstLines(Callback):
         if self.networks:
             lines += _networks(task)
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            lines.append(f"folder: {os.path.relpath(folder)}")
+            lines.append(f"folder: {shown(folder)}")
         print("\n".join(lines), flush=True)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -46,7 +46,7 @@ class FirstLines(Callback):
             return
         done, most = trainer.current_epoch, trainer.max_epochs or -1
         epochs = f"{most - done:,} {'more ' if done else ''}epoch{'s' * (most - done != 1)}" if most > 0 else "epochs"
-        of = f"{epochs} of {trainer.num_training_batches:,} steps"
+        of = f"{epochs} of {trainer.num_training_batches:,} step{'s' * (trainer.num_training_batches != 1)}"
         seed = cast(BaseTask, pl_module).seed
         print(f"training: {of}, {trainer.precision}, {hardware(device_name(trainer))}, seed {seed}", flush=True)
 

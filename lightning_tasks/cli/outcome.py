@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from pytorch_lightning import Trainer
@@ -14,6 +15,7 @@ from lightning_tasks.cli.needs import CHAIN
 from lightning_tasks.image_task import ImageTask
 from lightning_tasks.runs.folders import CARD, versions
 from lightning_tasks.runs.identity import CONFIG
+from lightning_tasks.runs.paths import shown
 from lightning_tasks.runs.program import PROGRAM
 from lightning_tasks.sketch import SketchTask
 
@@ -49,13 +51,13 @@ def print_outcome(card: dict[str, Any], run: Path) -> None:
     if "partial" in card:
         print("trained or tested on only part of the data: not a result")
     print_figures(run)
-    print(f"run card: {os.path.relpath(run / CARD)}", flush=True)
+    print(f"run card: {shown(run / CARD)}", flush=True)
 
 
 def print_figures(run: Path) -> None:
     """Print the folder of the figures in a run's folder, if there are any."""
     if any(run.glob("figures/*.png")):
-        print(f"figures: {os.path.relpath(run / 'figures')}", flush=True)
+        print(f"figures: {shown(run / 'figures')}", flush=True)
 
 
 def next_commands(run: Path, best: str, tested: bool, card: RunCard, trainer: Trainer) -> list[str]:
@@ -70,16 +72,16 @@ def next_commands(run: Path, best: str, tested: bool, card: RunCard, trainer: Tr
     """
     if os.environ.get(CHAIN):  # the run that needs this one comes next
         return []
-    here = os.path.relpath(run)
+    here = quote(shown(run))
     if not tested:
-        config = os.path.relpath(run / CONFIG)
-        return [f"{PROGRAM} test --config {config} --ckpt_path {os.path.relpath(best)}"] if best else []
+        config = quote(shown(run / CONFIG))
+        return [f"{PROGRAM} test --config {config} --ckpt_path {quote(shown(best))}"] if best else []
     used_by = {ImageTask: "export", SketchTask: "live"}
     task, teacher = trainer.lightning_module, card.run_facts.get("teacher_ckpt")
     commands = [f"{PROGRAM} {name} --ckpt {here}" for kind, name in used_by.items() if isinstance(task, kind)]
     others = [Path(teacher).parent.parent] if teacher else versions(run.parent)
     if other := next((each for each in others if not each.samefile(run) and (each / CARD).is_file()), None):
-        commands.append(f"{PROGRAM} compare {here} {os.path.relpath(other)}")
+        commands.append(f"{PROGRAM} compare {here} {quote(shown(other))}")
     if any(isinstance(each, TensorBoardLogger) for each in trainer.loggers):
-        commands.append(f"tensorboard --logdir {os.path.relpath(run.parent)}")
+        commands.append(f"tensorboard --logdir {quote(shown(run.parent))}")
     return commands

@@ -31,6 +31,7 @@ HARMLESS_MESSAGES = {
         "Loaded model weights from the checkpoint",
         "`Trainer.fit` stopped: `max_epochs=",
         "-+\\ndistributed_backend=",
+        "Loading `train_dataloader` to estimate",
     ),
     "pytorch_lightning.accelerators.cuda": ("LOCAL_RANK: ",),
     "lightning_fabric.utilities.distributed": ("Initializing distributed: ",),

@@ -1,6 +1,5 @@
 """The resolved config in the run's folder, and the lock of whoever trains the run."""
 
-import os
 from pathlib import Path
 
 from filelock import FileLock
@@ -9,6 +8,7 @@ from pytorch_lightning.cli import SaveConfigCallback
 
 from lightning_tasks.runs.atomic_writes import NO_ROOM, write_atomic
 from lightning_tasks.runs.folders import lock_run, own_run_folder, remove_if_not_begun, run_folder
+from lightning_tasks.runs.paths import shown
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -48,6 +48,6 @@ class SaveRunConfig(SaveConfigCallback):
             return
         folder = own_run_folder(trainer)
         if isinstance(exception, OSError) and exception.errno in NO_ROOM and exception.filename is None:
-            exception.filename = os.path.relpath(folder)  # whoever wrote, as a logger, it was there
+            exception.filename = shown(folder)  # whoever wrote, as a logger, it was there
         if trainer.global_step == 0:
             remove_if_not_begun(folder, Path(self.config.trainer.default_root_dir or "logs"), trainer.loggers)

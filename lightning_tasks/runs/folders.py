@@ -13,6 +13,8 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from lightning_tasks.runs.paths import shown
+
 CARD = "run.json"
 BEST = Path("checkpoints", "best.ckpt")
 LAST = Path("checkpoints", "last.ckpt")
@@ -69,7 +71,7 @@ def lock_run(run: Path) -> FileLock:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise ValueError(f"{os.path.relpath(run)}: another process trains this run") from None
+        raise ValueError(f"{shown(run)}: another process trains this run") from None
     return lock
 
 

@@ -12,6 +12,12 @@ def user_path(path: str | Path) -> Path:
     return Path(os.path.expanduser(path))
 
 
+def shown(path: str | Path) -> str:
+    """Write a path from the current folder if it lies below, else in full."""
+    whole, here = Path(os.path.abspath(path)), Path.cwd()
+    return str(whole.relative_to(here) if whole.is_relative_to(here) else whole)
+
+
 def config_path(path: str | Path) -> Path:
     """Give the path of a config: a file, or else an installed one, as `configs/dfad_digits.yaml` in any folder."""
     path = user_path(path)

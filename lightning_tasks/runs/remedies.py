@@ -1,12 +1,12 @@
 """The command that makes what an error finds missing."""
 
-import os
 import re
+import shlex
 from pathlib import Path
 
 from lightning_tasks.runs.errors import config_files
 from lightning_tasks.runs.folders import CARD, LAST, newest_version
-from lightning_tasks.runs.paths import CONFIGS, user_path
+from lightning_tasks.runs.paths import CONFIGS, shown, user_path
 from lightning_tasks.runs.program import PROGRAM
 
 LOGS = Path("logs")
@@ -29,9 +29,9 @@ def how_to_make(path: str | Path) -> str:
     if (made := maker(place)) is None:
         return ""
     config, logs = made
-    command = f"{PROGRAM} fit --config {config}"
+    command = f"{PROGRAM} fit --config {shlex.quote(str(config))}"
     if logs.resolve() != LOGS.resolve():
-        command += f" --trainer.default_root_dir {logs}"
+        command += f" --trainer.default_root_dir {shlex.quote(str(logs))}"
     begun = newest_version(place, lambda run: (run / LAST).is_file() and not (run / CARD).is_file())
     return f"; {command} --ckpt_path last resumes {begun}" if begun else f"; {command} makes it"
 
@@ -48,7 +48,7 @@ def find_config(experiment: str) -> Path | None:
     for folder in dict.fromkeys([*(config.parent for config in config_files()), Path("configs")]):
         for path in sorted(folder.glob("*.yaml"), key=lambda path: path.stem != experiment):
             if says.search(path.read_text(errors="ignore")):
-                return Path("configs", path.name) if folder == CONFIGS else Path(os.path.relpath(path))
+                return Path("configs", path.name) if folder == CONFIGS else Path(shown(path))
     return None
 
 

@@ -24,6 +24,24 @@ def test_the_result_stands_beside_the_validation_of_the_same_weights(capsys):
     ]
 
 
+def test_a_folder_elsewhere_is_shown_in_full_and_quoted_in_commands(capsys, tmp_path, monkeypatch):
+    """The space in it would split a command; one epoch of one step is no "steps"."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    words = [
+        f"--trainer.default_root_dir={tmp_path}/my runs",
+        "--trainer.max_epochs=1",
+        "--trainer.limit_train_batches=1",
+    ]
+    run_cli("fit", *TEACHER, *words, "--trainer.limit_test_batches=1.0")
+    out, run = capsys.readouterr().out, f"{tmp_path}/my runs/teacher/version_0"
+    assert f"folder: {run}\n" in out
+    assert "training: 1 epoch of 1 step, " in out
+    assert f"run card: {run}/run.json\n" in out
+    assert f"next: python cli.py export --ckpt '{run}'\n" in out
+    assert f"tensorboard --logdir '{tmp_path}/my runs/teacher'\n" in out
+
+
 @pytest.mark.slow
 def test_a_student_is_compared_with_its_teacher(capsys):
     run_cli("fit", *TEACHER, "--trainer.max_epochs=1")

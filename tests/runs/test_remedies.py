@@ -50,6 +50,15 @@ def test_other_logs_are_named():
     )
 
 
+def test_folders_with_spaces_are_quoted(monkeypatch):
+    Path("my configs").mkdir()
+    Path("my configs/own.yaml").write_text("experiment: own\n")
+    monkeypatch.setattr(sys, "argv", ["cli.py", "fit", "--config", "my configs/own.yaml"])
+    assert how_to_make("my runs/own") == (
+        "; python cli.py fit --config 'my configs/own.yaml' --trainer.default_root_dir 'my runs' makes it"
+    )
+
+
 def test_a_config_is_found_by_the_experiment_that_it_says(monkeypatch):
     Path("mine").mkdir()
     Path("mine/a.yaml").write_text("experiment: other  # not of this name\n")

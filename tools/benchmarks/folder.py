@@ -32,7 +32,7 @@ def _start(folder: Path, count: int) -> Comparison:
     taken = sorted(seconds(ImageFolderDataModule(str(folder)).prepare_data) for _ in range(REPEATS))
     opened = sorted(seconds(lambda: ImageFolderDataModule(str(folder))) for _ in range(REPEATS))
     ours = taken[REPEATS // 2] + opened[REPEATS // 2]
-    name = f"folder of {count:,} PNG files, ready the second time"
+    name = f"reopening a folder of {count:,} PNG files"
     return Comparison(name, "fixed limit", "s", ours, START_SECONDS, START_SECONDS / ours, 1, REPEATS)
 
 
