@@ -1,6 +1,7 @@
 """Pages: every config is named, every link leads somewhere, every command parses."""
 
 import re
+import shlex
 from operator import attrgetter
 
 import pytest
@@ -23,7 +24,8 @@ def test_links_of_a_page_lead_somewhere(page):
 @pytest.mark.parametrize("page", few_fast({"README", "sketches"}, PAGES, attrgetter("stem")))
 def test_commands_of_a_page_parse(page, capsys):
     for command in re.findall(r"^python cli\.py (fit .*)$", page.read_text(), flags=re.MULTILINE):
-        words = command.split("#")[0].replace("configs/", f"{ROOT}/configs/").replace("--ckpt_path last", "").split()
+        command = command.replace("configs/", f"{ROOT}/configs/").replace("--ckpt_path last", "")
+        words = shlex.split(command, comments=True)
         if "--model.help" in words:
             with pytest.raises(SystemExit) as stop:
                 run_cli(*words)
