@@ -104,7 +104,7 @@ class CIFAR10DataModule(ImageDataModule):
 
     def _read(self, files: list[list[str]]) -> TensorImages:
         contents = [_unpickle(self.folder / name) for name, _ in files]
-        images = torch.cat([torch.from_numpy(each["data"]).view(-1, *self.image_shape) for each in contents])
+        images = torch.cat([torch.from_numpy(each["data"]).view(-1, *type(self).image_shape) for each in contents])
         return TensorImages(images, torch.tensor([label for each in contents for label in each[self.label_key]]))
 
 

@@ -74,6 +74,12 @@ class ImageFolderDataModule(ImageDataModule):
                 other = ", ".join(sorted(set(each.classes) ^ set(classes))[:3])
                 first = self._splits["train"].folder
                 raise ValueError(f"data.folder: {first} and {each.folder} have other classes: {other}")
+            sizes = [list(split.data[0][0].shape[1:]) for split in (self._splits["train"], each)]
+            if sizes[0] != sizes[1]:
+                raise ValueError(
+                    f"data.folder: images of train have {sizes[0]} pixels, those of {each.folder} {sizes[1]}; give"
+                    " image_size"
+                )
         train = self._splits["train"].data
         self.num_classes = len(classes)  # type: ignore[misc]
         self.image_shape = (3, *train[0][0].shape[1:])

@@ -174,9 +174,10 @@ class ImageDataModule(BaseDataModule):
 
     @property
     def data_spec(self) -> ImageDataSpec:
-        """Name of the set, its classes, and shape, mean and standard deviation of its images."""
+        """Name of the set, its split and its classes, and shape, mean and standard deviation of its images."""
         return {
             "dataset": self.dataset_name,
+            "parts": "official split" if self.split == "official" else f"split {self.split}, seed {self.split_seed}",
             "num_classes": self.num_classes,
             "image_shape": self.image_shape,
             "mean": self.mean,

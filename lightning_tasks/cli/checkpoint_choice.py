@@ -7,10 +7,10 @@ from jsonargparse import ArgumentParser, Namespace
 
 from lightning_tasks.runs import identity
 from lightning_tasks.runs.checkpoints import read_task_checkpoint
-from lightning_tasks.runs.folders import LAST, is_first_process, lock_run, newest_version
+from lightning_tasks.runs.folders import LAST, is_first_process, lock_run
 from lightning_tasks.runs.remedies import how_to_make
 from lightning_tasks.runs.renames import renamed_checkpoint
-from lightning_tasks.runs.resume import checkpoint_of, run_to_resume
+from lightning_tasks.runs.resume import checkpoint_of, run_to_resume, runs_of
 
 Refusal = ValueError | SystemExit
 
@@ -55,7 +55,7 @@ def choose_checkpoint(
             raise FileNotFoundError(f"ckpt_path: no checkpoint at {path}{how_to_make(path)}")
         read_task_checkpoint(Path(path), identity.as_saved(parser, config))
     elif subcommand != "fit":
-        begun = newest_version(folder, lambda run: (run / LAST).is_file())
+        begun = any((run / LAST).is_file() for run, _ in runs_of(folder, options.seed_everything, parser))
         how = "; the same command with --ckpt_path best takes it" if begun else how_to_make(folder)
         raise ValueError(f"ckpt_path: {subcommand} needs a checkpoint, or best or last of the newest run{how}")
     return run, refusal

@@ -48,7 +48,9 @@ class NeededRun:
             self.words.append(f"--trainer.default_root_dir={logs}")
         self.wanted = self._read()
         data_options = self.wanted.get("data", {}).get("init_args", {})
-        same = [word for word in words if word.startswith(SAME_DATA) and _option(word) in data_options]
+        # Of drawings, all shares decide which are for the test.
+        decides = (*SAME_DATA, *(["--data.val_fraction="] if "recogniser_fraction" in data_options else []))
+        same = [word for word in words if word.startswith(decides) and _option(word) in data_options]
         if same:
             self.words += same
             self.wanted = self._read()

@@ -51,12 +51,13 @@ def prepare(config: Namespace, words: Sequence[str], parser: ArgumentParser, may
         if run is None and need.wait():
             run = need.find()
         if run is None:
+            resuming = ["--ckpt_path=last"] if any((each / LAST).is_file() for each in need.begun) else []
             if not may_train or not is_first_process() or _is_one_of_many():
                 raise FileNotFoundError(
                     f"{option}: no run of {made[0]} with seed {config.seed_everything} in {place};"
-                    f" {PROGRAM} {shlex.join(need.words)} makes it"
+                    f" {PROGRAM} {shlex.join([*need.words, *resuming])} makes it"
                 )
-            _train(need, find_config(config.experiment))
+            _train(need, resuming, find_config(config.experiment))
             run = need.find()
         if run is not None:
             options[option] = str(run)
@@ -67,7 +68,7 @@ def _is_one_of_many() -> bool:
     return TorchElasticEnvironment.detect() or SLURMEnvironment.detect()
 
 
-def _train(need: NeededRun, needed_by: Path | None) -> None:
+def _train(need: NeededRun, resuming: list[str], needed_by: Path | None) -> None:
     """Train it, or what is left of it, in a process of its own, which ends this one if it does not end well.
 
     Raises:
@@ -76,10 +77,9 @@ def _train(need: NeededRun, needed_by: Path | None) -> None:
     chain = [each for each in (*os.environ.get(CHAIN, "").split(os.pathsep), str(needed_by or "")) if each]
     if str(need.config) in chain:
         raise ValueError(f"{need.option}: configs need each other: {' -> '.join([*chain, str(need.config)])}")
-    begun = any((run / LAST).is_file() for run in need.begun)
-    how = "is unfinished; resuming it first" if begun else "has not been run; training it first"
+    how = "is unfinished; resuming it first" if resuming else "has not been run; training it first"
     print(f"{need.option}: {need.config} with seed {need.seed} {how}", flush=True)
-    words = [*need.words, "--ckpt_path=last"] if begun else need.words
+    words = [*need.words, *resuming]
     # A fork has imported everything; not one of a process that may have asked the driver for its GPUs.
     forks = "fork" in get_all_start_methods() and not torch.cuda.is_available()
     context: Any = get_context("fork" if forks else "spawn")

@@ -12,12 +12,11 @@ from rich.table import Table
 
 from lightning_tasks.callbacks import RunCard
 from lightning_tasks.cli.needs import CHAIN
-from lightning_tasks.image_task import ImageTask
-from lightning_tasks.runs.folders import CARD, versions
-from lightning_tasks.runs.identity import CONFIG
+from lightning_tasks.networks import ImageNetwork
+from lightning_tasks.runs.folders import CARD, CONFIG, versions
 from lightning_tasks.runs.paths import shown
 from lightning_tasks.runs.program import PROGRAM
-from lightning_tasks.sketch import SketchTask
+from lightning_tasks.sketch import SketchNetwork
 
 BESIDE = ("", "_ema", "_teacher")  # endings of what is shown beside a metric of the headline
 
@@ -76,9 +75,11 @@ def next_commands(run: Path, best: str, tested: bool, card: RunCard, trainer: Tr
     if not tested:
         config = quote(shown(run / CONFIG))
         return [f"{PROGRAM} test --config {config} --ckpt_path {quote(shown(best))}"] if best else []
-    used_by = {ImageTask: "export", SketchTask: "live"}
-    task, teacher = trainer.lightning_module, card.run_facts.get("teacher_ckpt")
-    commands = [f"{PROGRAM} {name} --ckpt {here}" for kind, name in used_by.items() if isinstance(task, kind)]
+    task: Any = trainer.lightning_module
+    teacher = card.run_facts.get("teacher_ckpt")
+    used_by = {"export": ImageNetwork, "live": SketchNetwork}
+    network = next(iter(task.networks.values()))
+    commands = [f"{PROGRAM} {name} --ckpt {here}" for name, kind in used_by.items() if isinstance(network, kind)]
     others = [Path(teacher).parent.parent] if teacher else versions(run.parent)
     if other := next((each for each in others if not each.samefile(run) and (each / CARD).is_file()), None):
         commands.append(f"{PROGRAM} compare {here} {quote(shown(other))}")

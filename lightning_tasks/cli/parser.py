@@ -23,6 +23,7 @@ from lightning_tasks.cli.any_class import take_any
 from lightning_tasks.cli.unique_keys import require_unique_keys_in_configs
 from lightning_tasks.networks import FACTORY_ARGS, ImageNetwork
 from lightning_tasks.runs.errors import OneLineErrorParser
+from lightning_tasks.runs.seed import DEFAULT_SEED
 
 Parsers = tuple[LightningArgumentParser, dict[str, LightningArgumentParser], dict[str, list[str]]]
 
@@ -64,7 +65,9 @@ def _empty() -> LightningArgumentParser:
 
 def _add_arguments(parser: LightningArgumentParser) -> LightningArgumentParser:
     """Add the options that every experiment has."""
-    parser.add_argument("--seed_everything", type=bool | int, default=42, help="Seed of the run; true draws one.")
+    parser.add_argument(
+        "--seed_everything", type=bool | int, default=DEFAULT_SEED, help="Seed of the run; true draws one."
+    )
     parser.add_lightning_class_args(Trainer, "trainer")
     # The training sampler is the datamodule's own, and every device evaluates all samples.
     parser.set_defaults({"trainer.use_distributed_sampler": False})

@@ -7,7 +7,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import SaveConfigCallback
 
 from lightning_tasks.runs.atomic_writes import NO_ROOM, write_atomic
-from lightning_tasks.runs.folders import lock_run, own_run_folder, remove_if_not_begun, run_folder
+from lightning_tasks.runs.folders import CARD, FORMER_CARD, lock_run, own_run_folder, remove_if_not_begun, run_folder
 from lightning_tasks.runs.paths import shown
 
 
@@ -30,6 +30,8 @@ class SaveRunConfig(SaveConfigCallback):
             folder.mkdir(parents=True, exist_ok=True)
             if stage == "fit":
                 self.lock = lock_run(folder)
+                if (folder / CARD).is_file():  # of a finished run that is trained longer, and so unfinished until then
+                    (folder / CARD).replace(folder / FORMER_CARD)
             write_atomic(folder / self.config_filename, self.parser.dump(self.config, skip_none=False))
         self.already_saved = True
 

@@ -29,8 +29,8 @@ from lightning_tasks.runs.cards import load_card
 from lightning_tasks.runs.checkpoints import find_checkpoint, read_task_checkpoint
 from lightning_tasks.runs.data_spec import names_in, require_equal
 from lightning_tasks.runs.errors import describe
-from lightning_tasks.runs.folders import CARD, LAST
-from lightning_tasks.runs.identity import CONFIG, as_saved, read_config
+from lightning_tasks.runs.folders import CARD, CONFIG, LAST
+from lightning_tasks.runs.identity import as_saved, read_config
 from lightning_tasks.runs.resume import checkpoint_of
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")

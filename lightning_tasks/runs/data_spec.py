@@ -6,7 +6,7 @@ from typing import Any, NotRequired, TypedDict
 NO_IMAGES = "no images"  # the name of the set where there is none
 OF_A_NETWORK = ("num_classes", "image_shape", "mean", "std", "classes")  # entries that hold without a set
 NAMES = ("classes", "words")  # entries that name the classes, in order
-OF_CLASSES = ("classes", "class_levels")  # entries that are known once the data are read; older checkpoints lack them
+MAY_LACK = ("classes", "class_levels", "parts")  # entries that older checkpoints lack, or data that are not read yet
 SHOWN = 10  # names of classes at most
 
 
@@ -23,7 +23,8 @@ class ImageDataSpec(TypedDict):
         class_levels: For classes that form a tree, once the data are read: by the name of each level above the classes
             the name of what each class belongs to there.
         words: For images of drawings, the words drawn, in the order of the classes.
-        parts: For images of drawings, how they are split, see SketchDataSpec.
+        parts: Which samples are for the test: the official split, or a ratio and its seed; of drawings see
+            SketchDataSpec.
         groups: For classes that form a tree, the superclasses of each group.
     """
 
@@ -103,7 +104,7 @@ def in_order_of(theirs: Mapping[str, Any] | None, ours: Mapping[str, Any]) -> di
 def require_equal(theirs: Mapping[str, Any] | None, ours: Mapping[str, Any], of: str) -> None:
     """Refuse other specifications, as a whole; where one side has no images, those that a network has without them.
 
-    Names of classes that one side does not know pass.
+    Names of classes, and the split, pass if one side does not know them.
 
     Args:
         theirs: Facts that something was made with; None where they are not known, which passes.
@@ -119,7 +120,7 @@ def require_equal(theirs: Mapping[str, Any] | None, ours: Mapping[str, Any], of:
     names = {**plain_theirs, **plain_ours}
     if NO_IMAGES in (plain_theirs.get("dataset"), plain_ours.get("dataset")):
         names = dict.fromkeys(OF_A_NETWORK)
-    unknown = {name for name in OF_CLASSES if not (plain_theirs.get(name) and plain_ours.get(name))}
+    unknown = {name for name in MAY_LACK if not (plain_theirs.get(name) and plain_ours.get(name))}
     if "classes" not in unknown and (are_numbers(theirs["classes"]) or are_numbers(ours["classes"])):
         unknown.add("classes")
     differing = [name for name in names if name not in unknown and plain_theirs.get(name) != plain_ours.get(name)]

@@ -16,15 +16,12 @@ from pytorch_lightning.utilities import rank_zero_only
 from lightning_tasks.runs.paths import shown
 
 CARD = "run.json"
+CONFIG = "config.yaml"
+FORMER_CARD = "run.before.json"  # of a run before it was trained longer
 BEST = Path("checkpoints", "best.ckpt")
 LAST = Path("checkpoints", "last.ckpt")
 LOCK = "run.lock"
-BEFORE_THE_START = (
-    LOCK,
-    "config.yaml",
-    "hparams.yaml",
-    "events.out.tfevents.*",
-)  # what is written before anything is done
+BEFORE_THE_START = (LOCK, CONFIG, "hparams.yaml", "events.out.tfevents.*")  # what is written before anything is done
 
 
 def run_folder(trainer: Trainer) -> Path:

@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
+from lightning_tasks.runs.folders import CONFIG
 from lightning_tasks.runs.names import require_loaded
 from lightning_tasks.runs.renames import renamed_config
 
-CONFIG = "config.yaml"
 Configuration = dict[str, Any]
 
 # Options that only watch, say where files lie, or choose hardware that computes the same.

@@ -4,10 +4,13 @@ import re
 import shlex
 from pathlib import Path
 
+import yaml
+
 from lightning_tasks.runs.errors import config_files
-from lightning_tasks.runs.folders import CARD, LAST, newest_version
+from lightning_tasks.runs.folders import CARD, CONFIG, LAST, newest_version
 from lightning_tasks.runs.paths import CONFIGS, shown, user_path
 from lightning_tasks.runs.program import PROGRAM
+from lightning_tasks.runs.seed import DEFAULT_SEED
 
 LOGS = Path("logs")
 
@@ -33,7 +36,16 @@ def how_to_make(path: str | Path) -> str:
     if logs.resolve() != LOGS.resolve():
         command += f" --trainer.default_root_dir {shlex.quote(str(logs))}"
     begun = newest_version(place, lambda run: (run / LAST).is_file() and not (run / CARD).is_file())
-    return f"; {command} --ckpt_path last resumes {begun}" if begun else f"; {command} makes it"
+    return f"; {command}{_seed_of(begun)} --ckpt_path last resumes {begun}" if begun else f"; {command} makes it"
+
+
+def _seed_of(run: Path) -> str:
+    """Give the words of a command for the seed of a run; none if it is the default or cannot be read."""
+    try:
+        seed = yaml.safe_load((run / CONFIG).read_text())["seed_everything"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return ""
+    return "" if seed == DEFAULT_SEED else f" --seed_everything {seed}"
 
 
 def maker(place: Path) -> tuple[Path, Path] | None:

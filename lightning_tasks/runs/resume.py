@@ -96,7 +96,7 @@ def runs_of(experiment: Path, seed: Any, parser: ArgumentParser) -> Iterator[tup
     for run in versions(experiment):
         with contextlib.suppress(ValueError, OSError):  # what cannot be read is no run of this experiment
             their_seed, theirs = read_run(parser, run)
-            if their_seed == seed:
+            if (type(their_seed), their_seed) == (type(seed), seed):  # true draws one, and equals 1
                 yield run, theirs
 
 
@@ -106,7 +106,7 @@ def _other_teacher(run: Path, theirs: Configuration, ours: Configuration) -> dic
     if there == here or here is None:
         return {}
     state = torch.load(run / LAST, weights_only=True, map_location="cpu", mmap=True)
-    same = state["run_facts"]["teacher_sha256"] == file_hash(find_checkpoint(here, "teacher_ckpt"))
+    same = state.get("run_facts", {}).get("teacher_sha256") == file_hash(find_checkpoint(here, "teacher_ckpt"))
     return {} if same else {"model.teacher_ckpt": (there, here)}
 
 

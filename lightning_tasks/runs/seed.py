@@ -5,6 +5,7 @@ import os
 import torch
 
 MOST = 2**32 - 1
+DEFAULT_SEED = 42
 
 
 def run_seed() -> int:

@@ -149,6 +149,8 @@ def test_it_may_be_left_to_the_user(configs, children):
         ("teacher_digits", "--data.split=70:30", "70:30"),
         ("teacher_digits", "--data.split_seed=5", 5),
         ("quickdraw_recogniser", "--data.drawings_per_word=425", 425),
+        ("quickdraw_recogniser", "--data.val_fraction=0.2", 0.2),
+        ("teacher_digits", "--data.val_fraction=0.2", 0.1),  # which decides no test image
         ("teacher_digits", "--data.num_classes=40", None),  # its data have no such option
         ("tinyimagenet_teacher", "--data.batch_size=7", 128),  # its own
     ],

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from helpers.commands import SHOWN, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_card, run_cli
+from helpers.commands import SHOWN, TINY_BY_HAND, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_card, run_cli
 
 TEACHER = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, *SHOWN, "--plots=true"]
 
@@ -40,6 +40,11 @@ def test_a_folder_elsewhere_is_shown_in_full_and_quoted_in_commands(capsys, tmp_
     assert f"run card: {run}/run.json\n" in out
     assert f"next: python cli.py export --ckpt '{run}'\n" in out
     assert f"tensorboard --logdir '{tmp_path}/my runs/teacher'\n" in out
+
+
+def test_a_network_by_hand_cannot_be_exported(capsys):
+    run_cli("fit", *TINY_DATA, *TINY_BY_HAND, *TINY_TRAINER, *SHOWN, "--trainer.max_epochs=1")
+    assert "next: tensorboard --logdir logs/" in capsys.readouterr().out
 
 
 @pytest.mark.slow

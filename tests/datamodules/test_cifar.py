@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import superclasses
+from torch.nn import functional as F
 from torchvision import datasets
 
 from datamodules import (
@@ -137,6 +138,19 @@ def test_channels_rows_and_columns_of_cifar(cifar_root):
     image = data.test_set.images[0]
     for channel, row, column in ((0, 0, 1), (0, 5, 0), (1, 0, 0), (2, 31, 31), (1, 7, 8)):
         assert image[channel, row, column] == 90 * channel + 2 * row + column % 2
+
+
+@pytest.mark.parametrize("side", [16, 64])
+def test_resized_images_of_cifar(cifar_root, side):
+    whole = CIFAR100DataModule(root=str(cifar_root), val_fraction=0.25)
+    data = CIFAR100DataModule(root=str(cifar_root), val_fraction=0.25, image_size=side)
+    for each in (whole, data):
+        each.prepare_data()
+    assert data.data_spec["image_shape"] == (3, side, side)
+    assert data.test_set.images.shape == (len(whole.test_set), 3, side, side)
+    assert torch.equal(data.test_set.labels, whole.test_set.labels)
+    expected = F.interpolate(whole.test_set.images, (side, side), mode="bilinear", antialias=True)
+    assert torch.equal(data.test_set.images, expected)
 
 
 def test_superclasses_of_cifar_100_are_those_in_its_files(cifar_root):

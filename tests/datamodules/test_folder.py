@@ -186,6 +186,15 @@ class TestRefused:
             ImageFolderDataModule(str(folder), split="80:20")
         assert ImageFolderDataModule(str(folder), split="80:20", image_size=16).image_shape == (3, 16, 16)
 
+    def test_sizes_that_differ_between_splits(self, tmp_path):
+        folder = image_folder(tmp_path, {"train": 2}, ["a", "b"])
+        for name in "ab":
+            (folder / "test" / name).mkdir(parents=True)
+            Image.new("RGB", (16, 8)).save(folder / "test" / name / "0.png")
+        with pytest.raises(ValueError, match=r"train have \[32, 32\] pixels, .*/test \[8, 16\]; give image_size"):
+            ImageFolderDataModule(str(folder), mean=(0.5,) * 3, std=(0.5,) * 3)
+        assert ImageFolderDataModule(str(folder), image_size=16).image_shape == (3, 16, 16)
+
     def test_classes_that_differ(self, tmp_path):
         image_folder(tmp_path, {"train": 2}, ["a", "b"])
         image_folder(tmp_path, {"test": 2}, ["a", "c"])
