@@ -14,8 +14,10 @@ from filelock import FileLock
 
 from lightning_tasks.cli.parser import task_parser
 from lightning_tasks.runs.cards import load_card
-from lightning_tasks.runs.folders import CARD, LAST
-from lightning_tasks.runs.identity import config_hash, read_command
+from lightning_tasks.runs.checkpoints import file_hash, find_checkpoint
+from lightning_tasks.runs.folders import BEST, CARD, LAST
+from lightning_tasks.runs.identity import Configuration, config_hash, read_command, teacher
+from lightning_tasks.runs.paths import user_path
 from lightning_tasks.runs.resume import runs_of
 from lightning_tasks.sweeps.plan import Cell, Sweep
 from lightning_tasks.sweeps.report import Card
@@ -52,8 +54,8 @@ class Runner:
         self.extra = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
         self.extra += ["--plots=false", f"--trainer.default_root_dir={logs}", *extra]
         commands = {cell.folder: [*sweep.command(cell), *self.extra] for cell in sweep.cells()}
-        configurations = {folder: read_command(task_parser(), words) for folder, words in commands.items()}
-        self.hashes = {folder: config_hash(each) for folder, each in configurations.items()}
+        self.configurations = {folder: read_command(task_parser(), words) for folder, words in commands.items()}
+        self.hashes = {folder: config_hash(each) for folder, each in self.configurations.items()}
 
     def __call__(self, cell: Cell, seed: int) -> tuple[Card, str]:
         """Run one cell with one seed, unless it is done.
@@ -114,10 +116,20 @@ class Runner:
         with _parsing:
             for run, theirs in runs_of(experiment, seed, task_parser()):
                 card = load_card(run / CARD)
+                if card and not self._has_the_teacher(card, self.configurations[cell.folder]):
+                    continue
                 if (card or (run / LAST).is_file()) and config_hash(theirs) == self.hashes[cell.folder]:
                     # The hash of today: a new option with a default may have changed it since.
                     return card and card | {"config_hash": config_hash(theirs)}, card is None
         return None, False
+
+    def _has_the_teacher(self, card: Card, wanted: Configuration) -> bool:
+        """Say whether a run had the file that `teacher_ckpt` means now; of an experiment each seed has its own."""
+        path = teacher(wanted)
+        place = self.folder / user_path(path) if path else None
+        if place is None or not (place.is_file() or (place / BEST).is_file()):
+            return True
+        return card.get("teacher_sha256") == file_hash(find_checkpoint(str(place), "teacher_ckpt"))
 
     def stop(self) -> None:
         """End the runs of this sweep that this process has under way, for good; their checkpoints stay."""
