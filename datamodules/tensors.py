@@ -46,8 +46,8 @@ class TensorImages(Dataset[Batch]):
         return len(self.indices)
 
     def __getitem__(self, index: int) -> Batch:
-        images, labels = self.__getitems__([index])
-        return images[0], labels[0]
+        place = self.indices[index]
+        return self._sized(self._images[place][None])[0], self._labels[place]
 
     def __getitems__(self, indices: list[int]) -> Batch:
         """Fetch a batch: images (B, C, H, W) uint8 and labels (B,)."""

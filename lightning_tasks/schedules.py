@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import LightningModule
 from pytorch_lightning.cli import LRSchedulerCallable, ReduceLROnPlateau
 from torch.optim import Optimizer
 
@@ -11,11 +11,13 @@ Interval = Literal["epoch", "step"]
 PERIODS = ("T_0", "T_max", "step_size", "total_iters")  # of torch's schedules, which divide by them
 
 
-def planned(trainer: Trainer, scheduler: LRSchedulerCallable | None, optimizer: Optimizer, interval: Interval) -> Any:
+def planned(
+    task: LightningModule, scheduler: LRSchedulerCallable | None, optimizer: Optimizer, interval: Interval
+) -> Any:
     """Build a schedule under the name `lr`, and give it with its optimizer as `configure_optimizers` returns them.
 
     Args:
-        trainer: Trainer of the run.
+        task: The task, with its trainer if there is a scheduler.
         scheduler: Maps an optimizer to a schedule; without one the optimizer stands alone.
         optimizer: The only one.
         interval: Step it once an epoch, or at each step of the optimizer; then it gets the number of steps of the whole
@@ -26,7 +28,7 @@ def planned(trainer: Trainer, scheduler: LRSchedulerCallable | None, optimizer: 
     """
     if scheduler is None:
         return {"optimizer": optimizer}
-    total = {"total_steps": int(trainer.estimated_stepping_batches)} if interval == "step" else {}
+    total = {"total_steps": int(task.trainer.estimated_stepping_batches)} if interval == "step" else {}
     try:
         built = scheduler(optimizer, **total)
     except (TypeError, ValueError) as error:
@@ -37,7 +39,7 @@ def planned(trainer: Trainer, scheduler: LRSchedulerCallable | None, optimizer: 
     require_periods(built)
     config = {"scheduler": built, "name": "lr", "interval": interval}
     if monitor := getattr(built, "monitor", None):  # Lightning's ReduceLROnPlateau, see BaseTask.on_train_epoch_end
-        config |= {"monitor": monitor, "frequency": trainer.check_val_every_n_epoch or 1}
+        config |= {"monitor": monitor, "frequency": task.trainer.check_val_every_n_epoch or 1}
     return {"optimizer": optimizer, "lr_scheduler": config}
 
 

@@ -158,7 +158,7 @@ class ClassificationTask(ImageTask):
             self.frozen.find(self.network)
         self._precompute()  # after weights are restored, and before a schedule's length asks for the loaders
         optimizer = self.optimizer(groups_by_depth(self.network) if self.layer_decay < 1 else self._trained())
-        plan = planned(self.trainer, self.scheduler, optimizer, self.scheduler_interval)
+        plan = planned(self, self.scheduler, optimizer, self.scheduler_interval)
         decay_rates(optimizer, plan.get("lr_scheduler", {}).get("scheduler"), self.layer_decay)
         return plan
 

@@ -163,7 +163,7 @@ class KDTask(DistillationTask):
             or self.trainer.accumulate_grad_batches > 1
         ):
             raise ValueError("DistillationOrientedSGD works on one device, without accumulation, and not with 16-mixed")
-        return planned(self.trainer, self.scheduler, optimizer, self.scheduler_interval)
+        return planned(self, self.scheduler, optimizer, self.scheduler_interval)
 
 
 def initialised(network: NetworkCallable, initialisation: Initialisation) -> NetworkCallable:

@@ -152,7 +152,7 @@ class SketchTask(BaseTask):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimizer, and the schedule under the name `lr`."""
         optimizer = self.optimizer(self.network.parameters())
-        return planned(self.trainer, self.scheduler, optimizer, "step")
+        return planned(self, self.scheduler, optimizer, "step")
 
     # Losses
 
