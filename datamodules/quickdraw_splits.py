@@ -23,7 +23,7 @@ MISSING = (403, 404)  # what the official server says of a word that it does not
 
 @dataclass
 class QuickDrawSplits:
-    """The files of some words in `<root>/quickdraw`, and how their drawings are divided.
+    """The files of some words in `<root>/quickdraw`, how their drawings are divided, and where they are cut.
 
     Args:
         words: What is drawn; their order is that of the classes.

@@ -30,10 +30,14 @@ class SaveRunConfig(SaveConfigCallback):
             folder.mkdir(parents=True, exist_ok=True)
             if stage == "fit":
                 self.lock = lock_run(folder)
-                if (folder / CARD).is_file():  # of a finished run that is trained longer, and so unfinished until then
-                    (folder / CARD).replace(folder / FORMER_CARD)
             write_atomic(folder / self.config_filename, self.parser.dump(self.config, skip_none=False))
         self.already_saved = True
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Set the card of a finished run aside: it is trained longer, and unfinished until that ends."""
+        card = run_folder(trainer) / CARD
+        if trainer.is_global_zero and card.is_file():
+            card.replace(card.with_name(FORMER_CARD))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Let others train the run."""

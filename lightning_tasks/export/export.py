@@ -24,7 +24,7 @@ from lightning_tasks.export import predict
 from lightning_tasks.export.card import card
 from lightning_tasks.export.graph import Graph, write_graphs, write_int8
 from lightning_tasks.export.predict import FACTS, ONNX, load
-from lightning_tasks.networks import count_parameters
+from lightning_tasks.networks import ImageNetwork, count_parameters
 from lightning_tasks.runs.cards import load_card
 from lightning_tasks.runs.checkpoints import find_checkpoint, read_task_checkpoint
 from lightning_tasks.runs.data_spec import names_in, require_equal
@@ -126,8 +126,11 @@ def _network(path: Path, averaged: bool, config: Namespace | None) -> tuple[Imag
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Lightning, about the teacher, which no checkpoint holds
         task = task_class.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    network = next(iter(task.networks.values()))
+    if not isinstance(network, ImageNetwork):
+        raise ValueError(f"ckpt: {path} is of a {task_class.__name__}, whose network is no PyTorch module")
     if not averaged:
-        return task, next(iter(task.networks.values()))
+        return task, network
     if task.ema is None:
         raise ValueError(f"ckpt: {path} has no averaged weights; train with --model.ema_decay, or leave --ema out")
     return task, task.ema.module

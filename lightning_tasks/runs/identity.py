@@ -167,9 +167,15 @@ def differences(theirs: Configuration, ours: Configuration) -> dict[str, tuple[A
     }
 
 
-def teacher(config: Configuration) -> str | None:
-    """Give the option `teacher_ckpt` as it was written; None if the task has no teacher."""
-    return config.get("model", {}).get("init_args", {}).get("teacher_ckpt")
+def used_files(config: Configuration) -> dict[str, str]:
+    """Give the options that name a trained network, as a teacher, as they were written."""
+    options = config.get("model", {}).get("init_args", {})
+    return {option: options[option] for option in sorted(FILES) if options.get(option)}
+
+
+def hash_name(option: str) -> str:
+    """Name the entry of a run card with the hash of the file that an option names."""
+    return f"{option.removesuffix('_ckpt')}_sha256"
 
 
 def flat(node: Any, path: str = "", left_out: Collection[str] = FILES) -> Iterator[tuple[str, Any]]:

@@ -12,7 +12,7 @@ from jsonargparse import ArgumentParser
 from lightning_tasks.runs.cards import finished_runs, load_card
 from lightning_tasks.runs.checkpoints import file_hash, find_checkpoint
 from lightning_tasks.runs.folders import BEST, CARD, LAST, versions
-from lightning_tasks.runs.identity import Configuration, differences, read_run, teacher
+from lightning_tasks.runs.identity import Configuration, differences, hash_name, read_run, used_files
 from lightning_tasks.runs.remedies import how_to_make
 
 LONGER = "trainer.max_epochs"
@@ -65,7 +65,7 @@ def run_to_resume(experiment: Path, seed: Any, ours: Configuration, parser: Argu
         ValueError: If there are runs with that seed, but of other configurations only; says what differs.
     """
     found = {
-        run: differences(theirs, ours) | _other_teacher(run, theirs, ours)
+        run: differences(theirs, ours) | _other_files(run, theirs, ours)
         for run, theirs in runs_of(experiment, seed, parser)
         if (run / LAST).is_file()
     }
@@ -100,14 +100,18 @@ def runs_of(experiment: Path, seed: Any, parser: ArgumentParser) -> Iterator[tup
                 yield run, theirs
 
 
-def _other_teacher(run: Path, theirs: Configuration, ours: Configuration) -> dict[str, tuple[Any, Any]]:
-    """Compare the teachers of two runs; the same words mean the one that the run has started with."""
-    there, here = teacher(theirs), teacher(ours)
-    if there == here or here is None:
+def _other_files(run: Path, theirs: Configuration, ours: Configuration) -> dict[str, tuple[Any, Any]]:
+    """Compare teachers and recognisers of two runs; the same words mean the file that the run has started with."""
+    there, here = used_files(theirs), used_files(ours)
+    named = {option: path for option, path in here.items() if there.get(option) != path}
+    if not named:
         return {}
-    state = torch.load(run / LAST, weights_only=True, map_location="cpu", mmap=True)
-    same = state.get("run_facts", {}).get("teacher_sha256") == file_hash(find_checkpoint(here, "teacher_ckpt"))
-    return {} if same else {"model.teacher_ckpt": (there, here)}
+    facts = torch.load(run / LAST, weights_only=True, map_location="cpu", mmap=True).get("run_facts", {})
+    return {
+        f"model.{option}": (there.get(option), path)
+        for option, path in named.items()
+        if facts.get(hash_name(option)) != file_hash(find_checkpoint(path, option))
+    }
 
 
 def _only_longer(found: dict[str, tuple[Any, Any]]) -> bool:

@@ -16,7 +16,7 @@ from lightning_tasks.cli.parser import task_parser
 from lightning_tasks.runs.cards import load_card
 from lightning_tasks.runs.checkpoints import file_hash, find_checkpoint
 from lightning_tasks.runs.folders import BEST, CARD, LAST
-from lightning_tasks.runs.identity import Configuration, config_hash, read_command, teacher
+from lightning_tasks.runs.identity import Configuration, config_hash, hash_name, read_command, used_files
 from lightning_tasks.runs.paths import user_path
 from lightning_tasks.runs.resume import runs_of
 from lightning_tasks.sweeps.plan import Cell, Sweep
@@ -116,20 +116,21 @@ class Runner:
         with _parsing:
             for run, theirs in runs_of(experiment, seed, task_parser()):
                 card = load_card(run / CARD)
-                if card and not self._has_the_teacher(card, self.configurations[cell.folder]):
+                if card and not self._used_the_same(card, self.configurations[cell.folder]):
                     continue
                 if (card or (run / LAST).is_file()) and config_hash(theirs) == self.hashes[cell.folder]:
                     # The hash of today: a new option with a default may have changed it since.
                     return card and card | {"config_hash": config_hash(theirs)}, card is None
         return None, False
 
-    def _has_the_teacher(self, card: Card, wanted: Configuration) -> bool:
-        """Say whether a run had the file that `teacher_ckpt` means now; of an experiment each seed has its own."""
-        path = teacher(wanted)
-        place = self.folder / user_path(path) if path else None
-        if place is None or not (place.is_file() or (place / BEST).is_file()):
-            return True
-        return card.get("teacher_sha256") == file_hash(find_checkpoint(str(place), "teacher_ckpt"))
+    def _used_the_same(self, card: Card, wanted: Configuration) -> bool:
+        """Say whether a run had the teacher or recogniser that its options mean now."""
+        places = {option: self.folder / user_path(path) for option, path in used_files(wanted).items()}
+        return all(
+            card.get(hash_name(option)) == file_hash(find_checkpoint(str(place), option))
+            for option, place in places.items()
+            if place.is_file() or (place / BEST).is_file()
+        )
 
     def stop(self) -> None:
         """End the runs of this sweep that this process has under way, for good; their checkpoints stay."""

@@ -90,8 +90,9 @@ def untrained_teacher(folder, options, config):
     elif config.stem.endswith("mnist_cnn"):
         classes, network = 10, CNN(10, (1, 28, 28), **options["teacher"]["init_args"])
     else:
-        shape = (1, 16, 16) if "digits" in config.stem else (3, 32, 32)
-        classes = 10 if config.stem.endswith(("digits", "cifar10")) else 100
+        digits = "DigitsDataModule" in config.read_text()
+        shape = (1, 16, 16) if digits else (3, 32, 32)
+        classes = 10 if digits or config.stem.endswith("cifar10") else 100
         network = ResNet(classes, shape, **options["teacher"]["init_args"])
     weights = {f"network.{name}": value for name, value in network.state_dict().items()}
     path = folder / "teacher.ckpt"

@@ -42,6 +42,11 @@ class TestContent:
         assert data.test_set.labels.tolist() == list(ANNOTATED)
         assert data.test_set.images.dtype == torch.uint8
 
+    def test_resized(self, folder):
+        data = opened(folder, image_size=32)
+        assert data.data_spec["image_shape"] == data.test_set[0][0].shape == (3, 32, 32)
+        assert [len(part) for part in (data.train_set, data.val_set, data.test_set)] == [9, 3, 6]
+
     @pytest.mark.parametrize("layout", ["val by class", "val by class, images", "no images", "nested", "all"])
     def test_other_layouts_of_the_same_files(self, folder, layout, recwarn):
         if layout.startswith("val by class") or layout == "all":

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.commands import ROOT, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_card, run_cli
+from helpers.commands import ROOT, TINY_BY_HAND, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_card, run_cli
 from helpers.plots import spy
 from PIL import Image
 from safetensors import safe_open
@@ -274,6 +274,8 @@ def test_what_cannot_be_exported(teacher_ckpt, tmp_path, monkeypatch):
     checkpoint["hyper_parameters"]["_class_path"] = "lightning_tasks.SketchTask"
     torch.save(checkpoint, tmp_path / "a.ckpt")
     refused("is of a SketchTask, which is no classifier", source=tmp_path / "a.ckpt")
+    run_cli("fit", *TINY_DATA, *TINY_BY_HAND, *TINY_TRAINER, "--trainer.max_epochs=1", "--experiment=by_hand")
+    refused("is of a ByHandTask, whose network is no PyTorch module", source="logs/by_hand")
     with pytest.raises(FileNotFoundError, match=r"no exported network in .*: expected model.json and model.onnx"):
         load(tmp_path)
     monkeypatch.setattr("lightning_tasks.export.export.find_spec", lambda name: None if "onnx" in name else 1)

@@ -7,6 +7,7 @@ import pytest
 from helpers.commands import ROOT, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_card, run_cli
 
 from datamodules import DigitsDataModule
+from lightning_tasks import ClassificationTask
 from lightning_tasks.cli.needed_run import NeededRun
 from lightning_tasks.cli.parser import task_parser
 from lightning_tasks.runs.data_spec import require_equal
@@ -30,6 +31,19 @@ def test_a_finished_run_that_is_trained_longer_is_unfinished(capsys):
     run_cli("fit", *WORDS, "--trainer.max_epochs=3", "--ckpt_path=last")
     assert "is finished" not in capsys.readouterr().out
     assert run_card("teacher")["epochs"] == 3
+
+
+def test_a_longer_training_that_is_refused_leaves_the_card(monkeypatch):
+    run_cli("fit", *WORDS)
+    card = (RUN / "run.json").read_bytes()
+
+    def refuse(self):
+        raise ValueError("too late")
+
+    monkeypatch.setattr(ClassificationTask, "on_fit_start", refuse, raising=False)
+    with pytest.raises(ValueError, match="too late"):
+        run_cli("fit", *WORDS, "--trainer.max_epochs=3", "--ckpt_path=last")
+    assert (RUN / "run.json").read_bytes() == card
 
 
 def test_a_seed_that_is_drawn_is_not_seed_1(capsys):

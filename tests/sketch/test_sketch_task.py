@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import shutil
 from operator import attrgetter
 from pathlib import Path
 
@@ -316,3 +317,17 @@ def test_sketches_are_drawings():
         for stroke in to_drawing(steps):
             assert stroke.shape[1] == 2
             assert np.isfinite(stroke).all()
+
+
+def test_another_recogniser_is_refused_on_resume():
+    for seed in (1, 2):
+        train_recogniser(f"--seed_everything={seed}", "--test_after_fit=false")
+    words = [word for word in JUDGED if not word.startswith("--model.recogniser_ckpt")]
+    words += ["--experiment=sketch", "--test_after_fit=false"]
+    first, second = (f"--model.recogniser_ckpt=logs/recogniser/version_{number}" for number in (0, 1))
+    fit(*words, first)
+    with pytest.raises(ValueError, match=r"\(model.recogniser_ckpt \S+version_0 there, \S+version_1 here\)"):
+        fit(*words, second, "--ckpt_path=last")
+    shutil.copytree("logs/recogniser/version_0", "elsewhere")
+    fit(*words, "--model.recogniser_ckpt=elsewhere", "--ckpt_path=last")
+    assert not Path("logs/sketch/version_1").exists()
