@@ -162,6 +162,16 @@ def test_row_of_the_results_table(card):
     assert len(table) == 5
 
 
+def test_the_results_table_shows_the_teacher_of_each_seed(card):
+    """Of 91, 93 and 98 %: mean 94, standard deviation sqrt(13) = 3.61."""
+    cards = [card(seed) for seed in (1, 3, 8)]
+    for each in cards:
+        each["metrics"]["test/acc_teacher"] = 0.9 + each["seed"] / 100
+    assert "| acc 84.00 ± 3.61, teacher 94.00 ± 3.61 (3 seeds) |" in results_table(cards)
+    del cards[0]["metrics"]["test/acc_teacher"]
+    assert "teacher 9" not in results_table(cards)
+
+
 def test_results_are_apart_by_device_and_options_and_losses_are_no_percentages(card):
     words = f"python cli.py fit --config {CONFIG} --data.batch_size 4 --trainer.enable_progress_bar=false"
     other = card(2, device="1 x H100", headline=["test/acc", "test/loss"], command=words)

@@ -14,7 +14,7 @@ from lightning_tasks.runs.plot_style import BLACK, BLUE, VERMILLION, styled
 from lightning_tasks.sweeps.plots import plot_over_time
 
 SWEEP = "dfad_cifar10"
-METHODS = {f"{SWEEP}/47-,DFAD+": ("DFAD+", BLUE), f"{SWEEP}/47-,DFAD": ("DFAD", VERMILLION)}
+METHODS = {f"{SWEEP}/47-,DFAD+": ("DFAD+", VERMILLION), f"{SWEEP}/47-,DFAD": ("DFAD", BLUE)}
 CLASSES = "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"
 
 
@@ -52,7 +52,7 @@ def draw(cards: list[Card], images: Path) -> Figure:
     taught = [card["metrics"]["test/acc_teacher"] for card in cards if card["experiment"] in METHODS]
     right.axhline(100 * mean(taught), color=BLACK, linestyle=":", linewidth=1, label="teacher, on test images")
     right.set(
-        title="CIFAR-10 student (thin lines: individual seeds)",
+        title="CIFAR-10 student, 47 % of the teacher's size",
         xlabel="minutes on one CPU core",
         ylabel="accuracy on validation images (%)",
         xlim=(0, None),

@@ -51,6 +51,8 @@ def results_table(cards: list[Card]) -> str:
         size = card["parameters"].get("student", card["parameters"].get("network", 0))
         share = f" ({card['student_share']:.1%} of the teacher's)" if "student_share" in card else ""
         tested = ", ".join(f"{name.removeprefix('test/')} {metric(group, name)}" for name in card["headline"])
+        if "test/acc_teacher" in card["metrics"]:
+            tested += f", teacher {metric(group, 'test/acc_teacher')}"
         watched = ", ".join(metric(group, card["monitor"] + suffix) for suffix in ("", "_last", "_mean"))
         options = " ".join(f"`{word}`" for word in overrides(card))
         config = f"[{card['experiment']}](../configs/{card['experiment']}.yaml) {options}".strip()
