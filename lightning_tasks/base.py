@@ -137,7 +137,8 @@ class BaseTask(pl.LightningModule):
             ValueError: If the checkpoint was made with other data.
         """
         self.match_class_order(checkpoint.get("data_spec"), "ckpt_path: the checkpoint was trained")
-        self.run_facts |= checkpoint.get("run_facts", {})
+        here = {name: fact for name, fact in self.run_facts.items() if name.endswith("_ckpt")}  # files may have moved
+        self.run_facts |= checkpoint.get("run_facts", {}) | here
         self.seed = checkpoint.get("seed", self.seed)
 
     def match_class_order(self, theirs: Mapping[str, Any] | None, of: str) -> None:

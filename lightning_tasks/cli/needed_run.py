@@ -1,6 +1,8 @@
 """A run that another run needs, as that of its teacher."""
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ from filelock import FileLock, Timeout
 from jsonargparse import ArgumentParser
 
 from lightning_tasks.runs.cards import load_card
-from lightning_tasks.runs.folders import BEST, CARD, LOCK
+from lightning_tasks.runs.folders import BEST, CARD, LAST, LOCK
 from lightning_tasks.runs.identity import Configuration, differences, read_command
 from lightning_tasks.runs.program import PROGRAM
 from lightning_tasks.runs.remedies import LOGS
@@ -90,15 +92,37 @@ class NeededRun:
             )
         return None
 
+    @property
+    def resuming(self) -> list[str]:
+        """What resumes an unfinished run, if there is one."""
+        return ["--ckpt_path=last"] if any((each / LAST).is_file() for each in self.begun) else []
+
     def wait(self) -> bool:
         """Wait for another process that trains it at the moment; say whether there was one."""
         for run in self.begun:
-            lock = FileLock(run / LOCK)
-            try:
-                with lock.acquire(timeout=0):
-                    pass
-            except Timeout:
-                print(f"{self.option}: another process trains {run}; waiting for it", flush=True)
-                with lock:
+            with self._held(FileLock(run / LOCK), run) as waited:
+                if waited:
                     return True
         return False
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep others that need the same run, as of a sweep, from training it too; wait for one that does so."""
+        self.place.mkdir(parents=True, exist_ok=True)
+        with self._held(FileLock(self.place / f".seed_{self.seed}.lock"), f"{self.place} with seed {self.seed}"):
+            yield
+
+    @contextmanager
+    def _held(self, lock: FileLock, what: Path | str) -> Iterator[bool]:
+        """Hold a lock; give whether it had to be waited for."""
+        try:
+            lock.acquire(timeout=0)
+            waited = False
+        except Timeout:
+            print(f"{self.option}: another process trains {what}; waiting for it", flush=True)
+            lock.acquire()
+            waited = True
+        try:
+            yield waited
+        finally:
+            lock.release()

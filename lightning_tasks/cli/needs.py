@@ -14,7 +14,7 @@ from jsonargparse import ArgumentParser, Namespace
 from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
 from lightning_tasks.cli.needed_run import NeededRun
-from lightning_tasks.runs.folders import BEST, LAST, is_first_process
+from lightning_tasks.runs.folders import BEST, is_first_process
 from lightning_tasks.runs.identity import FILES, option_args
 from lightning_tasks.runs.paths import user_path
 from lightning_tasks.runs.program import PROGRAM
@@ -51,14 +51,16 @@ def prepare(config: Namespace, words: Sequence[str], parser: ArgumentParser, may
         if run is None and need.wait():
             run = need.find()
         if run is None:
-            resuming = ["--ckpt_path=last"] if any((each / LAST).is_file() for each in need.begun) else []
             if not may_train or not is_first_process() or _is_one_of_many():
                 raise FileNotFoundError(
                     f"{option}: no run of {made[0]} with seed {config.seed_everything} in {place};"
-                    f" {PROGRAM} {shlex.join([*need.words, *resuming])} makes it"
+                    f" {PROGRAM} {shlex.join([*need.words, *need.resuming])} makes it"
                 )
-            _train(need, resuming, find_config(config.experiment))
-            run = need.find()
+            with need.alone():
+                run = need.find()
+                if run is None:
+                    _train(need, find_config(config.experiment))
+                    run = need.find()
         if run is not None:
             options[option] = str(run)
 
@@ -68,7 +70,7 @@ def _is_one_of_many() -> bool:
     return TorchElasticEnvironment.detect() or SLURMEnvironment.detect()
 
 
-def _train(need: NeededRun, resuming: list[str], needed_by: Path | None) -> None:
+def _train(need: NeededRun, needed_by: Path | None) -> None:
     """Train it, or what is left of it, in a process of its own, which ends this one if it does not end well.
 
     Raises:
@@ -77,9 +79,9 @@ def _train(need: NeededRun, resuming: list[str], needed_by: Path | None) -> None
     chain = [each for each in (*os.environ.get(CHAIN, "").split(os.pathsep), str(needed_by or "")) if each]
     if str(need.config) in chain:
         raise ValueError(f"{need.option}: configs need each other: {' -> '.join([*chain, str(need.config)])}")
-    how = "is unfinished; resuming it first" if resuming else "has not been run; training it first"
+    how = "is unfinished; resuming it first" if need.resuming else "has not been run; training it first"
     print(f"{need.option}: {need.config} with seed {need.seed} {how}", flush=True)
-    words = [*need.words, *resuming]
+    words = [*need.words, *need.resuming]
     # A fork has imported everything; not one of a process that may have asked the driver for its GPUs.
     forks = "fork" in get_all_start_methods() and not torch.cuda.is_available()
     context: Any = get_context("fork" if forks else "spawn")

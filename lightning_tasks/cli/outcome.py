@@ -81,7 +81,7 @@ def next_commands(run: Path, best: str, tested: bool, card: RunCard, trainer: Tr
     network = next(iter(task.networks.values()))
     commands = [f"{PROGRAM} {name} --ckpt {here}" for name, kind in used_by.items() if isinstance(network, kind)]
     others = [Path(teacher).parent.parent] if teacher else versions(run.parent)
-    if other := next((each for each in others if not each.samefile(run) and (each / CARD).is_file()), None):
+    if other := next((each for each in others if (each / CARD).is_file() and not each.samefile(run)), None):
         commands.append(f"{PROGRAM} compare {here} {quote(shown(other))}")
     if any(isinstance(each, TensorBoardLogger) for each in trainer.loggers):
         commands.append(f"tensorboard --logdir {quote(shown(run.parent))}")

@@ -121,6 +121,10 @@ def _said(option: object) -> str:
 
 
 def value(card: Card, option: str) -> object:
-    """Look up an option of a card's configuration, named as the command line does; None where it has none."""
-    there, _ = differences(card.get("configuration", {}), {}).get(option, (None, None))
-    return there
+    """Look up an option of a card's configuration, named as the command line does; None where it has none.
+
+    Of a list of classes it gives their names, as another card may have an empty list there.
+    """
+    options = {name: there for name, (there, _) in differences(card.get("configuration", {}), {}).items()}
+    listed = [_said(options[name]) for name in options if re.fullmatch(rf"{re.escape(option)}\[\d+\]", name)]
+    return f"[{', '.join(listed)}]" if listed else options.get(option)

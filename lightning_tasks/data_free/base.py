@@ -123,6 +123,7 @@ class DataFreeTask(DistillationTask):
             )
         self.conditional, self.batch_size = conditional, batch_size
         self.collapse_entropy, self.on_collapse = collapse_entropy, on_collapse
+        self.collapsed = False
         self._noise = RandomSource.on(torch.device("cpu"))
         self.fake_class_counts = torch.zeros(self.num_classes, dtype=torch.long)
         self.sees_no_images = data_spec["dataset"] == NO_IMAGES
@@ -249,9 +250,10 @@ class DataFreeTask(DistillationTask):
         for name, value in self._measure().items():
             self.log(f"train/{name}", value, on_step=False, on_epoch=True, batch_size=1)
         self.run_facts["min_class_entropy"] = min(round(entropy, 4), self.run_facts.get("min_class_entropy", 1.0))
-        self.run_facts.setdefault("collapsed_epochs", 0)
-        if entropy < self.collapse_entropy:
-            self._collapse(entropy)
+        self.collapsed = entropy < self.collapse_entropy
+        self.run_facts["collapsed_epochs"] = self.run_facts.get("collapsed_epochs", 0) + self.collapsed
+        if self.collapsed:
+            self._warn_of_collapse(entropy)
 
     @torch.no_grad()
     def _measure(self) -> dict[str, Tensor]:
@@ -260,8 +262,7 @@ class DataFreeTask(DistillationTask):
             seen = self.teacher.observe(x)
             return measure(x, self.student(x), seen)
 
-    def _collapse(self, entropy: float) -> None:
-        self.run_facts["collapsed_epochs"] += 1
+    def _warn_of_collapse(self, entropy: float) -> None:
         then = {"warn": "", "stop": "; the run ends", "restart": "; the generator starts anew"}[self.on_collapse]
         rank_zero_warn(
             f"epoch {self.current_epoch + 1}: the generator may have collapsed: the classes that the teacher sees in"
@@ -270,12 +271,10 @@ class DataFreeTask(DistillationTask):
         if self.on_collapse == "stop":
             self.run_facts["ended_by"] = f"collapse of the generator in epoch {self.current_epoch + 1}"
             self.trainer.should_stop = True
-        elif self.on_collapse == "restart":
-            self.run_facts["generator_restarts"] = self.run_facts.get("generator_restarts", 0) + 1
-            self.restart_generator()
 
     def restart_generator(self) -> None:
         """Give the generator new weights, the same on all ranks."""
+        self.run_facts["generator_restarts"] = self.run_facts.get("generator_restarts", 0) + 1
         with torch.random.fork_rng():
             torch.manual_seed(int(np.random.SeedSequence([self.seed, self.current_epoch]).generate_state(1)[0]))
             self.generator.load_state_dict(self._make_generator(self.image_shape).state_dict())
@@ -331,7 +330,8 @@ class DataFreeTask(DistillationTask):
                 self.evaluate_held_out("val", number)
         found = {f"val/{name}_synthetic": value for name, value in self.held_out.compute().items()}
         self.log_dict(found, sync_dist=True)
-        if self.trainer.sanity_checking or not would_choose(found, self.run_facts.get("without_images")):
+        waits = self.trainer.sanity_checking or getattr(self, "pretrains_generator", False)
+        if waits or not would_choose(found, self.run_facts.get("without_images")):
             return
         self.run_facts["without_images"] = {
             "epoch": self.current_epoch + 1,

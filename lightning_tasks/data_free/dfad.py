@@ -340,11 +340,9 @@ class DFADTask(DataFreeTask):
                 self.log(f"train/time_share_{name}", share, on_step=False, on_epoch=True, batch_size=1)
         super().on_train_batch_end(outputs, batch, batch_idx)
 
-    def restart_generator(self) -> None:
-        """Give the generator new weights, and forget the moments of the former's gradients."""
-        super().restart_generator()
-        self.trainer.optimizers[1].state.clear()
-
     def on_train_epoch_end(self) -> None:
-        """Step the schedules, the student's once it learns."""
+        """Restart a collapsed generator, now that its epoch is validated; step the schedules."""
+        if self.collapsed and self.on_collapse == "restart":
+            self.restart_generator()
+            self.trainer.optimizers[1].state.clear()  # moments of the former's gradients
         step_schedules(self, but=[self.trainer.optimizers[0]] if self.pretrains_generator else [])

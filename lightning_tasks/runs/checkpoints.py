@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import math
 import os
 import re
 import sys
@@ -20,7 +19,7 @@ from lightning_tasks.runs.cards import finished_runs
 from lightning_tasks.runs.folders import BEST, LAST, run_folder, versions
 from lightning_tasks.runs.names import DOTTED, texts, would_be_imported
 from lightning_tasks.runs.paths import user_path
-from lightning_tasks.runs.ranking import Rank, Ranking
+from lightning_tasks.runs.ranking import WORST, Ranking
 from lightning_tasks.runs.remedies import how_to_make
 from lightning_tasks.runs.renames import renamed_checkpoint
 from lightning_tasks.runs.weights import read_checkpoint
@@ -97,6 +96,8 @@ class RunCheckpoint(ModelCheckpoint):
 class BestCheckpoint(RunCheckpoint):
     """Keeps `best.ckpt`, the weights of the best validation so far: see Ranking for those that are equal.
 
+    Any validation of a student is better than one in its generator's pretraining, when it has learned nothing.
+
     Args:
         monitor: Metric that chooses.
         mode: Whether the best is its least ("min") or greatest ("max") value.
@@ -105,13 +106,14 @@ class BestCheckpoint(RunCheckpoint):
     def __init__(self, monitor: str, mode: str) -> None:
         super().__init__(BEST, monitor=monitor, mode=mode)
         self.ranking = Ranking(monitor, mode)
-        self.rank: Rank = (-math.inf, -math.inf)
+        self.rank = WORST
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         """Say whether this validation is the best so far, on all devices alike, and take note of its rank if it is."""
         if current is None:
             return False
-        rank = self.ranking.rank(trainer.callback_metrics)
+        pretraining = getattr(trainer.lightning_module, "pretrains_generator", False)
+        rank = WORST if pretraining else self.ranking.rank(trainer.callback_metrics)
         better = trainer.strategy.reduce_boolean_decision(not self.best_k_models or rank >= self.rank)
         if better:
             self.rank = rank

@@ -159,7 +159,7 @@ def config_hash(config: Configuration) -> str:
 
 def differences(theirs: Configuration, ours: Configuration) -> dict[str, tuple[Any, Any]]:
     """Compare two configurations: value there and here of each option that differs, None where there is none."""
-    there, here = dict(flat(theirs)), dict(flat(ours))
+    there, here = options_by_name(theirs), options_by_name(ours)
     return {
         option: (there.get(option), here.get(option))
         for option in sorted(there.keys() | here.keys())
@@ -176,6 +176,14 @@ def used_files(config: Configuration) -> dict[str, str]:
 def hash_name(option: str) -> str:
     """Name the entry of a run card with the hash of the file that an option names."""
     return f"{option.removesuffix('_ckpt')}_sha256"
+
+
+def options_by_name(config: Configuration, left_out: Collection[str] = FILES) -> dict[str, Any]:
+    """Give all options of a configuration but some; a class with empty `init_args` is still named by its path."""
+    options: dict[str, Any] = {}
+    for name, value in flat(config, left_out=left_out):
+        options.setdefault(name, value)
+    return options
 
 
 def flat(node: Any, path: str = "", left_out: Collection[str] = FILES) -> Iterator[tuple[str, Any]]:

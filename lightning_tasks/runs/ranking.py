@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Rank = tuple[float, float]
+WORST: Rank = -math.inf, -math.inf
 SHARES = ("acc", "agreement")  # what is counted over images, so that it has few values
 
 

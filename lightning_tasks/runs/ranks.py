@@ -23,7 +23,7 @@ from lightning_tasks.runs.checkpoints import file_hash, find_checkpoint
 from lightning_tasks.runs.code import ROOT, code_hash
 from lightning_tasks.runs.errors import no_answer
 from lightning_tasks.runs.folders import BEST, LAST
-from lightning_tasks.runs.identity import flat
+from lightning_tasks.runs.identity import flat, options_by_name
 from lightning_tasks.runs.names import INSTALLED
 from lightning_tasks.runs.signals import KILL, leave_to_training
 
@@ -147,7 +147,7 @@ class OneRun(Callback):
         Args:
             data: The datamodule, set up.
         """
-        options = dict(flat(json.loads(json.dumps(self.config.as_dict(), default=str)), left_out=()))
+        options = options_by_name(json.loads(json.dumps(self.config.as_dict(), default=str)), left_out=())
         options = {name: value for name, value in options.items() if not f"{name}.".startswith((*OWN, LINKED))}
         files = {name: found for name, value in options.items() if (found := content_hash(name, value)) is not None}
         options = {name: value for name, value in options.items() if name not in files}

@@ -127,7 +127,7 @@ def test_a_circle_is_refused(tmp_path, children, length):
     between = "" if length == 1 else "configs/other.yaml -> "
     line = done.err.splitlines()[-1]
     assert line.endswith(f"configs need each other: configs/dfad.yaml -> {between}configs/dfad.yaml")
-    assert not Path("logs").exists()
+    assert not list(Path().glob("logs/*/version_*"))
 
 
 def test_it_may_be_left_to_the_user(configs, children):
@@ -187,6 +187,39 @@ def test_one_that_another_process_trains_is_waited_for(configs, children):
     assert done.status == 0, done.err
     assert "teacher_ckpt: another process trains logs/teacher/version_0; waiting for it" in done.out
     assert not Path("logs/teacher/version_1").exists()
+
+
+def test_two_that_need_it_at_once_train_it_once(configs, children):
+    waiting = [children.start(["fit", "--config=configs/dfad.yaml", "--experiment", name], configs) for name in "ab"]
+    done = [children.finish(child) for child in waiting]
+    assert [each.status for each in done] == [0, 0], done
+    assert sorted("training it first" in each.out for each in done) == [False, True]
+    assert not Path("logs/teacher/version_1").exists()
+    assert card("a")["teacher_sha256"] == card("b")["teacher_sha256"]
+
+
+@pytest.mark.parametrize(
+    "words", [["test"], ["validate"], ["fit", "--trainer.max_epochs=2"]], ids=lambda words: words[0]
+)
+def test_a_student_that_was_moved_finds_its_teacher(configs, children, words):
+    """Its checkpoint has the path of its time. Another teacher that lies there is refused."""
+    assert fit(children, configs).status == 0
+    moved = configs / "moved"
+    moved.mkdir()
+    for folder in ("logs", "configs"):
+        (configs / folder).rename(moved / folder)
+    where = "last" if words[0] == "fit" else "best"
+    command = [words[0], "--config=configs/dfad.yaml", *words[1:], f"--ckpt_path={where}"]
+    done = children.run(command, moved)
+    assert done.status == 0, done.err
+    if words[0] == "fit":
+        assert json.loads((moved / "logs/dfad/version_0/run.json").read_text())["teacher_ckpt"].startswith(str(moved))
+    assert children.run(["fit", "--config=configs/teacher.yaml", "--seed_everything=3"], moved).status == 0
+    other = [*command, "--model.teacher_ckpt=logs/teacher/version_1"]
+    done = children.run(other, moved)
+    assert done.status == 1
+    assert "teacher_ckpt" in done.err.splitlines()[-1]
+    assert "is another teacher" in done.err or "logs/teacher/version_1 here" in done.err
 
 
 @pytest.mark.slow

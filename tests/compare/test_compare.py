@@ -66,6 +66,17 @@ def test_options_of_a_class_that_only_some_runs_have(card):
     assert not [name for name in rows if "path" in name]
 
 
+def test_an_empty_list_beside_a_list_of_classes(card):
+    cards = [card(seed) for seed in (1, 2, 3)]
+    augment = [{"class_path": "a.Crop", "init_args": {"padding": 4}}, {"class_path": "b.c.Flip", "init_args": {}}]
+    for each, value in zip(cards, ([], augment, None), strict=True):
+        each["configuration"]["data"]["init_args"]["augment"] = value
+    rows = option_rows(dict(zip("abc", cards, strict=True)))
+    del augment[1]["init_args"]  # as the parser writes a class without options
+    assert rows == option_rows(dict(zip("abc", cards, strict=True)))
+    assert rows["data.augment"] == ["[]", "[Crop, Flip]", "-"]
+
+
 def test_a_checkpoint_is_named_by_its_run_and_a_commit_by_nine_digits(card):
     one, two = card(1), card(2) | {"commit": "0123456789" * 4, "teacher_ckpt": "/home/me/logs/t/version_3"}
     two["teacher_ckpt"] += "/checkpoints/best.ckpt"

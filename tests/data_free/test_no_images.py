@@ -51,6 +51,26 @@ def test_a_run_is_chosen_and_judged_by_agreement(teacher_ckpt):
     assert not any(torch.equal(a, b) for i, a in enumerate(held_out) for b in held_out[:i])
 
 
+def test_the_generators_pretraining_is_not_chosen(teacher_ckpt, monkeypatch):
+    """Its second epoch agrees best, then the third, the first of the student's two."""
+    from lightning_tasks.data_free.held_out import HeldOutEvaluation
+
+    agreements = iter([0.9, 1.0, 0.3, 0.2, 0.5])  # the last of the test
+    compute = HeldOutEvaluation.compute
+    monkeypatch.setattr(
+        HeldOutEvaluation, "compute", lambda self: compute(self) | {"agreement": torch.tensor(next(agreements))}
+    )
+    run_cli(
+        "fit",
+        *(*WORDS, f"--model.teacher_ckpt={teacher_ckpt}", "--trainer.max_epochs=4"),
+        *("--trainer.num_sanity_val_steps=0", "--model.generator_training.pretrain_epochs=2"),
+        "--model.objective.losses=[OneHotLoss]",
+    )
+    card = run_card()
+    assert card["best_epoch"] == 3
+    assert card["metrics"]["val/agreement"] == pytest.approx(0.3)
+
+
 def test_agreement_by_hand(teacher_ckpt, monkeypatch):
     """The last of three validations, of the weights of `last.ckpt`, on synthetic images that are caught here."""
     from lightning_tasks import DFADTask

@@ -146,6 +146,15 @@ def test_the_choice_without_images_by_hand(teacher_ckpt):
     assert seen[4]["val/agreement_synthetic"] == pytest.approx(0.3)
 
 
+def test_the_choice_without_images_is_of_an_epoch_in_which_the_student_learned(teacher_ckpt):
+    """The two epochs of pretraining agree best: all images have one class, and the new student knows no other."""
+    task, data = make_task(teacher_ckpt, generator_pretrain_epochs=2, objective_losses=[OneHotLoss()])
+    agreements = iter([1.0, 0.9, 0.2, 0.1])
+    task.held_out.agreement.compute = lambda: torch.tensor(next(agreements))
+    make_trainer(max_epochs=4, num_sanity_val_steps=0, limit_val_batches=1.0).fit(task, data)
+    assert task.run_facts["without_images"]["epoch"] == 3
+
+
 def test_agreement_on_synthetic_images_by_hand(teacher_ckpt):
     torch.manual_seed(2)
     task, data = make_task(teacher_ckpt, batch_size=16)
@@ -191,9 +200,17 @@ def test_a_collapse_starts_the_generator_anew(teacher_ckpt):
             weights.append(pl_module.generator.layers[0].weight.detach().clone())
             assert len(trainer.optimizers[1].state) == 14
 
-        def on_train_epoch_end(self, trainer, pl_module):
+        def on_validation_end(self, trainer, pl_module):
+            if not trainer.sanity_checking:  # the epoch's own generator is evaluated
+                assert torch.equal(pl_module.generator.layers[0].weight, weights[-1])
+
+        def on_train_end(self, trainer, pl_module):
             weights.append(pl_module.generator.layers[0].weight.detach().clone())
             assert len(trainer.optimizers[1].state) == 0
+
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch:
+                self.on_train_end(trainer, pl_module)
 
         def on_train_batch_start(self, trainer, pl_module, *_):
             weights.append(pl_module.generator.layers[0].weight.detach().clone())
@@ -241,7 +258,7 @@ class TestAveragedGenerator:
         task, data = make_task(teacher_ckpt, generator_ema_decay=0.9, collapse_entropy=1.0, on_collapse="restart")
 
         class Look(pl.Callback):
-            def on_train_epoch_end(self, trainer, pl_module):
+            def on_train_end(self, trainer, pl_module):
                 ours, average = pl_module.generator.state_dict(), pl_module.generator_ema.module.state_dict()
                 assert all(torch.equal(ours[name], average[name]) for name in ours)
 

@@ -22,6 +22,7 @@ from helpers.commands import (
 
 from lightning_tasks.callbacks import CurvesPlot
 from lightning_tasks.runs.folders import lock_run
+from lightning_tasks.runs.identity import differences
 
 PLACES = {
     "in the first epoch": ("lightning_tasks.DFADTask.training_step", 2),
@@ -221,3 +222,8 @@ def test_a_run_that_diverges_keeps_its_folder(tmp_path):
     words = ["fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1"]
     refusal(tmp_path, *words, "--model.optimizer=SGD", "--model.optimizer.lr=1e30")
     assert Path("logs/teacher/version_0/config.yaml").is_file()
+
+
+def test_classes_without_options_are_told_apart():
+    one, other = ({"model": {"class_path": name, "init_args": {}}} for name in ("a.One", "a.Other"))
+    assert differences(one, other) == {"model": ("a.One", "a.Other")}
