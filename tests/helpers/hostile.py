@@ -21,7 +21,7 @@ CONFIG = f"--config={RUN / 'config.yaml'}"
 BEST, LAST = RUN / "checkpoints/best.ckpt", RUN / "checkpoints/last.ckpt"
 FIT = ["fit", *TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1"]
 DFAD = ["fit", *TINY_DFAD, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1"]
-COMPARED = ["test", CONFIG, f"--ckpt_path={BEST}", "--trainer.callbacks=ChangesPlot"]
+COMPARED = ["test", CONFIG, f"--ckpt_path={BEST}", "--plots=true", "--trainer.callbacks=ChangesPlot"]
 IMAGES = ["fit", *TINY_TEACHER, *TINY_TRAINER, "--trainer.max_epochs=1", "--data.root=data"]
 SKETCHES = ["fit", "--model=SketchTask", "--data=QuickDrawDataModule", "--data.words=[cat]", *TINY_TRAINER]
 EVIL = f"import os\nos.mkdir({MARK!r})\nclass Network: ...\ndef network(**options): ...\n"
