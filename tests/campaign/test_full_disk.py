@@ -144,7 +144,7 @@ class TestFileThatIsTooLong:
     @pytest.mark.slow
     def test_picture(self, children, tmp_path):
         words = ["fit", *TINY_DATA, *TINY_BY_HAND, *TINY_TRAINER, "--trainer.max_epochs=1", "--trainer.logger=false"]
-        words += ["--trainer.callbacks=PredictionsPlot"]
+        words += ["--plots=true", "--trainer.callbacks=PredictionsPlot"]
         line = refusal(children.run(words, tmp_path, file_size=30_000), tmp_path)
         assert "logs/unnamed/version_0/figures/predictions.png: no room for " in line
 

@@ -15,7 +15,7 @@ from helpers.commands import ROOT, TINY_TRAINER, image_folder
 from helpers.quickdraw_files import write as write_drawings
 
 SYSTEMS = yaml.safe_load(ROOT.joinpath("tests/campaign/systems.yaml").read_text())
-LIMITS = [*TINY_TRAINER, "--trainer.max_epochs=4", "--trainer.callbacks=CurvesPlot", "--experiment=x"]
+LIMITS = [*TINY_TRAINER, "--plots=true", "--trainer.max_epochs=4", "--trainer.callbacks=CurvesPlot", "--experiment=x"]
 # Times, the commit, places of the folder; a score that is not taken up again, and Lightning's count of a schedule,
 # which grows after the checkpoint where the schedule watches a metric: nothing reads them.
 CHANGING = re.compile(
