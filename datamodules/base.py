@@ -158,6 +158,9 @@ class BaseDataModule(pl.LightningDataModule):
         num_replicas, rank = (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
         assert self.train_set is not None, "setup comes before the loaders"
         sampler = self.train_sampler(num_replicas, rank)
+        task = None if self.trainer is None else self.trainer.lightning_module
+        if task is not None:  # Lightning does so later in an epoch that is resumed, when workers have begun
+            sampler.set_epoch(getattr(task, "data_epoch", task.current_epoch))
         count = len(sampler)
         if count < self.batch_size:
             rank_zero_warn(f"data.batch_size is {self.batch_size}: a step takes all {count} training samples")

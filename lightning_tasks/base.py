@@ -21,6 +21,7 @@ from lightning_tasks.runs.checkpoints import LastCheckpoint
 from lightning_tasks.runs.data_spec import in_order_of, names_in, require_equal
 from lightning_tasks.runs.seed import run_seed
 from lightning_tasks.runs.weights import read_checkpoint
+from lightning_tasks.weight_averaging import AveragedNetwork
 
 
 class BaseTask(pl.LightningModule):
@@ -237,11 +238,19 @@ class BaseTask(pl.LightningModule):
         return self.current_epoch
 
     def on_train_start(self) -> None:
-        """Refuse optimizers whose `eps`, often 1e-8, is 0 in float16: they would divide by 0.
+        """Refuse optimizers whose `eps`, often 1e-8, is 0 in float16: they would divide by 0. And averages in half.
 
         Raises:
-            ValueError: If an `eps` is 0 in the precision of its parameters.
+            ValueError: If an `eps` is 0 in the precision of its parameters, or an average would be kept in half
+                precision, in which its small steps are rounded away.
         """
+        averages = [each for each in self.modules() if isinstance(each, AveragedNetwork)]
+        halves = {torch.float16, torch.bfloat16}
+        if any(each.dtype in halves for average in averages for each in average.parameters()):
+            raise ValueError(
+                f"trainer.precision {self.trainer.precision}: averaged weights (ema_decay) need float32, since they"
+                " change by less than half precision can hold; take 16-mixed or bf16-mixed"
+            )
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
                 eps = group.get("eps")

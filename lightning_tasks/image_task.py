@@ -157,6 +157,10 @@ class ImageTask(BaseTask):
         del stage
         return {"": self} if self.ema is None else {"": self, "_ema": self.ema}
 
+    def tested_logits(self, x: Tensor) -> Tensor:
+        """Map images (B, C, H, W) to logits of the classes (B, num_classes) as the test does, see `evaluated`."""
+        return self.evaluated("test")[""](x)[:, : self.num_classes]
+
     def new_evaluation(self) -> Evaluation:
         """Give what counts the answers of one network."""
         return Evaluation(self.num_classes)
@@ -191,9 +195,9 @@ class ImageTask(BaseTask):
         self._log("test")
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> tuple[Tensor, Tensor]:
-        """Return class probabilities (B, num_classes) and the labels (B,) they may be compared with."""
+        """Return class probabilities (B, num_classes), as in the test, and the labels (B,) to compare them with."""
         x, y = batch
-        return self(x).float().softmax(dim=1), y
+        return self.tested_logits(x).float().softmax(dim=1), y
 
     def _reset(self, stage: str) -> None:
         for suffix in self.evaluated(stage):
@@ -255,3 +259,8 @@ def share_right(logits: Tensor, y: Tensor) -> Tensor:
 
 def _in_plain_order(network: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
     return (inputs[0].contiguous(),)
+
+
+def flipped_too(network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Let a network answer images with the mean of its logits of them and of their mirror images."""
+    return lambda x: (network(x) + network(x.flip(-1))) / 2

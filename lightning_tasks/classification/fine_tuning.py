@@ -97,8 +97,9 @@ def decay_rates(optimizer: Optimizer, scheduler: Any, decay: float) -> None:
     for depth, group in enumerate(optimizer.param_groups):
         for name in {"lr", "initial_lr", "max_lr", "min_lr"} & group.keys():
             group[name] *= decay**depth
-    if hasattr(scheduler, "base_lrs"):
-        scheduler.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+    for each in (scheduler, *getattr(scheduler, "_schedulers", [])):  # those of a SequentialLR
+        for name in {"base_lrs", "max_lrs"} & vars(each or object).keys():
+            setattr(each, name, [rate * decay**depth for depth, rate in enumerate(getattr(each, name))])
 
 
 def load_pretrained(network: ImageNetwork, source: str) -> str:

@@ -9,7 +9,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from lightning_tasks.classification.fine_tuning import FrozenStart, decay_rates, groups_by_depth, load_pretrained
-from lightning_tasks.image_task import ImageTask, share_right
+from lightning_tasks.image_task import ImageTask, flipped_too, share_right
 from lightning_tasks.losses import CrossEntropyLoss
 from lightning_tasks.networks import ImageNetwork, Initialisation, NetworkCallable, build_network, initialise
 from lightning_tasks.runs.data_spec import ImageDataSpec
@@ -37,7 +37,8 @@ class ClassificationTask(ImageTask):
             number of steps of the whole training as `total_steps`, as torch's OneCycleLR takes it.
         label_smoothing: See CrossEntropyLoss.
         class_weights: See CrossEntropyLoss; validation and test are not weighted.
-        test_time_flip: Whether evaluations take the mean of the logits of an image and its mirror image.
+        test_time_flip: Whether evaluations and predictions take the mean of the logits of an image and its mirror
+            image. An exported network does not.
         ema_decay: Keep and evaluate an average of the weights with this decay, see ImageTask.average.
         compile: See BaseTask.
         channels_last: See BaseTask.
@@ -119,7 +120,7 @@ class ClassificationTask(ImageTask):
         networks = super().evaluated(stage) | {"": self.network}  # with all its outputs, as the average has them
         if stage == "val" and self.frozen and self._features:
             return {suffix: self.frozen.end_of(self._module(suffix)) for suffix in networks}
-        return {suffix: _flipped_too(each) for suffix, each in networks.items()} if self.test_time_flip else networks
+        return {suffix: flipped_too(each) for suffix, each in networks.items()} if self.test_time_flip else networks
 
     # Fine-tuning
 
@@ -164,7 +165,3 @@ class ClassificationTask(ImageTask):
 
     def _trained(self) -> list[Any]:
         return [each for each in self.network.parameters() if each.requires_grad]
-
-
-def _flipped_too(network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    return lambda x: (network(x) + network(x.flip(-1))) / 2

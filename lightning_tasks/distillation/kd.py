@@ -104,12 +104,17 @@ class KDTask(DistillationTask):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.scheduler_interval = scheduler_interval
-        self._answers: dict[tuple[int, int], Tensor] = {}  # of the teacher, by view and number of the batch
+        self._answers: dict[tuple[int, ...], Tensor] = {}  # of the teacher, by view, number of the batch and size
 
     @property
     def data_epoch(self) -> int:
         """Begin with the first view again after the last."""
         return self.current_epoch if self.cached_epochs is None else self.current_epoch % self.cached_epochs
+
+    def on_train_start(self) -> None:
+        """Do what every task does, and forget the answers of an earlier `fit`, which may be to other images."""
+        super().on_train_start()
+        self._answers.clear()
 
     def on_train_epoch_start(self) -> None:
         """Draw the samples, and augment them, as in the epoch that is repeated."""
@@ -119,7 +124,7 @@ class KDTask(DistillationTask):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Compute both losses of one batch."""
         x, y = batch
-        logits = self.student(x)
+        logits = self._answer(x, batch_idx)
         hard = loss = self.hard_loss(logits, y)
         if self.distil:
             soft = self.soft_loss(logits, self._taught(x, batch_idx), y)
@@ -131,12 +136,20 @@ class KDTask(DistillationTask):
         self.track("acc", share_right(logits, y), len(y))
         return loss
 
+    def _answer(self, x: Tensor, batch_idx: int) -> Tensor:
+        """Give the student's logits (B, num_classes); a repeated batch meets dropout of its own."""
+        if self.cached_epochs is None:
+            return self.student(x)
+        with torch.random.fork_rng([x.device] if x.is_cuda else []):
+            torch.manual_seed(self.epoch_seed(self.current_epoch) + batch_idx)
+            return self.student(x)
+
     def _taught(self, x: Tensor, batch_idx: int) -> Tensor:
         """Give the teacher's logits (B, num_classes), kept ones if the batch has been there before."""
         if self.cached_epochs is None:
             with torch.no_grad():
                 return self.teacher(x)
-        key = self.data_epoch, batch_idx
+        key = self.data_epoch, batch_idx, *x.shape[2:]  # ProgressiveResize shows a view in other sizes later
         if key not in self._answers:
             with torch.no_grad():
                 self._answers[key] = self.teacher(x).half()
@@ -154,15 +167,19 @@ class KDTask(DistillationTask):
         """Build the optimizer of the student, and the schedule under the name `lr`.
 
         Raises:
-            ValueError: If two gradients are asked for where only the sum of the losses is scaled or shared.
+            ValueError: If two gradients are asked for where only the sum of the losses is scaled, clipped or shared.
         """
         optimizer = self.optimizer(self.student.parameters())
         if isinstance(optimizer, DistillationOrientedSGD) and (
             self.trainer.world_size > 1
             or self.trainer.precision == "16-mixed"
             or self.trainer.accumulate_grad_batches > 1
+            or self.trainer.gradient_clip_val
         ):
-            raise ValueError("DistillationOrientedSGD works on one device, without accumulation, and not with 16-mixed")
+            raise ValueError(
+                "DistillationOrientedSGD works on one device, without accumulation and gradient clipping, and not with"
+                " 16-mixed"
+            )
         return planned(self, self.scheduler, optimizer, self.scheduler_interval)
 
 

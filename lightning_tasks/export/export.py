@@ -88,6 +88,8 @@ def export(source: str, folder: Path | None, averaged: bool, licence: str, comma
     write_int8(folder, images)
     (folder / FACTS).write_text(json.dumps(facts))
     facts |= _measured(graph, folder, data, task.image_shape)
+    if getattr(task, "test_time_flip", False):
+        facts["compared_on"] += " without their mirror images, which the run's test_time_flip adds"
     (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n")
     (folder / "README.md").write_text(card(facts))
     shutil.copy(predict.__file__, folder)
@@ -153,7 +155,8 @@ def _data(config: Namespace | None, facts: Mapping[str, Any]) -> ImageDataModule
     if config is None:
         return None
     options = config.data.as_dict()
-    options["init_args"] |= {"augment": None, "predict": None, "steps_per_epoch": None}
+    unused = {"augment", "predict", "steps_per_epoch"} & options["init_args"].keys()
+    options["init_args"] |= dict.fromkeys(unused)
     parser = ArgumentParser()
     parser.add_subclass_arguments(BaseDataModule, "data")
     try:

@@ -195,7 +195,7 @@ class MultiTask(ClassificationTask):
     ) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor]:
         """Return the answer (B,) on each level and its probability (B,), and the labels (B,)."""
         x, y = batch
-        heads = self.network(x).float().split(self.tree.sizes, dim=1)
+        heads = self.evaluated("test")[""](x).float().split(self.tree.sizes, dim=1)
         if self.decision == "argmax":
             levels = [head.softmax(dim=1) for head in heads]
             answers = [p.argmax(dim=1) for p in levels]

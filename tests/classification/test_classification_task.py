@@ -5,10 +5,12 @@ import math
 import pytest
 import pytorch_lightning as pl
 import torch
-from helpers.commands import make_trainer
+from helpers.commands import TINY_DATA, TINY_TEACHER, TINY_TRAINER, make_trainer, run_cli
 
 from datamodules import DigitsDataModule
 from lightning_tasks import MLP, ClassificationTask
+from lightning_tasks.callbacks import TestCurve
+from lightning_tasks.distillation.plots import ChangesPlot
 from lightning_tasks.image_task import accuracy
 from lightning_tasks.networks import ImageNetwork
 from lightning_tasks.runs.weights import fitting
@@ -142,6 +144,8 @@ def test_flip_in_evaluations_is_the_mean_of_both_views():
     for suffix, network in (("", task.network), ("_ema", task.ema.module)):
         torch.testing.assert_close(networks[suffix](x), (network(x) + network(x.flip(3))) / 2)
     assert torch.equal(ClassificationTask(FACTS, Scores).evaluated("val")[""](x), Scores(10, (1, 8, 8))(x))
+    both = (task.network(x) + task.network(x.flip(3))) / 2
+    torch.testing.assert_close(task.predict_step((x, None), 0)[0], both.softmax(1))
 
 
 def test_initialisation_is_drawn_anew():
@@ -230,3 +234,21 @@ def test_channels_last_changes_the_order_only():
 def test_means_must_fit_the_channels():
     with pytest.raises(ValueError, match="3 channels need as many means"):
         ClassificationTask(FACTS | {"image_shape": (3, 8, 8)}, network=MLP)
+
+
+def test_flips_are_in_all_figures_of_a_test(teacher_ckpt):
+    """The curve of the test set, the predictions, and another run that images are compared with."""
+    task, data = make(train_per_class=5)
+    task.test_time_flip = True
+    trainer = make_trainer(TestCurve(), max_epochs=1, limit_val_batches=1.0)
+    trainer.fit(task, data)
+    drawn = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("test_curve/")}
+    tested = trainer.test(task, data, verbose=False)[0]
+    assert drawn == pytest.approx({f"test_curve/{name}": tested[f"test/{name}"] for name in ("acc", "loss")})
+    words = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--model.test_time_flip=true", "--plots=true"]
+    compared = ["--trainer.callbacks=ChangesPlot", f"--trainer.callbacks.control={teacher_ckpt}"]
+    trainer = run_cli("test", *words, f"--ckpt_path={teacher_ckpt}", *compared).trainer
+    (plot,) = (each for each in trainer.callbacks if isinstance(each, ChangesPlot))
+    torch.testing.assert_close(plot.confidence, plot.other_confidence)
+    plain = run_cli("test", *words, f"--ckpt_path={teacher_ckpt}", "--model.test_time_flip=false").trainer
+    assert plain.callback_metrics["test/loss"] != trainer.callback_metrics["test/loss"]

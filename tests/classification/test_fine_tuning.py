@@ -176,6 +176,15 @@ def test_rates_by_depth():
     schedules = {
         "cosine": lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10),
         "one cycle": lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(optimizer, 3.0, 10),
+        "cyclic": lambda optimizer: torch.optim.lr_scheduler.CyclicLR(optimizer, 0.1, 3.0, step_size_up=4),
+        "warm-up": lambda optimizer: torch.optim.lr_scheduler.SequentialLR(
+            optimizer,
+            [
+                torch.optim.lr_scheduler.LinearLR(optimizer, 0.1, total_iters=3),
+                torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 7),
+            ],
+            [3],
+        ),
     }
     for make_schedule in schedules.values():
         optimizer = torch.optim.SGD(groups_by_depth(network), lr=1.0, momentum=0.9)

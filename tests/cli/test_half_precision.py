@@ -1,6 +1,7 @@
 """Half precision as on a GPU, but on the CPU: gradients that GradScaler scales, and bfloat16 alone."""
 
 import json
+import re
 import shlex
 
 import pytest
@@ -62,8 +63,16 @@ def test_scaled_gradients_are_refused_by_hand(fit):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_true_bfloat16(name, fit):
-    task = fit(words(name), "--trainer.precision=bf16-true")
+    averaging = re.compile(r"--model\.(generator_)?ema_decay=\S+")
+    task = fit([word for word in words(name) if not averaging.fullmatch(word)], "--trainer.precision=bf16-true")
     assert all(each.dtype == torch.bfloat16 for each in task.parameters())
+
+
+@pytest.mark.parametrize("option", ["ema_decay", "generator_ema_decay"])
+def test_averages_in_half_precision_are_refused(option, fit):
+    """With 1 - decay below its resolution an average in bfloat16 would stay where it is."""
+    with pytest.raises(ValueError, match=r"bf16-true: averaged weights \(ema_decay\) need float32"):
+        fit(words("data-free"), f"--model.{option}=0.999", "--trainer.precision=bf16-true")
 
 
 @pytest.mark.slow

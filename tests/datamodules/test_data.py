@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers.commands import make_trainer
+from pytorch_lightning import LightningModule
 from torch.utils.data import DataLoader
 from torchvision import datasets
 
@@ -102,7 +104,7 @@ class TestModule:
         data.prepare_data()
         assert not data.train_dataloader().pin_memory
         strategy = SimpleNamespace(root_device=torch.device(device))
-        data.trainer = SimpleNamespace(strategy=strategy, world_size=1, global_rank=0)
+        data.trainer = SimpleNamespace(strategy=strategy, world_size=1, global_rank=0, lightning_module=None)
         for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
             assert loader.pin_memory == (device == "cuda")
 
@@ -230,3 +232,30 @@ def test_subsets_are_indices_of_the_same_images():
     assert part[1][0].item() == 5
     assert part.__getitems__([1, 0])[1].tolist() == [15, 11]
     assert torch.equal(part.copy().images, part.images)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_resumed_run_draws_the_samples_of_its_epoch(workers, tmp_path):
+    """Lightning starts the workers of a resumed epoch before it tells the sampler which epoch it is."""
+
+    class Watching(LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.seen = torch.nn.Parameter(torch.zeros(1)), []
+
+        def training_step(self, batch, batch_idx):
+            self.seen.append((self.current_epoch, *batch[1].tolist()))
+            return self.weight.sum()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def fit(epochs, ckpt_path=None):
+        task, trainer = Watching(), make_trainer(max_epochs=epochs, limit_val_batches=0)
+        trainer.fit(task, DigitsDataModule(batch_size=64, train_per_class=20, num_workers=workers), ckpt_path=ckpt_path)
+        return task.seen, trainer
+
+    whole, _ = fit(3)
+    first, trainer = fit(1)
+    trainer.save_checkpoint(tmp_path / "one.ckpt")
+    assert first + fit(3, tmp_path / "one.ckpt")[0] == whole

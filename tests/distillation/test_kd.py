@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import ClassVar
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from helpers.commands import TINY_DATA, TINY_KD, TINY_TRAINER, make_trainer, ref
 from pytorch_lightning import Callback
 from torch.nn import functional as F
 
-from datamodules import BatchRandomCrop, DigitsDataModule
+from datamodules import BatchRandomCrop, DigitsDataModule, ProgressiveResize
 from lightning_tasks import CNN, DecoupledLoss, HintonLoss, KDTask, ResNet
 from lightning_tasks.distillation.dot import DistillationOrientedSGD
 
@@ -134,6 +135,55 @@ def test_views_repeat_batches_and_the_teacher_is_asked_once_for_each(teacher_ckp
         torch.testing.assert_close(kept.float(), task.teacher(x), rtol=1e-2, atol=1e-2)
 
 
+def test_kept_answers_are_to_images_of_the_same_size(teacher_ckpt):
+    """The first two of four epochs show 8 x 8 pixels, the others 16 x 16."""
+    soft_loss = Told()
+    resize = ProgressiveResize(0.5, delay_fraction=0.5, finetune_fraction=0.5)
+    options = {"cached_epochs": 1, "soft_loss": soft_loss}
+    task, data = make(
+        teacher_ckpt, [resize], student=lambda classes, shape: ResNet(classes, shape, depth=10, width=2), **options
+    )
+    recorder = Recorder()
+    make_trainer(recorder, max_epochs=4).fit(task, data)
+    assert [recorder.batches[4 * epoch][0].shape[2] for epoch in range(4)] == [8, 8, 16, 16]
+    for (x, _), answers in zip(recorder.batches, soft_loss.answers, strict=True):
+        torch.testing.assert_close(answers.float(), task.teacher(x), rtol=1e-2, atol=1e-2)
+
+
+def test_a_second_fit_does_not_keep_the_answers_of_the_first(teacher_ckpt):
+    soft_loss = Told()
+    task, data = make(teacher_ckpt, cached_epochs=1, soft_loss=soft_loss)
+    make_trainer().fit(task, data)
+    _, other = make(teacher_ckpt, augment=[BatchRandomCrop(6)])
+    recorder = Recorder()
+    make_trainer(recorder).fit(task, other)
+    for (x, _), answers in zip(recorder.batches, soft_loss.answers[-len(recorder.batches) :], strict=True):
+        torch.testing.assert_close(answers.float(), task.teacher(x), rtol=1e-2, atol=1e-2)
+
+
+def test_a_repeated_batch_meets_other_dropout(teacher_ckpt):
+    class Dropped(torch.nn.Module):
+        masks: ClassVar[list] = []
+
+        def __init__(self):
+            super().__init__()
+            self.flatten, self.dropout, self.last = torch.nn.Flatten(), torch.nn.Dropout(), torch.nn.Linear(256, 10)
+
+        def forward(self, x):
+            hidden = self.dropout(torch.ones_like(self.flatten(x)))
+            if self.training:
+                self.masks.append(hidden.detach().clone())
+            return self.last(hidden)
+
+    task, data = make(teacher_ckpt, student=Dropped(), cached_epochs=1)
+    recorder = Recorder()
+    make_trainer(recorder, max_epochs=2).fit(task, data)
+    first, again = recorder.batches[0], recorder.batches[4]
+    assert torch.equal(first[0], again[0])
+    masks = Dropped.masks[-8:]
+    assert not any(torch.equal(masks[0], each) for each in masks[1:])
+
+
 def test_without_views_each_epoch_has_its_own_batches(teacher_ckpt):
     task, data = make(teacher_ckpt, augment=[BatchRandomCrop(2)])
     recorder = Recorder()
@@ -191,7 +241,7 @@ def test_with_equal_momenta_it_is_sgd(teacher_ckpt):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"accumulate_grad_batches": 2}], ids=str)
+@pytest.mark.parametrize("options", [{"accumulate_grad_batches": 2}, {"gradient_clip_val": 1.0}], ids=str)
 def test_two_momenta_refuse_what_shares_or_scales_one_loss(teacher_ckpt, options):
     task, data = make(teacher_ckpt, optimizer=lambda params: DistillationOrientedSGD(params, lr=0.1))
     with pytest.raises(ValueError, match="DistillationOrientedSGD works on one device"):
