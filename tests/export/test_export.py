@@ -12,6 +12,7 @@ import pytest
 import torch
 from helpers.commands import ROOT, TINY_BY_HAND, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_card, run_cli
 from helpers.plots import spy
+from helpers.quickdraw_files import write as write_drawings
 from PIL import Image
 from safetensors import safe_open
 from torch import nn
@@ -125,6 +126,19 @@ def test_a_task_of_several_heads_on_data_with_groups(cifar_root, tmp_path):
     assert len(facts["classes"]) == 100
     accuracy = run_card("cifar100_multitask")["metrics"]["test/acc_fine"]
     assert facts["measured"]["ONNX, float32"]["accuracy"] == pytest.approx(accuracy, abs=0.011)  # equal images
+
+
+@pytest.mark.slow
+def test_a_recogniser_of_drawings_and_a_run_with_flips(tmp_path):
+    """Its data have no option for what `predict` reads; its card says what the run's figures have besides."""
+    write_drawings(tmp_path, ("cat", "bus"))
+    words = ["--data=QuickDrawImagesDataModule", "--data.words=[cat, bus]", "--data.image_size=16", "--data.root=."]
+    words += [*TINY_TEACHER[:4], "--data.batch_size=5", "--experiment=recogniser", "--model.test_time_flip=true"]
+    run_cli("fit", *words, *TINY_TRAINER, "--trainer.max_epochs=1")
+    folder, facts = export("logs/recogniser", tmp_path / "out", False, "x", "y")
+    assert facts["classes"] == ["cat", "bus"]
+    assert 0 <= facts["measured"]["ONNX, float32"]["accuracy"] <= 1
+    assert "without their mirror images, which the run's test_time_flip adds" in (folder / "README.md").read_text()
 
 
 @pytest.mark.slow

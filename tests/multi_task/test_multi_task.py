@@ -8,7 +8,7 @@ import torch
 from helpers.commands import ROOT, make_trainer, refused, run_cli
 from helpers.tree_data import GROUPS, IMAGES, SUPERCLASSES, Shares, TreeData
 
-from lightning_tasks import MultiTask
+from lightning_tasks import MLP, MultiTask
 from lightning_tasks.networks import CNN
 
 COSTS = (1.0, 2.0, 10.0)
@@ -318,3 +318,13 @@ class TestCommandLine:
         )
         other = ["--model=MultiTask", "--model.network=MLP", "--data=MNISTDataModule", f"--data.root={mnist_root}"]
         assert "MNIST has none here" in refused(tmp_path, "fit", *other)
+
+
+def test_predictions_are_of_both_views_where_those_of_the_test_are():
+    options = {"network": lambda outputs, shape: MLP(outputs, shape, (4,)), "test_time_flip": True}
+    task = MultiTask(TreeData().data_spec, **options).eval()
+    x = torch.rand(5, *task.image_shape)
+    fine = (task.network(x) + task.network(x.flip(-1)))[:, : task.num_classes] / 2
+    answers, probabilities = task.predict_step((x, None), 0)[0]["fine"]
+    assert torch.equal(answers, fine.argmax(dim=1))
+    torch.testing.assert_close(probabilities, fine.softmax(dim=1).amax(dim=1))
