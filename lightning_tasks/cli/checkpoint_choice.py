@@ -8,6 +8,7 @@ from jsonargparse import ArgumentParser, Namespace
 from lightning_tasks.runs import identity
 from lightning_tasks.runs.checkpoints import read_task_checkpoint
 from lightning_tasks.runs.folders import LAST, is_first_process, lock_run
+from lightning_tasks.runs.paths import user_path
 from lightning_tasks.runs.remedies import how_to_make
 from lightning_tasks.runs.renames import renamed_checkpoint
 from lightning_tasks.runs.resume import checkpoint_of, run_to_resume, runs_of
@@ -74,3 +75,22 @@ def files_alone(config: Namespace) -> None:
         if "classes" in data_spec:
             chosen = {"data_spec": data_spec, "predict": options.predict, "eval_batch_size": options.eval_batch_size}
             config.data = Namespace(class_path="datamodules.files.FilesDataModule", init_args=Namespace(**chosen))
+
+
+def files_of(config: Namespace) -> dict[str, str]:
+    """Give the options of a parsed command line that name other runs, as that of the teacher."""
+    name = config.get("subcommand")
+    options = config[name].model.get("init_args", {}) if name else {}
+    return {option: options[option] for option in identity.FILES if isinstance(options.get(option), str)}
+
+
+def replace_missing_files(config: Namespace, given: dict[str, str]) -> None:
+    """Put what config and command line named in the place of a checkpoint's files that have been moved since.
+
+    Args:
+        config: Parsed command line with the options of the checkpoint; is changed.
+        given: Its files before it took the checkpoint's options.
+    """
+    for option, path in files_of(config).items():
+        if given.get(option) and not user_path(path).exists():
+            config[config.subcommand].model.init_args[option] = given[option]

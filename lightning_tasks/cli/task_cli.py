@@ -15,7 +15,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from datamodules import BaseDataModule
 from lightning_tasks.base import BaseTask
 from lightning_tasks.callbacks import RunCard, standard_callbacks
-from lightning_tasks.cli.checkpoint_choice import choose_checkpoint, files_alone
+from lightning_tasks.cli.checkpoint_choice import choose_checkpoint, files_alone, files_of, replace_missing_files
 from lightning_tasks.cli.needs import prepare
 from lightning_tasks.cli.outcome import next_commands, print_figures, print_outcome
 from lightning_tasks.cli.parser import build_parsers
@@ -27,7 +27,6 @@ from lightning_tasks.runs.checkpoints import BestCheckpoint, LastCheckpoint
 from lightning_tasks.runs.errors import how_to_resume
 from lightning_tasks.runs.folders import LAST, require_experiment, run_folder
 from lightning_tasks.runs.logger import log_card, place_run
-from lightning_tasks.runs.paths import user_path
 from lightning_tasks.runs.program import PROGRAM
 from lightning_tasks.runs.ranks import OneRun
 from lightning_tasks.runs.renames import renamed_args
@@ -76,22 +75,15 @@ class TaskCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Take the options of the checkpoint; the saved config is to say how to repeat a run, not how to go on."""
         name = self.config.get("subcommand")
-        given = self._files(name)
+        given = files_of(self.config)
         super()._parse_ckpt_path()
-        for option, path in self._files(name).items():
-            if given.get(option) and not user_path(path).exists():  # the run was moved, or is of another machine
-                self.config[name].model.init_args[option] = given[option]
+        replace_missing_files(self.config, given)
         if name not in (None, "fit"):
             self.config = self.parser.parse_args([name, *identity.task_options(self.args)], namespace=self.config)
         if name == "predict":
             files_alone(self.config.predict)
         if self.resumes:
             self.config[self.config.subcommand].ckpt_path = None
-
-    def _files(self, subcommand: str | None) -> dict[str, str]:
-        """Give the task's options that name other runs."""
-        options = self.config[subcommand].model.get("init_args", {}) if subcommand else {}
-        return {option: options[option] for option in identity.FILES if isinstance(options.get(option), str)}
 
     def before_fit(self) -> None:
         """Hand the last checkpoint to the trainer, and the signals."""
