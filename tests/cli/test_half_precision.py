@@ -1,13 +1,12 @@
 """Half precision as on a GPU, but on the CPU: gradients that GradScaler scales, and bfloat16 alone."""
 
 import json
-import re
 import shlex
 
 import pytest
 import torch
 from helpers.commands import TINY_TRAINER, run_cli
-from helpers.systems import SYSTEMS
+from helpers.systems import SYSTEMS, without_averages
 from torch import nn
 
 from lightning_tasks import ByHandTask
@@ -63,8 +62,7 @@ def test_scaled_gradients_are_refused_by_hand(fit):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_true_bfloat16(name, fit):
-    averaging = re.compile(r"--model\.(generator_)?ema_decay=\S+")
-    task = fit([word for word in words(name) if not averaging.fullmatch(word)], "--trainer.precision=bf16-true")
+    task = fit(without_averages(words(name)), "--trainer.precision=bf16-true")
     assert all(each.dtype == torch.bfloat16 for each in task.parameters())
 
 

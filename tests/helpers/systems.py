@@ -57,6 +57,11 @@ def words(name):
     return ["fit", *shlex.split(SYSTEMS[name]), *LIMITS]
 
 
+def without_averages(words):
+    """Leave averaged weights out of a command line, which bfloat16 alone does not keep."""
+    return [word for word in words if not re.match(r"--model\.(generator_)?ema_decay=", word)]
+
+
 def write_sweep(folder):
     """A sweep of two short runs."""
     (folder / "tiny.yaml").write_text("experiment: x\n")
