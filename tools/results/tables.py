@@ -60,7 +60,7 @@ def results_table(cards: list[Card]) -> str:
         lines.append(f"| {config} | {size:,}{share} | {tested} ({seeds}) | {watched} | {time(group)} |")
     note = (
         "Accuracies in percent, mean ± standard deviation over seeds. *Validation*: the metric that selects the"
-        " checkpoint; its *mean* is over the epochs."
+        " checkpoint; its *mean* is over all validations."
     )
     return "\n".join([*lines, "", note])
 
