@@ -159,7 +159,7 @@ class BaseDataModule(pl.LightningDataModule):
         assert self.train_set is not None, "setup comes before the loaders"
         sampler = self.train_sampler(num_replicas, rank)
         task = None if self.trainer is None else self.trainer.lightning_module
-        if task is not None:  # Lightning does so later in an epoch that is resumed, when workers have begun
+        if task is not None:  # when a run resumes, Lightning does so only after the workers have begun
             sampler.set_epoch(getattr(task, "data_epoch", task.current_epoch))
         count = len(sampler)
         if count < self.batch_size:

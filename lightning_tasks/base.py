@@ -238,18 +238,18 @@ class BaseTask(pl.LightningModule):
         return self.current_epoch
 
     def on_train_start(self) -> None:
-        """Refuse optimizers whose `eps`, often 1e-8, is 0 in float16: they would divide by 0. And averages in half.
+        """Refuse what half precision would make useless: an `eps` that is 0 in float16, and averages of weights.
 
         Raises:
-            ValueError: If an `eps` is 0 in the precision of its parameters, or an average would be kept in half
-                precision, in which its small steps are rounded away.
+            ValueError: If an optimizer's `eps`, often 1e-8, is 0 in the precision of its parameters and it would divide
+                by 0, or if averaged weights would be kept in half precision, which rounds their small steps away.
         """
         averages = [each for each in self.modules() if isinstance(each, AveragedNetwork)]
         halves = {torch.float16, torch.bfloat16}
         if any(each.dtype in halves for average in averages for each in average.parameters()):
             raise ValueError(
-                f"trainer.precision {self.trainer.precision}: averaged weights (ema_decay) need float32, since they"
-                " change by less than half precision can hold; take 16-mixed or bf16-mixed"
+                f"trainer.precision {self.trainer.precision}: averaged weights (ema_decay) need float32, since half"
+                " precision rounds their small steps away; take 16-mixed or bf16-mixed"
             )
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:

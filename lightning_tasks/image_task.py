@@ -157,6 +157,10 @@ class ImageTask(BaseTask):
         del stage
         return {"": self} if self.ema is None else {"": self, "_ema": self.ema}
 
+    def as_tested(self, network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """Give what an evaluation asks of a network that maps images to logits: itself, or a mean over views."""
+        return network
+
     def tested_logits(self, x: Tensor) -> Tensor:
         """Map images (B, C, H, W) to logits of the classes (B, num_classes) as the test does, see `evaluated`."""
         return self.evaluated("test")[""](x)[:, : self.num_classes]
@@ -259,8 +263,3 @@ def share_right(logits: Tensor, y: Tensor) -> Tensor:
 
 def _in_plain_order(network: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
     return (inputs[0].contiguous(),)
-
-
-def flipped_too(network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Let a network answer images with the mean of its logits of them and of their mirror images."""
-    return lambda x: (network(x) + network(x.flip(-1))) / 2

@@ -97,8 +97,9 @@ def decay_rates(optimizer: Optimizer, scheduler: Any, decay: float) -> None:
     for depth, group in enumerate(optimizer.param_groups):
         for name in {"lr", "initial_lr", "max_lr", "min_lr"} & group.keys():
             group[name] *= decay**depth
-    for each in (scheduler, *getattr(scheduler, "_schedulers", [])):  # those of a SequentialLR
-        for name in {"base_lrs", "max_lrs"} & vars(each or object).keys():
+    schedules = [] if scheduler is None else [scheduler, *getattr(scheduler, "_schedulers", [])]  # of a SequentialLR
+    for each in schedules:
+        for name in {"base_lrs", "max_lrs"} & vars(each).keys():
             setattr(each, name, [rate * decay**depth for depth, rate in enumerate(getattr(each, name))])
 
 

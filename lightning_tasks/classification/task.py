@@ -9,7 +9,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from lightning_tasks.classification.fine_tuning import FrozenStart, decay_rates, groups_by_depth, load_pretrained
-from lightning_tasks.image_task import ImageTask, flipped_too, share_right
+from lightning_tasks.image_task import ImageTask, share_right
 from lightning_tasks.losses import CrossEntropyLoss
 from lightning_tasks.networks import ImageNetwork, Initialisation, NetworkCallable, build_network, initialise
 from lightning_tasks.runs.data_spec import ImageDataSpec
@@ -120,7 +120,11 @@ class ClassificationTask(ImageTask):
         networks = super().evaluated(stage) | {"": self.network}  # with all its outputs, as the average has them
         if stage == "val" and self.frozen and self._features:
             return {suffix: self.frozen.end_of(self._module(suffix)) for suffix in networks}
-        return {suffix: flipped_too(each) for suffix, each in networks.items()} if self.test_time_flip else networks
+        return {suffix: self.as_tested(each) for suffix, each in networks.items()}
+
+    def as_tested(self, network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """Average over an image and its mirror image, if that is asked for."""
+        return (lambda x: (network(x) + network(x.flip(-1))) / 2) if self.test_time_flip else network
 
     # Fine-tuning
 

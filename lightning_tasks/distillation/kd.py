@@ -124,7 +124,7 @@ class KDTask(DistillationTask):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Compute both losses of one batch."""
         x, y = batch
-        logits = self._answer(x, batch_idx)
+        logits = self._student_logits(x, batch_idx)
         hard = loss = self.hard_loss(logits, y)
         if self.distil:
             soft = self.soft_loss(logits, self._taught(x, batch_idx), y)
@@ -136,8 +136,8 @@ class KDTask(DistillationTask):
         self.track("acc", share_right(logits, y), len(y))
         return loss
 
-    def _answer(self, x: Tensor, batch_idx: int) -> Tensor:
-        """Give the student's logits (B, num_classes); a repeated batch meets dropout of its own."""
+    def _student_logits(self, x: Tensor, batch_idx: int) -> Tensor:
+        """Give the student's logits (B, num_classes), with new dropout masks where a batch is repeated."""
         if self.cached_epochs is None:
             return self.student(x)
         with torch.random.fork_rng([x.device] if x.is_cuda else []):

@@ -13,7 +13,6 @@ from lightning_tasks.callbacks.answers import AnswersPlot, draw_bands
 from lightning_tasks.callbacks.bars import draw_stacked_bars
 from lightning_tasks.callbacks.plots import class_names, save_figure, subject
 from lightning_tasks.frozen_teacher import FrozenTeacher
-from lightning_tasks.image_task import flipped_too
 from lightning_tasks.runs.data_spec import names_in, positions
 from lightning_tasks.runs.plot_style import BLUE, ORANGE, SKY, VERMILLION, drawable
 
@@ -113,7 +112,7 @@ class ChangesPlot(ComparisonPlot):
         network = self._control.to(pl_module.device, pl_module.dtype)  # type: ignore[arg-type]
         order = positions(names_in(pl_module.data_spec), names_in(self._control.data_spec or {}))  # type: ignore[arg-type]
         ordered = network if order is None else lambda x: network(x)[:, order]
-        return flipped_too(ordered) if getattr(pl_module, "test_time_flip", False) else ordered
+        return pl_module.as_tested(ordered)  # type: ignore[operator]
 
     def draw(self, trainer: Trainer) -> None:
         """Draw a band for each direction of change."""

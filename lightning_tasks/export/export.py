@@ -88,7 +88,7 @@ def export(source: str, folder: Path | None, averaged: bool, licence: str, comma
     write_int8(folder, images)
     (folder / FACTS).write_text(json.dumps(facts))
     facts |= _measured(graph, folder, data, task.image_shape)
-    if getattr(task, "test_time_flip", False):
+    if task.as_tested(network) is not network:
         facts["compared_on"] += " without their mirror images, which the run's test_time_flip adds"
     (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n")
     (folder / "README.md").write_text(card(facts))
