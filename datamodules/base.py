@@ -16,6 +16,7 @@ from lightning_tasks.runs.paths import user_path
 from lightning_tasks.runs.seed import run_seed
 
 MOST = 2**31 - 1
+BATCH_SIZE = 128
 
 
 class BaseDataModule(pl.LightningDataModule):
@@ -45,7 +46,7 @@ class BaseDataModule(pl.LightningDataModule):
     def __init__(
         self,
         root: str = "data",
-        batch_size: int = 128,
+        batch_size: int = BATCH_SIZE,
         eval_batch_size: int = 1000,
         balanced_sampling: bool = False,
         steps_per_epoch: int | None = None,
@@ -151,9 +152,10 @@ class BaseDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Shuffled batches, or bare step numbers where training needs no data.
 
-        Warns if there are fewer training samples than a batch has.
+        Warns if there are fewer training samples than a batch has, and of options without effect.
         """
         if self.steps_per_epoch is not None:
+            self._warn_of_unused()
             return DataLoader(StepDataset(self.steps_per_epoch), batch_size=None, generator=torch.Generator())
         num_replicas, rank = (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
         assert self.train_set is not None, "setup comes before the loaders"
@@ -167,6 +169,17 @@ class BaseDataModule(pl.LightningDataModule):
         # BatchNorm cannot train on one sample, so a last batch of one is left out; each epoch it is another one.
         alone = count > 1 and count % self.batch_size == 1
         return self._loader(self.train_set, self.batch_size, sampler, num_workers=self.num_workers, drop_last=alone)
+
+    def _warn_of_unused(self) -> None:
+        for option, usual, instead in (
+            ("batch_size", BATCH_SIZE, "; model.batch_size is the number of synthetic images in a step"),
+            ("num_workers", 0, ""),
+            ("train_per_class", None, ""),  # of those that have it
+        ):
+            if (value := getattr(self, option, usual)) != usual:
+                rank_zero_warn(
+                    f"data.{option} {value} has no effect: with steps_per_epoch no training sample is read{instead}"
+                )
 
     def train_sampler(self, num_replicas: int, rank: int) -> DistributedSampler:
         """Draw the training samples of a rank, shuffled; from the seed and the epoch only.

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from datamodules.augment import BatchRandomCrop, BatchRandomFlip, Mixing, ProgressiveResize
-from datamodules.base import BaseDataModule
+from datamodules.base import BATCH_SIZE, BaseDataModule
 from datamodules.image_files import ImageFiles, find_images, workers_for
 from datamodules.leaks import require_apart
 from datamodules.preprocessing import preprocessing_of as find_preprocessing
@@ -78,7 +78,7 @@ class ImageDataModule(BaseDataModule):
     def __init__(
         self,
         root: str = "data",
-        batch_size: int = 128,
+        batch_size: int = BATCH_SIZE,
         eval_batch_size: int = 1000,
         split: Split = "official",
         val_fraction: float = 0.1,

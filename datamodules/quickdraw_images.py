@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from datamodules.base import BATCH_SIZE
 from datamodules.images import ImageDataModule
 from datamodules.quickdraw import WORDS
 from datamodules.quickdraw_splits import QuickDrawSplits
@@ -49,7 +50,7 @@ class QuickDrawImagesDataModule(ImageDataModule):
         words: tuple[str, ...] = WORDS,
         image_size: int = 28,
         root: str = "data",
-        batch_size: int = 128,
+        batch_size: int = BATCH_SIZE,
         eval_batch_size: int = 1000,
         balanced_sampling: bool = False,
         mean: tuple[float, ...] | None = None,

@@ -166,6 +166,24 @@ class TestModule:
         assert data.train_set is None
         assert data.on_after_batch_transfer(3, 0) == 3
 
+    def test_options_of_training_images_are_said_to_have_no_effect_without_them(self):
+        def told(**options):
+            data = DigitsDataModule(steps_per_epoch=7, **options)
+            data.setup("fit")
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                data.train_dataloader()
+            return [str(each.message) for each in caught]
+
+        assert told() == told(batch_size=128) == []
+        (line,) = told(batch_size=64)
+        assert line.startswith("data.batch_size 64 has no effect")
+        assert "model.batch_size" in line
+        (line,) = told(num_workers=2)
+        assert line.startswith("data.num_workers 2 has no effect")
+        (line,) = told(train_per_class=5)
+        assert line.startswith("data.train_per_class 5 has no effect")
+
     @pytest.mark.parametrize("options", [{"batch_size": 0}, {"steps_per_epoch": 0}, {"eval_batch_size": -1}])
     def test_bad_numbers_are_refused(self, options):
         with pytest.raises(ValueError, match=next(iter(options))):
