@@ -4,6 +4,7 @@ DistributedDataParallel expects a gradient of every parameter from each backward
 the other's. So the passes stay local, and each player's gradients are averaged once a step.
 """
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -29,9 +30,14 @@ def average_gradients(task: LightningModule, player: nn.Module) -> None:
     torch._foreach_copy_(gradients, [part.view_as(each) for part, each in zip(parts, gradients, strict=True)])
 
 
-@torch.no_grad()
 def copy_buffers(task: LightningModule) -> None:
     """Give all devices rank 0's buffers, which a checkpoint saves: each has BatchNorm statistics of its own images."""
+    copy_from_first(task, task.buffers())
+
+
+@torch.no_grad()
+def copy_from_first(task: LightningModule, tensors: Iterable[Tensor]) -> None:
+    """Give all devices rank 0's tensors."""
     if task.trainer.world_size > 1:
-        for buffer in task.buffers():
-            distributed.broadcast(buffer, 0)
+        for each in tensors:
+            distributed.broadcast(each, 0)

@@ -4,7 +4,7 @@ Fang et al. 2019, "Data-Free Adversarial Distillation", https://arxiv.org/abs/19
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jsonargparse import lazy_instance
@@ -22,26 +22,12 @@ from lightning_tasks.data_free.memory_bank import MemoryBank
 from lightning_tasks.data_free.meta_generator import MetaGenerator
 from lightning_tasks.data_free.objective import GeneratorObjective
 from lightning_tasks.data_free.stopwatch import Stopwatch
+from lightning_tasks.data_free.student_batch import StudentBatch
+from lightning_tasks.data_free.student_start import reconstruct_student
 from lightning_tasks.data_free.training import GeneratorTraining, StudentTraining
 from lightning_tasks.networks import NetworkCallable
 from lightning_tasks.runs.data_spec import ImageDataSpec
 from lightning_tasks.schedules import step_schedules
-
-
-class StudentBatch(NamedTuple):
-    """A batch that the student learns from.
-
-    Attributes:
-        x: Images (B, C, H, W).
-        target: The teacher's logits (B, num_classes).
-        places: Indices of the images in the memory bank (B,), if they are from it.
-        hint: Features of the teacher's layers, if a loss asks for them.
-    """
-
-    x: Tensor
-    target: Tensor
-    places: Tensor | None = None
-    hint: Hint | None = None
 
 
 class DFADTask(DataFreeTask):
@@ -123,6 +109,10 @@ class DFADTask(DataFreeTask):
         objective.require_layers(self.teacher)
         generator_training.require(objective, memory_bank is not None)
         student_training.require_layers(self.student, self.teacher.network, self.compile_networks)
+        if student_training.reconstruct and not generator_training.pretrain_epochs:
+            raise ValueError(
+                "student_training.reconstruct: it needs images of a pretrained generator (pretrain_epochs)"
+            )
         side = min(self.image_shape[1:])
         for name, part in (("objective", objective), ("memory_bank", memory_bank), ("augmentation", augmentation)):
             if (by := part.max_shift if part is not None else 0) >= side:
@@ -142,20 +132,23 @@ class DFADTask(DataFreeTask):
         self.losses = nn.ModuleList(each for each in losses if each is not None)  # for what they may have on a device
         self._counts = BatchCounts(self.student)
         self._features: FeatureMatching | None = None
+        self._channels: dict[str, Tensor] = {}  # of the teacher, that those of a reconstructed student stand for
 
     def configure_optimizers(self) -> Any:
         """Build an optimizer and a schedule for each network that learns."""
         return self.student_training.configure(self.student), self.generator_training.configure(self.generator)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the memory bank too."""
+        """Keep the memory bank too, and what the student's channels stand for."""
         super().on_save_checkpoint(checkpoint)
+        checkpoint["channels"] = self._channels
         if self.memory_bank is not None:
             checkpoint["memory_bank"] = self.memory_bank.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the memory bank."""
+        """Restore the memory bank, and what the student's channels stand for."""
         super().on_load_checkpoint(checkpoint)
+        self._channels |= {name: each.to(self.device) for name, each in checkpoint.get("channels", {}).items()}
         if self.memory_bank is not None and "memory_bank" in checkpoint:
             self.memory_bank.load_state_dict(checkpoint["memory_bank"], self.device)
 
@@ -169,13 +162,16 @@ class DFADTask(DataFreeTask):
         if self.memory_bank is not None:
             self.memory_bank.require_room(self.image_shape, self.num_classes, self.device)
         if (loss := self.student_training.feature_loss) is not None:
-            self._features = FeatureMatching(loss, self.student, self.teacher.network, self.compile_networks)
+            networks = self.student, self.teacher.network
+            self._features = FeatureMatching(loss, *networks, self.compile_networks, self._channels)
             with self.trainer.precision_plugin.forward_context():
                 self._features.measure(torch.zeros((2, *self.image_shape), device=self.device).to(self.dtype))
 
     def on_train_epoch_start(self) -> None:
-        """Do what every task does, and start the clock."""
+        """Do what every task does, and start the clock; after the generator's pretraining, reconstruct the student."""
         super().on_train_epoch_start()
+        if self.student_training.reconstruct and self.current_epoch == self.generator_training.pretrain_epochs:
+            self._channels |= reconstruct_student(self)
         self._stopwatch = Stopwatch(self.device)
 
     @property

@@ -29,8 +29,8 @@ class FeatureLoss(nn.Module):
     Mean over layers of `|f_s - f_t|^2 / |f_t|^2`: the hints of Romero et al. 2015, "FitNets",
     https://arxiv.org/abs/1412.6550, equation 3, at many layers as Li et al. 2020, "Few sample knowledge distillation
     for efficient network compression", https://arxiv.org/abs/1812.01839, do. Where a student's layer is narrower, its
-    channels stand for evenly chosen ones of the teacher's, with which it may have started, see select_weights; so it
-    takes no layers between the two.
+    channels stand for some of the teacher's: those of reconstruct, if the student started so, else evenly chosen ones,
+    as in select_weights. So it takes no layers between the two.
 
     Args:
         layers: Names of modules that both networks have.
@@ -65,13 +65,21 @@ class FeatureLoss(nn.Module):
         (hint,) = self.hints(teacher, {layer: student[layer].shape[1:] for layer in self.layers})
         return self.distance(student, hint)
 
-    def hints(self, teacher: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]], batches: int = 1) -> list[Hint]:
+    def hints(
+        self,
+        teacher: Mapping[str, Tensor],
+        shapes: Mapping[str, Sequence[int]],
+        batches: int = 1,
+        channels: Mapping[str, Tensor] | None = None,
+    ) -> list[Hint]:
         """Prepare what the student's features are compared with; of several batches at once with fewer operators.
 
         Args:
             teacher: Outputs (batches * B, D, ...) by the name of their layer.
             shapes: Shape (C, ...) of the student's output for one image, by layer name.
             batches: How many there are, of equal size.
+            channels: Channels (C,) of the teacher that the student's stand for, by layer name; evenly chosen where it
+                says nothing.
 
         Returns:
             One for each batch.
@@ -88,7 +96,8 @@ class FeatureLoss(nn.Module):
                     f" {tuple(theirs.shape[1:])}"
                 )
             if ours[0] < theirs.shape[1]:
-                theirs = theirs[:, _places(ours[0], theirs.shape[1], theirs.device)]
+                places = (channels or {}).get(layer)
+                theirs = theirs[:, _places(ours[0], theirs.shape[1], theirs.device) if places is None else places]
             chosen.append(theirs.float())
         squares = [each.unflatten(0, (batches, -1)) for each in torch._foreach_mul(chosen, chosen)]
         sizes = torch.stack([each.mean(dim=[*range(1, each.ndim)]) for each in squares], dim=1).clamp_(min=1e-6)

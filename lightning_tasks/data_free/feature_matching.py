@@ -1,5 +1,7 @@
 """Features of student and teacher on the same images."""
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from lightning_tasks.data_free.feature_loss import FeatureLoss, Hint
@@ -32,10 +34,19 @@ class FeatureMatching:
         student: Its layers must be final: `sync_batchnorm` replaces some when a fit starts.
         teacher: Frozen.
         compiled: Whether to compile what records features.
+        channels: See FeatureLoss.hints; it may change.
     """
 
-    def __init__(self, loss: FeatureLoss, student: ImageNetwork, teacher: ImageNetwork, compiled: bool) -> None:
+    def __init__(
+        self,
+        loss: FeatureLoss,
+        student: ImageNetwork,
+        teacher: ImageNetwork,
+        compiled: bool,
+        channels: Mapping[str, Tensor],
+    ) -> None:
         self._loss = loss
+        self._channels = channels
         self._student, self._teacher = (WithFeatures(network, loss.layers) for network in (student, teacher))
         if compiled:
             self._student.compile()
@@ -50,7 +61,7 @@ class FeatureMatching:
     def teacher(self, x: Tensor, batches: int) -> tuple[Tensor, list[Hint]]:
         """Give the teacher's logits of several batches (batches * B, C, H, W), and a hint for each batch."""
         logits, features = self._teacher(x)
-        return logits, self._loss.hints(features, self._shapes, batches)
+        return logits, self._loss.hints(features, self._shapes, batches, self._channels)
 
     def student(self, x: Tensor, hint: Hint) -> tuple[Tensor, Tensor]:
         """Give the student's logits of a batch (B, C, H, W), and how far its features are from the hint, a scalar."""

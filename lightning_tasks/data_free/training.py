@@ -13,7 +13,7 @@ from lightning_tasks.data_free.meta_generator import MetaGenerator
 from lightning_tasks.data_free.objective import GeneratorObjective
 from lightning_tasks.data_free.option_group import OptionGroup
 from lightning_tasks.losses import SoftTargetLoss
-from lightning_tasks.networks import ImageNetwork
+from lightning_tasks.networks import ImageNetwork, require_narrower
 from lightning_tasks.schedules import require_periods
 
 
@@ -28,6 +28,8 @@ class StudentTraining(OptionGroup):
         soft_loss: Added to the loss, on the same images. None in the paper.
         feature_loss: Added to the loss, on the same images. It costs one more pass of the teacher per batch, which it
             shares with an augmentation. None in the paper.
+        reconstruct: Once the generator is pretrained, fit the student's layers one by one to the teacher's on synthetic
+            images, see reconstruct; the student must be the teacher, but narrower.
 
     Raises:
         ValueError: If an option is out of range, or nothing is left to be minimised.
@@ -41,6 +43,7 @@ class StudentTraining(OptionGroup):
         l1_weight: float = 1.0,
         soft_loss: SoftTargetLoss | None = None,
         feature_loss: FeatureLoss | None = None,
+        reconstruct: bool = False,
     ) -> None:
         if steps < 1:
             raise ValueError(f"student_training.steps must be at least 1, got {steps}")
@@ -54,11 +57,17 @@ class StudentTraining(OptionGroup):
         self.l1_weight = l1_weight
         self.soft_loss = soft_loss
         self.feature_loss = feature_loss
+        self.reconstruct = reconstruct
 
     def require_layers(self, student: ImageNetwork, teacher: ImageNetwork, compiled: bool) -> None:
-        """Refuse a feature loss whose layers a network lacks, see require_feature_layers."""
+        """Refuse networks whose layers do not suit the feature loss, see require_feature_layers, or reconstruct."""
         if self.feature_loss is not None:
             require_feature_layers(self.feature_loss, student, teacher, compiled)
+        if self.reconstruct:
+            try:
+                require_narrower(student.inner, teacher.inner)
+            except ValueError as error:
+                raise ValueError(f"student_training.reconstruct: {error}") from None
 
     def configure(self, student: nn.Module) -> dict[str, Any]:
         """Build optimizer and schedule of the student, as `configure_optimizers` returns them."""

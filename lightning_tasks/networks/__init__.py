@@ -19,6 +19,7 @@ from lightning_tasks.networks.folding import fold_batchnorm
 from lightning_tasks.networks.layers import Initialisation, initialise
 from lightning_tasks.networks.lenet import LeNet5
 from lightning_tasks.networks.mlp import MLP
+from lightning_tasks.networks.reconstruction import reconstruct, require_narrower
 from lightning_tasks.networks.resnet import ResNet
 from lightning_tasks.networks.strided_cnn import StridedCNN
 from lightning_tasks.networks.weight_selection import evenly, select_weights
@@ -52,7 +53,9 @@ __all__ = [
     "evenly",
     "fold_batchnorm",
     "initialise",
+    "reconstruct",
     "recorded",
     "require_layers",
+    "require_narrower",
     "select_weights",
 ]

@@ -32,7 +32,7 @@ def fold_batchnorm(network: nn.Module) -> fx.GraphModule:
     if any(module.training for module in network.modules()):
         raise ValueError("fold_batchnorm needs a network in eval mode: call network.eval() first")
     network = copy.deepcopy(network)
-    traced = fx.GraphModule(network, _Tracer().trace(network))
+    traced = fx.GraphModule(network, Tracer().trace(network))
     for node in traced.graph.find_nodes(op="get_attr"):
         if not isinstance(attrgetter(node.target)(traced), Tensor):
             raise ValueError(f"torch.fx cannot look into {node.target}")
@@ -46,8 +46,9 @@ def fold_batchnorm(network: nn.Module) -> fx.GraphModule:
     return folded.eval().requires_grad_(False)
 
 
-class _Tracer(fx.Tracer):
+class Tracer(fx.Tracer):
     """Does not look into SmallMapConv2d, which asks for the size of its maps."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> Any:
+        """Say whether a module is one step."""
         return isinstance(m, SmallMapConv2d) or super().is_leaf_module(m, module_qualified_name)
