@@ -18,7 +18,6 @@ Layer = nn.Conv2d | nn.Linear
 Nodes = dict[fx.Node, fx.Node]
 
 
-@torch.no_grad()
 def reconstruct(small: nn.Module, large: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """Fit each layer of a network to the same layer of a wider one by least squares, from the first to the last.
 

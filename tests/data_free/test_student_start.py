@@ -7,7 +7,7 @@ from helpers.data_free import make_task
 from pytorch_lightning import Callback
 
 from lightning_tasks import FeatureLoss
-from lightning_tasks.data_free import BatchNormStatisticsLoss
+from lightning_tasks.data_free import BatchNormStatisticsLoss, dfad
 from lightning_tasks.networks import eval_mode, reconstruct
 
 OPTIONS = {
@@ -37,7 +37,7 @@ def test_it_starts_after_the_pretraining_as_what_comes_nearest_to_the_teacher(te
                 students.append({name: value.clone() for name, value in task.student.state_dict().items()})
 
     task, data = make_task(teacher_ckpt, **OPTIONS)
-    make_trainer(starts := Starts(), max_epochs=3).fit(task, data)
+    make_trainer(starts := Starts(), max_epochs=2).fit(task, data)
     answers = starts.student.eval()(starts.x)
     starts.student.load_state_dict(students[1])
     torch.testing.assert_close(
@@ -45,10 +45,14 @@ def test_it_starts_after_the_pretraining_as_what_comes_nearest_to_the_teacher(te
     )  # weights may be ill-conditioned
     starts.student.load_state_dict(students[0])
     assert (starts.student(starts.x) - answers).abs().max() > 0.1
-    weights = [each["conv1.weight"] for each in students]
-    assert not torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[1], weights[2])  # once only, or it would not differ by a few steps alone
-    assert (weights[2] - weights[1]).abs().max() < 0.5 * (weights[1] - weights[0]).abs().max()
+
+
+def test_it_is_reconstructed_once(teacher_ckpt, monkeypatch):
+    epochs = []
+    monkeypatch.setattr(dfad, "reconstruct_student", lambda task: epochs.append(task.current_epoch) or {})
+    task, data = make_task(teacher_ckpt, **OPTIONS | {"generator_pretrain_epochs": 2})
+    make_trainer(max_epochs=5).fit(task, data)
+    assert epochs == [2]
 
 
 def test_features_are_compared_with_those_of_the_channels_that_were_kept():
