@@ -1,5 +1,6 @@
 """What the callbacks hand to their drawing functions: the right arrays, of the right split, in order, and no trace."""
 
+import inspect
 import json
 import re
 from pathlib import Path
@@ -9,16 +10,22 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, run_cli
+from helpers.gpu_runs import PICTURES
 from helpers.plots import NAMES, Seer, compile_with, fit, spy
 from helpers.scripted import ANSWERS, LABELS, SCRIPTED, ScriptedNetwork, loss, right
 from pytorch_lightning.callbacks import EarlyStopping
 from torch import nn
 
 from datamodules import DigitsDataModule
-from lightning_tasks import ClassificationTask, ResNet
+from lightning_tasks import ClassificationTask, ResNet, callbacks
 from lightning_tasks.callbacks import (
     ActivationPlot,
     ConfusionPlot,
+    CustomScalars,
+    NetworkGraph,
+    PeriodicPlot,
+    Plot,
+    SeriesPlot,
     TestCurve,
     TSNEPlot,
     activations,
@@ -294,3 +301,9 @@ def test_the_mark_stands_below_the_picture_and_covers_nothing():
     last = np.split(rows, np.flatnonzero(np.diff(rows) > 3) + 1)[-1]
     assert 5 < len(last) < 20  # a line of small letters, with nothing beside it
     assert np.flatnonzero(image[last].min(axis=0) < 0.9).max() < 0.6 * image.shape[1]
+
+
+def test_no_picture_is_left_out_of_the_gpu_tests():
+    exported = {name for name, each in inspect.getmembers(callbacks, inspect.isclass) if issubclass(each, Plot)}
+    standing = {each.__name__ for each in (Plot, SeriesPlot, PeriodicPlot, NetworkGraph, CustomScalars)}
+    assert exported - standing <= {each for drawing, _ in PICTURES.values() for each in drawing}

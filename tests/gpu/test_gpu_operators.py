@@ -2,7 +2,6 @@
 
 import torch
 from helpers.commands import make_trainer
-from helpers.gpu_runs import needs_gpu
 from pytorch_lightning import Callback
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -22,7 +21,6 @@ from lightning_tasks import (
 )
 from lightning_tasks.data_free import GeneratorObjective, StudentTraining
 
-pytestmark = needs_gpu
 BLOCKS = [f"layer{stage}.{block}" for stage, count in enumerate((3, 4, 6, 3), start=1) for block in range(count)]
 
 

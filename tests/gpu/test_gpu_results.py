@@ -4,15 +4,13 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import run_card
-from helpers.gpu_runs import fit, needs_gpu
+from helpers.gpu_runs import fit
 from helpers.live import DRAW, ask, points
 from helpers.systems import finished_run
 
 from lightning_tasks.export import load
 from lightning_tasks.export.export import export
 from lightning_tasks.sketch.sketcher import Sketcher
-
-pytestmark = needs_gpu
 
 
 def test_export(system_folder):

@@ -6,14 +6,12 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import run_cli
-from helpers.gpu_runs import each_system, fit, needs_gpu, words
+from helpers.gpu_runs import each_system, fit, words
 from helpers.systems import assert_same_run, finished_run
 
 from lightning_tasks.callbacks import PredictionWriter, RunCard
 from lightning_tasks.cli.main import main
 from lightning_tasks.sketch.writer import SketchWriter
-
-pytestmark = needs_gpu
 
 EXACT = "--trainer.precision=32-true", "--trainer.deterministic=true", "--trainer.max_epochs=3"
 

@@ -3,12 +3,10 @@
 import pytest
 import torch
 from helpers.commands import run_cli
-from helpers.gpu_runs import each_system, needs_gpu, words
+from helpers.gpu_runs import each_system, words
 from helpers.waits import Waits
 
 from lightning_tasks.callbacks import RunCard
-
-pytestmark = needs_gpu
 
 STEPS = 2
 MOST = {"by hand": 1}  # waits a step; none of all others

@@ -9,10 +9,35 @@ import torch
 from helpers.commands import TINY_TRAINER, run_cli
 from helpers.systems import SYSTEMS, finished_run, without_averages
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 each_system = pytest.mark.parametrize("name", SYSTEMS)
 
 ON_GPU = [*TINY_TRAINER, "--trainer.accelerator=gpu", "--experiment=x", "--plots=false"]
+
+# By system: callbacks with their options, and the figures that they leave.
+PICTURES = {
+    "classification": (
+        {
+            "ActivationPlot": {"layers": ["network.layer1"]},
+            "ChangesPlot": {"control": "teacher.ckpt"},
+            "ConfusionPlot": {},
+            "CurvesPlot": {},
+            "FiltersPlot": {},
+            "PredictionsPlot": {},
+            "ReliabilityPlot": {},
+            "TSNEPlot": {"layer": "network.layer1"},
+            "TestCurve": {},
+        },
+        "activations_0001 changes confusion curves filters_network mistakes predictions reliability"
+        " tsne_network.layer1_0001",
+    ),
+    "data-free": (
+        {"AgreementPlot": {}, "GeneratedPlot": {"every_n_epochs": 1, "num_images": 16}, "SelectionPlot": {}},
+        "agreement generated_0001 selection",
+    ),
+    "image folder": ({"LearningRateRange": {"num_training_steps": 5}}, "learning_rates"),
+    "multi-task": ({"ErrorKindsPlot": {}, "MistakesBySeverityPlot": {}}, "errors mistakes_by_severity"),
+    "sketches": ({"SketchPlot": {}}, "sketches_0001"),
+}
 
 
 def words(name, *options):
