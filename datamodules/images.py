@@ -105,10 +105,14 @@ class ImageDataModule(BaseDataModule):
         self.train_per_class = train_per_class
         self.test_per_class = test_per_class
         require_seed(split_seed, "split_seed")
+        if not 0 < val_fraction < 1:
+            raise ValueError(f"val_fraction must be between 0 and 1, got {val_fraction}")
+        counts = {"train_per_class": train_per_class, "test_per_class": test_per_class, "image_size": image_size}
+        for option, count in counts.items():
+            if count is not None and count < 1:
+                raise ValueError(f"{option} must be at least 1, got {count}")
         if steps_per_epoch is not None and augment:
             raise ValueError("augment: with steps_per_epoch no training image is read")
-        if image_size is not None and image_size < 1:
-            raise ValueError(f"image_size must be at least 1, got {image_size}")
         if preprocessing_of is not None:
             known = find_preprocessing(preprocessing_of)
             mean, std, image_size = mean or known.mean, std or known.std, image_size or known.side

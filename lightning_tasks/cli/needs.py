@@ -56,6 +56,7 @@ def prepare(config: Namespace, words: Sequence[str], parser: ArgumentParser, may
                     f"{option}: no run of {made[0]} with seed {config.seed_everything} in {place};"
                     f" {PROGRAM} {shlex.join([*need.words, *need.resuming])} makes it"
                 )
+            _require_buildable(config, parser)
             with need.alone():
                 run = need.find()
                 if run is None:
@@ -63,6 +64,15 @@ def prepare(config: Namespace, words: Sequence[str], parser: ArgumentParser, may
                     run = need.find()
         if run is not None:
             options[option] = str(run)
+
+
+def _require_buildable(config: Namespace, parser: ArgumentParser) -> None:
+    """Build the parts of a run, so that options that it cannot have are refused before another trains for it."""
+    trial = config.clone()
+    trial.trainer.logger = None  # some start a run of their own
+    if "recogniser_ckpt" in trial.model.init_args:  # whose file is read at once
+        trial.model.init_args.recogniser = trial.model.init_args.recogniser_ckpt = None
+    parser.instantiate_classes(Namespace(subcommand="fit", fit=trial))
 
 
 def _is_one_of_many() -> bool:

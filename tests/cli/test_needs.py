@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from filelock import FileLock
-from helpers.commands import ROOT, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER
+from helpers.commands import ROOT, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, write_config
 
 from lightning_tasks.cli.needed_run import NeededRun
 from lightning_tasks.cli.parser import task_parser
@@ -19,17 +18,10 @@ TEACHER = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2"]
 STUDENT = [*TINY_DFAD, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=1", "--model.teacher_ckpt=logs/teacher"]
 
 
-def write(name, words, **changes):
-    """A config of a command line, with other values at its top."""
-    config = yaml.safe_load(task_parser().dump(task_parser().parse_args(["fit", *words]), skip_none=True))["fit"]
-    Path("configs").mkdir(exist_ok=True)
-    Path(f"configs/{name}.yaml").write_text(yaml.safe_dump(config | changes))
-
-
 @pytest.fixture
 def configs(tmp_path):
-    write("teacher", TEACHER)
-    write("dfad", STUDENT)
+    write_config("teacher", TEACHER)
+    write_config("dfad", STUDENT)
     return tmp_path
 
 
@@ -110,7 +102,9 @@ def test_a_teacher_of_another_precision_is_another(configs, children):
 
 @pytest.mark.slow
 def test_a_chain_of_three(configs, children):
-    write("second", [*STUDENT, "--model.teacher.width=2", "--model.teacher_ckpt=logs/dfad", "--experiment=second"])
+    write_config(
+        "second", [*STUDENT, "--model.teacher.width=2", "--model.teacher_ckpt=logs/dfad", "--experiment=second"]
+    )
     done = fit(children, configs, config="second")
     assert done.status == 0, done.err
     assert card("second")["teacher_ckpt"].endswith("dfad/version_0/checkpoints/best.ckpt")
@@ -120,8 +114,8 @@ def test_a_chain_of_three(configs, children):
 @pytest.mark.slow
 @pytest.mark.parametrize("length", [1, 2])
 def test_a_circle_is_refused(tmp_path, children, length):
-    write("dfad", [*STUDENT, f"--model.teacher_ckpt=logs/{'dfad' if length == 1 else 'other'}"])
-    write("other", [*STUDENT, "--model.teacher_ckpt=logs/dfad", "--experiment=other"])
+    write_config("dfad", [*STUDENT, f"--model.teacher_ckpt=logs/{'dfad' if length == 1 else 'other'}"])
+    write_config("other", [*STUDENT, "--model.teacher_ckpt=logs/dfad", "--experiment=other"])
     done = fit(children, tmp_path)
     assert done.status == 1
     between = "" if length == 1 else "configs/other.yaml -> "
@@ -164,11 +158,29 @@ def test_it_has_the_same_classes_and_test_set(config, word, expected):
 
 @pytest.mark.slow
 def test_one_that_fails_ends_the_run_with_its_line(configs, children):
-    write("teacher", TEACHER, data={"class_path": "ImageFolderDataModule", "init_args": {"folder": "nosuch"}})
+    write_config("teacher", TEACHER, data={"class_path": "ImageFolderDataModule", "init_args": {"folder": "nosuch"}})
     done = fit(children, configs)
     assert done.status == 1
     assert [line for line in done.err.splitlines() if line.startswith("error: ")] == [done.err.splitlines()[-1]]
     assert "nosuch" in done.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("--model.student_training.reconstruct=true", "student_training.reconstruct: it needs images of a pretrained"),
+        ("--model.memory_bank={class_path: MemoryBank, init_args: {size: 1}}", "memory_bank.size must be at least"),
+        ("--trainer.callbacks+={class_path: GeneratedPlot, init_args: {every_n_epochs: 0}}", "every_n_epochs must be"),
+        ("--data.val_fraction=2", "val_fraction must be between 0 and 1, got 2"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_before_another_is_trained(configs, children, word, said):
+    done = fit(children, configs, word)
+    assert done.status == 1
+    assert len(done.err.splitlines()) == 1, done.err
+    assert said in done.err
+    assert "training it first" not in done.out
+    assert not list(Path("logs").glob("*/version_*"))
 
 
 @pytest.mark.slow
@@ -224,7 +236,7 @@ def test_a_student_that_was_moved_finds_its_teacher(configs, children, words):
 
 @pytest.mark.slow
 def test_sigterm_ends_both_and_the_teacher_can_go_on(configs, children):
-    write("teacher", [*TEACHER, "--trainer.max_epochs=500"])
+    write_config("teacher", [*TEACHER, "--trainer.max_epochs=500"])
     child = children.start(["fit", "--config=configs/dfad.yaml"], configs)
     last = Path("logs/teacher/version_0/checkpoints/last.ckpt")
     while not last.exists():

@@ -184,10 +184,16 @@ class TestModule:
         (line,) = told(train_per_class=5)
         assert line.startswith("data.train_per_class 5 has no effect")
 
-    @pytest.mark.parametrize("options", [{"batch_size": 0}, {"steps_per_epoch": 0}, {"eval_batch_size": -1}])
-    def test_bad_numbers_are_refused(self, options):
-        with pytest.raises(ValueError, match=next(iter(options))):
-            DigitsDataModule(**options)
+    @pytest.mark.parametrize(
+        ("option", "bad"),
+        [
+            *[("batch_size", 0), ("steps_per_epoch", 0), ("eval_batch_size", -1), ("image_size", 0)],
+            *[("val_fraction", 0), ("val_fraction", 1), ("train_per_class", 0), ("test_per_class", -1)],
+        ],
+    )
+    def test_bad_numbers_are_refused(self, option, bad):
+        with pytest.raises(ValueError, match=f"^{option} must be .*, got {bad}$"):
+            MNISTDataModule(**{option: bad})
 
 
 def test_whole_batches_equal_single_samples():

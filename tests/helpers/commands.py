@@ -101,6 +101,17 @@ def run_cli(*words):
     return main(list(words))
 
 
+def write_config(name, words, **changes):
+    """A config of a command line, with other values at its top."""
+    import yaml
+
+    from lightning_tasks.cli.parser import task_parser
+
+    config = yaml.safe_load(task_parser().dump(task_parser().parse_args(["fit", *words]), skip_none=True))["fit"]
+    Path("configs").mkdir(exist_ok=True)
+    Path(f"configs/{name}.yaml").write_text(yaml.safe_dump(config | changes))
+
+
 def make_trainer(*callbacks, **options):
     """A trainer that leaves no file and validates only if asked to."""
     import pytorch_lightning as pl

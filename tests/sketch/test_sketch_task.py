@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers.commands import ROOT, TINY_TRAINER, few_fast, make_trainer, refusal, refused, run_cli
+from helpers.commands import ROOT, TINY_TRAINER, few_fast, make_trainer, refusal, refused, run_cli, write_config
 from helpers.quickdraw_files import write
 from torch.nn import functional as F
 
@@ -33,6 +33,7 @@ RECOGNISER = [
     "--model.network.hidden_sizes=[]",
     "--model.network.average=true",
 ]
+RECOGNISER_LIMITS = ["--trainer.max_epochs=1", "--experiment=recogniser", "--data.image_size=16"]
 JUDGED = ["--model.recogniser=CNN", "--model.recogniser.stages=[[4]]", "--model.recogniser.hidden_sizes=[]"]
 JUDGED += ["--model.recogniser.average=true", "--model.recogniser_ckpt=logs/recogniser"]
 
@@ -44,8 +45,7 @@ def drawings(tmp_path):
 
 def train_recogniser(*words):
     data = [word.replace("QuickDrawDataModule", "QuickDrawImagesDataModule") for word in TINY_DATA]
-    limits = ["--trainer.max_epochs=1", "--experiment=recogniser", "--data.image_size=16"]
-    run_cli("fit", *RECOGNISER, *data, *TINY_TRAINER, *limits, *words)
+    run_cli("fit", *RECOGNISER, *data, *TINY_TRAINER, *RECOGNISER_LIMITS, *words)
 
 
 def fit(*words):
@@ -211,6 +211,15 @@ def test_resumes_to_the_bit():
     resumed = fit(*part, "--trainer.max_epochs=2", "--ckpt_path=last")
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
+def test_a_missing_recogniser_is_trained_once_the_rest_can_be_built(tmp_path):
+    data = [word.replace("QuickDrawDataModule", "QuickDrawImagesDataModule") for word in TINY_DATA]
+    write_config("recogniser", [*RECOGNISER, *data, *TINY_TRAINER, *RECOGNISER_LIMITS])
+    words = ["fit", *TINY_TASK, *TINY_DATA, *TINY_TRAINER, *JUDGED, "--experiment=sketch", "--trainer.max_epochs=1"]
+    assert "max_length must be at least 2" in refused(tmp_path, *words, "--data.max_length=1")
+    assert not Path("logs").exists()
+    assert run_cli(*words).trainer.callback_metrics["test/recognised"] >= 0
 
 
 CONFIGS = sorted((ROOT / "configs").glob("quickdraw*.yaml"))
