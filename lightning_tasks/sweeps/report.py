@@ -3,6 +3,7 @@
 import itertools
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,14 +43,22 @@ def rows(sweep: Sweep, cards: Iterable[Card], hashes: Mapping[str, str]) -> list
             row[f"{metric} mean"] = statistics.mean(each) if each else None
             row[f"{metric} std"] = statistics.stdev(each) if len(each) > 1 else None
             row[f"{metric} reported"] = reported.get(metric)
-        row["seconds"] = statistics.median(card["seconds"] for card in group) if group else None
-        row["devices"] = {card["device"] for card in group}
-        row["over_time"] = [card["over_time"] for card in group if "over_time" in card]
+        timed = timed_alike(group)
+        row["seconds"] = statistics.median(card["seconds"] for card in timed) if timed else None
+        row["devices"] = {card["device"] for card in timed}
+        row["over_time"] = [card["over_time"] for card in timed if "over_time" in card]
         for metric, value in sweep.over_time.items():
             times = [_reached(each, metric, value) for each in row["over_time"] if metric in each]
             row[_until(metric, value)] = statistics.median(times) if times else None
         result.append(row)
     return result
+
+
+def timed_alike(group: list[Card]) -> list[Card]:
+    """Keep the cards of the most frequent device and precision, whose times can be compared."""
+    kinds = Counter((card["device"], card.get("precision")) for card in group)
+    most = max(kinds, key=kinds.__getitem__, default=None)  # the first of several
+    return [card for card in group if (card["device"], card.get("precision")) == most]
 
 
 def _reached(over_time: dict[str, list[float]], metric: str, value: float) -> float:

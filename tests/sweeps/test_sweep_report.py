@@ -167,6 +167,24 @@ def test_accuracy_over_time_by_hand_computed_values(sweep_file):
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["slow, off", "fast, on"]
 
 
+def test_times_are_those_of_the_most_frequent_precision_and_device(sweep_file):
+    """Two of four seeds in bfloat16; the others took longer, in float32 and on more threads."""
+    change = {"columns": [], "reported": [], "over_time": {"val/acc": 0.75}, "seeds": [1, 2, 3, 4]}
+    sweep_file.write_text(yaml.safe_dump(SWEEP | change, sort_keys=False))
+    sweep = read(sweep_file)
+    kinds = [("32-true", 1, 900), ("bf16-mixed", 1, 40), ("bf16-mixed", 2, 500), ("bf16-mixed", 1, 60)]
+    cards = [
+        card("table/slow,off", seed, 0.1 * seed)
+        | {"precision": precision, "device": f"1 x CPU, {threads} threads", "seconds": seconds}
+        | {"over_time": {"seconds": [seconds], "val/acc": [0.8]}}
+        for seed, (precision, threads, seconds) in enumerate(kinds, 1)
+    ]
+    row = report.rows(sweep, cards, {cell.folder: "h" for cell in sweep.cells()})[0]
+    assert row["test/acc mean"] == pytest.approx(0.25)  # of all four
+    assert (row["seconds"], row["seconds to val/acc 75"], row["devices"]) == (50, 50, {"1 x CPU, 1 threads"})
+    assert [each["seconds"] for each in row["over_time"]] == [[40], [60]]
+
+
 def test_costs_are_reached_from_above_and_unknown_metrics_never(sweep_file):
     change = {"columns": [], "reported": [], "over_time": {"val/loss": 1, "val/none": 0.5}}
     sweep_file.write_text(yaml.safe_dump(SWEEP | change, sort_keys=False))

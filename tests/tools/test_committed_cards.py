@@ -13,6 +13,7 @@ from helpers.commands import ROOT
 from lightning_tasks.cli.parser import task_parser
 from lightning_tasks.compare.cards import without_paths
 from lightning_tasks.runs.formatting import duration, hardware
+from lightning_tasks.sweeps.report import timed_alike
 from tools.results.__main__ import section
 from tools.results.cards import is_current, key, read_all
 from tools.results.tables import (
@@ -83,7 +84,7 @@ class TestCommitted:
             comment = " ".join(line.lstrip("# ") for line in path.read_text().splitlines() if line.startswith("#"))
             for said in measured.findall(comment):
                 runs = cards[path.stem]
-                time = duration(statistics.median(card["seconds"] for card in runs))
+                time = duration(statistics.median(card["seconds"] for card in timed_alike(runs)))
                 accuracy = statistics.mean(card["metrics"]["test/acc"] for card in runs)
                 expected = f"{time} on {hardware(runs[0]['device'])}", f"{100 * accuracy:.1f}", str(len(runs))
                 assert said == expected, path

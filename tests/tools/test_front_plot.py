@@ -8,7 +8,7 @@ from tools.results import front
 
 
 def test_the_front_picture_by_hand(card, tmp_path):
-    """Two seeds of DFAD+, whose means lie between them, one of DFAD, and one of what is not drawn."""
+    """Two seeds of DFAD+, whose means lie between them, one in another precision, one of DFAD, and one not drawn."""
     over_time = {
         "DFAD+": ([60, 120], [0.5, 0.9]),
         "DFAD": ([60, 300], [0.1, 0.3]),
@@ -23,13 +23,16 @@ def test_the_front_picture_by_hand(card, tmp_path):
     second = {"seconds": [120, 240], "val/acc": [0.7, 0.7]}
     cards.append(card(2, experiment="dfad_cifar10/47-,DFAD+", over_time=second))
     cards[-1]["metrics"]["test/acc_teacher"] = 0.95
+    cards.append(cards[-1] | {"seed": 3, "precision": "16-true"})
     images = np.zeros((10 * 4, 3 * 4, 3), dtype=np.uint8)
     images[8:12] = 255  # of the third class
     imsave(tmp_path / "tiles.png", images)
     left, right = front.draw(cards, tmp_path / "tiles.png").axes
     lines = {line.get_label(): line.get_xydata().tolist() for line in right.lines if line.get_alpha() is None}
-    assert lines.pop("teacher, on test images") == [[0, pytest.approx(93)], [1, pytest.approx(93)]]
+    assert lines.pop("teacher, on test images") == [[0, pytest.approx(93.5)], [1, pytest.approx(93.5)]]
     assert lines == {"DFAD+": [[1.5, 60.0], [3.0, 80.0]], "DFAD": [[1.0, 10.0], [5.0, 30.0]]}
+    dashes = {line.get_linestyle() for line in right.lines if line.get_label() == "DFAD"}
+    assert dashes == {"--"} != {line.get_linestyle() for line in right.lines if line.get_label() == "DFAD+"} == {"-"}
     faint = [line.get_xydata().tolist() for line in right.lines if line.get_alpha()]
     assert faint == [[[1, 50], [2, 90]], [[2, 70], [4, 70]]]
     assert (left.get_yticks().tolist()[2], left.get_yticklabels()[2].get_text()) == (10, "bird")

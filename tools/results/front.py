@@ -12,9 +12,10 @@ from lightning_tasks.compare.cards import Card
 from lightning_tasks.runs.folders import newest_version
 from lightning_tasks.runs.plot_style import BLACK, BLUE, VERMILLION, styled
 from lightning_tasks.sweeps.plots import plot_over_time
+from lightning_tasks.sweeps.report import timed_alike
 
 SWEEP = "dfad_cifar10"
-METHODS = {f"{SWEEP}/47-,DFAD+": ("DFAD+", VERMILLION), f"{SWEEP}/47-,DFAD": ("DFAD", BLUE)}
+METHODS = {f"{SWEEP}/47-,DFAD+": ("DFAD+", VERMILLION, "-"), f"{SWEEP}/47-,DFAD": ("DFAD", BLUE, "--")}
 CLASSES = "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"
 
 
@@ -46,9 +47,10 @@ def draw(cards: list[Card], images: Path) -> Figure:
     left.tick_params(length=0)
     left.spines[:].set_visible(False)
     left.set_title("Synthetic images by predicted class")
-    for experiment, (name, colour) in METHODS.items():
-        runs = [card["over_time"] for card in cards if card["experiment"] == experiment]
-        plot_over_time(right, runs, "val/acc", name, color=colour)
+    for experiment, (name, colour, dash) in METHODS.items():
+        seeds = timed_alike([card for card in cards if card["experiment"] == experiment])
+        runs = [card["over_time"] for card in seeds]
+        plot_over_time(right, runs, "val/acc", name, color=colour, linestyle=dash)
     taught = [card["metrics"]["test/acc_teacher"] for card in cards if card["experiment"] in METHODS]
     right.axhline(100 * mean(taught), color=BLACK, linestyle=":", linewidth=1, label="teacher, on test images")
     right.set(

@@ -11,6 +11,7 @@ from typing import Any
 from lightning_tasks.compare.cards import Card
 from lightning_tasks.runs.formatting import duration, hardware, shown
 from lightning_tasks.runs.identity import option_args
+from lightning_tasks.sweeps.report import timed_alike
 from tools.results.cards import by_group, used
 
 HEADLINE = "A4"  # the document's row of data-free distillation
@@ -35,7 +36,8 @@ def metric(group: list[Card], name: str) -> str:
 
 def time(group: list[Card]) -> str:
     """Write the median time of a group, and on what it was taken."""
-    return f"{duration(statistics.median(card['seconds'] for card in group))}, {hardware(group[0]['device'])}"
+    seconds = statistics.median(card["seconds"] for card in timed_alike(group))
+    return f"{duration(seconds)}, {hardware(group[0]['device'])}"
 
 
 def overrides(card: Card) -> list[str]:
