@@ -23,9 +23,11 @@ import torch
 torch.set_num_threads(1)
 import lightning_tasks
 from lightning_tasks.cli.main import main
+from lightning_tasks.data_free import student_start
 
 seen = {{"noise": [], "steps": 0}}
 synthesise = lightning_tasks.DFADTask.synthesise
+reconstruct = student_start.reconstruct
 step = lightning_tasks.{task}.training_step
 
 def spy_synthesise(self, maker):
@@ -43,9 +45,19 @@ def spy_end(self):
     # Before the test, for which all ranks read the weights of one checkpoint.
     seen["weights"] = {{name: p.double().sum().item() for name, p in self.named_parameters()}}
 
+def spy_reconstruct(small, large, images):
+    # That of the second rank is to be replaced by the first's.
+    channels = reconstruct(small, large, images)
+    if torch.distributed.get_rank():
+        for each in small.parameters():
+            each.data.add_(1)
+        channels = {{name: each.flip(0) for name, each in channels.items()}}
+    return channels
+
 if {same_noise}:
     lightning_tasks.DFADTask.epoch_seed = lambda self, epoch: self.seed + epoch
 lightning_tasks.DFADTask.synthesise = spy_synthesise
+student_start.reconstruct = spy_reconstruct
 lightning_tasks.{task}.training_step = spy_step
 lightning_tasks.{task}.on_train_end = spy_end
 run = main(sys.argv[1:])
@@ -128,16 +140,20 @@ def test_steps_from_a_common_start_are_shared(teacher_ckpt, run_two):
     "options",
     [
         ["--model.gradient_clip_norm=0.1"],
-        pytest.param(
-            [
-                "--model.generator_training.meta_generator=MetaGenerator",
-                "--model.generator_training.steps=2",
-                "--model.memory_bank=MemoryBank",
-            ],
-            marks=pytest.mark.slow,
-        ),
+        [
+            "--model.generator_training.meta_generator=MetaGenerator",
+            "--model.generator_training.steps=2",
+            "--model.memory_bank=MemoryBank",
+        ],
+        [
+            "--model.generator_training.pretrain_epochs=1",
+            "--model.objective.losses=[{class_path: BatchNormStatisticsLoss}]",
+            "--model.student_training.reconstruct=true",
+            "--model.student_training.feature_loss=FeatureLoss",
+            "--model.student_training.feature_loss.layers=[layer1.0,layer2.0]",
+        ],
     ],
-    ids=["in turns", "from a common start"],
+    ids=["in turns", "from a common start", "reconstructed"],
 )
 def test_equal_images_on_two_devices_teach_what_they_teach_on_one(options, teacher_ckpt, monkeypatch, run_two):
     words = [*TINY_DFAD, *TINY_DATA, *TINY_TRAINER, f"--model.teacher_ckpt={teacher_ckpt}", "--trainer.max_epochs=2"]

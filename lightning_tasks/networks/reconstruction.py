@@ -113,7 +113,7 @@ def require_narrower(small: nn.Module, large: nn.Module) -> list[fx.Node]:
         ValueError: If they cannot be reconstructed, see there.
     """
     try:
-        ours, theirs = (list(Tracer().trace(network).nodes) for network in (small, large))
+        ours, theirs = (_used_steps(network) for network in (small, large))
     except Exception as error:  # whatever the network's own code raises when it is given torch.fx's proxies
         raise ValueError(f"torch.fx cannot trace the network: {error}") from None
     if [(each.op, each.target) for each in ours] != [(each.op, each.target) for each in theirs]:
@@ -130,6 +130,14 @@ def require_narrower(small: nn.Module, large: nn.Module) -> list[fx.Node]:
         if len(node.all_input_nodes) > 1 and node.target not in ADDITIONS:
             raise ValueError(f"{node.name}: values can only be added")
     return theirs
+
+
+def _used_steps(network: nn.Module) -> list[fx.Node]:
+    graph = Tracer().trace(network)
+    for node in reversed(graph.nodes):
+        if node.op not in ("placeholder", "output") and not node.users:
+            graph.erase_node(node)
+    return list(graph.nodes)
 
 
 def _is_plain(module: nn.Module | None) -> bool:

@@ -195,6 +195,29 @@ class Own(nn.Module):
         return x * self.scale
 
 
+class Diagnosed(nn.Module):
+    """Computes what it does not answer with."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.layer, self.head, self.fc = nn.Conv2d(3, width, 3), nn.Conv2d(width, 2, 1), nn.Linear(width, 5)
+
+    def forward(self, x):
+        x = self.layer(x).relu()
+        self.head(x).mean()
+        return self.fc(x.mean(dim=(2, 3)))
+
+
+@torch.no_grad()
+def test_what_a_network_does_not_answer_with_is_left_alone():
+    torch.manual_seed(0)
+    large, small = Diagnosed(4), Diagnosed(4)
+    before = small.head.weight.clone()
+    reconstruct(small, large, images())
+    torch.testing.assert_close(small(images()), large(images()), atol=0.02, rtol=0)
+    assert torch.equal(small.head.weight, before)
+
+
 @torch.no_grad()
 def test_half_of_lenet_is_nearer_to_it_than_a_constant():
     """A network without BatchNorm whose maps are flattened."""
