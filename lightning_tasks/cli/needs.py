@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from jsonargparse import ArgumentParser, Namespace
 from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
 from lightning_tasks.cli.needed_run import NeededRun
+from lightning_tasks.runs.errors import one_line
 from lightning_tasks.runs.folders import BEST, is_first_process
 from lightning_tasks.runs.identity import FILES, option_args
 from lightning_tasks.runs.paths import user_path
@@ -67,12 +69,33 @@ def prepare(config: Namespace, words: Sequence[str], parser: ArgumentParser, may
 
 
 def _require_buildable(config: Namespace, parser: ArgumentParser) -> None:
-    """Build the parts of a run, so that options that it cannot have are refused before another trains for it."""
+    """Build the parts of a run, so that options that it cannot have are refused before another trains for it.
+
+    Where the other is to be forked, in a fork as well: it would hang if threads of this process had computed.
+    """
     trial = config.clone()
     trial.trainer.logger = None  # some start a run of their own
     if "recogniser_ckpt" in trial.model.init_args:  # whose file is read at once
         trial.model.init_args.recogniser = trial.model.init_args.recogniser_ckpt = None
-    parser.instantiate_classes(Namespace(subcommand="fit", fit=trial))
+    whole = Namespace(subcommand="fit", fit=trial)
+    if not _forks():
+        parser.instantiate_classes(whole)
+        return
+    process = get_context("fork").Process(target=one_line, args=(lambda: parser.instantiate_classes(whole),))
+    process.start()
+    process.join()
+    _require_success(process)
+
+
+def _forks() -> bool:
+    """Say whether a fork may train: it has imported everything, but cannot use GPUs that this process has asked for."""
+    return "fork" in get_all_start_methods() and not torch.cuda.is_available()
+
+
+def _require_success(process: BaseProcess) -> None:
+    """End as a process has ended, if it has not ended well."""
+    if process.exitcode:
+        sys.exit(process.exitcode if process.exitcode > 0 else 128 - process.exitcode)
 
 
 def _is_one_of_many() -> bool:
@@ -92,9 +115,7 @@ def _train(need: NeededRun, needed_by: Path | None) -> None:
     how = "is unfinished; resuming it first" if need.resuming else "has not been run; training it first"
     print(f"{need.option}: {need.config} with seed {need.seed} {how}", flush=True)
     words = [*need.words, *need.resuming]
-    # A fork has imported everything; not one of a process that may have asked the driver for its GPUs.
-    forks = "fork" in get_all_start_methods() and not torch.cuda.is_available()
-    context: Any = get_context("fork" if forks else "spawn")
+    context: Any = get_context("fork" if _forks() else "spawn")
     process = context.Process(target=_fit, args=(words, os.pathsep.join(chain)))
     process.start()
     # Ctrl-C comes to both, and the needed run saves itself; SIGTERM is handed on.
@@ -103,8 +124,7 @@ def _train(need: NeededRun, needed_by: Path | None) -> None:
     process.join()
     for number, handler in former.items():
         signal.signal(number, handler)
-    if process.exitcode:
-        sys.exit(process.exitcode if process.exitcode > 0 else 128 - process.exitcode)
+    _require_success(process)
 
 
 def _fit(words: list[str], chain: str) -> None:

@@ -42,8 +42,9 @@ FILES = {"teacher_ckpt", "recogniser_ckpt"}
 def configuration(config: Namespace) -> Configuration:
     """Pick out of a parsed command line what the figures of the run depend on, as plain data.
 
-    All options are in it, also those with their default value, so that a default that changes is noticed. It can be
-    parsed again: an option that is newer than the configuration then gets the default of today.
+    All options are in it, also those with their default value, so that a default that changes is noticed, but not from
+    which file they were read. It can be parsed again: an option that is newer than the configuration then gets the
+    default of today.
 
     Args:
         config: Parsed config of one subcommand.
@@ -57,7 +58,16 @@ def configuration(config: Namespace) -> Configuration:
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
         parts["trainer"]["callbacks"] = [each for each in callbacks if not _only_watches(each["class_path"])] or None
     parts["checkpoint_best"] = config.checkpoint_best.as_dict()
-    return json.loads(json.dumps(parts, default=str))
+    return _without_paths(json.loads(json.dumps(parts, default=str)))
+
+
+def _without_paths(options: Any) -> Any:
+    """Leave out what the parser adds to the options of a file: its path."""
+    if isinstance(options, list):
+        return [_without_paths(each) for each in options]
+    if isinstance(options, dict):
+        return {name: _without_paths(value) for name, value in options.items() if name != "__path__"}
+    return options
 
 
 def _only_watches(class_path: str) -> bool:

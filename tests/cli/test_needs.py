@@ -10,8 +10,10 @@ import pytest
 import torch
 from filelock import FileLock
 from helpers.commands import ROOT, TINY_DATA, TINY_DFAD, TINY_TEACHER, TINY_TRAINER, write_config
+from jsonargparse import Namespace
 
 from lightning_tasks.cli.needed_run import NeededRun
+from lightning_tasks.cli.needs import _require_buildable
 from lightning_tasks.cli.parser import task_parser
 
 TEACHER = [*TINY_TEACHER, *TINY_DATA, *TINY_TRAINER, "--trainer.max_epochs=2"]
@@ -181,6 +183,21 @@ def test_options_that_cannot_be_are_refused_before_another_is_trained(configs, c
     assert said in done.err
     assert "training it first" not in done.out
     assert not list(Path("logs").glob("*/version_*"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="nothing is forked")
+def test_parts_are_built_in_a_process_of_their_own(tmp_path):
+    """A fork of a process whose threads have computed hangs as soon as its own are to."""
+
+    class Parser:
+        def instantiate_classes(self, config):
+            assert config.fit.trainer.logger is None
+            Path("process").write_text(str(os.getpid()))
+
+    config = Namespace(model=Namespace(init_args=Namespace()), trainer=Namespace(logger=True))
+    _require_buildable(config, Parser())
+    assert int(Path("process").read_text()) != os.getpid()
+    assert config.trainer.logger
 
 
 @pytest.mark.slow

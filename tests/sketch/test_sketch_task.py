@@ -213,11 +213,11 @@ def test_resumes_to_the_bit():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
 
 
-def test_a_missing_recogniser_is_trained_once_the_rest_can_be_built(tmp_path):
+def test_a_missing_recogniser_is_trained_once_the_rest_can_be_built(tmp_path, children):
     data = [word.replace("QuickDrawDataModule", "QuickDrawImagesDataModule") for word in TINY_DATA]
     write_config("recogniser", [*RECOGNISER, *data, *TINY_TRAINER, *RECOGNISER_LIMITS])
     words = ["fit", *TINY_TASK, *TINY_DATA, *TINY_TRAINER, *JUDGED, "--experiment=sketch", "--trainer.max_epochs=1"]
-    assert "max_length must be at least 2" in refused(tmp_path, *words, "--data.max_length=1")
+    assert "error: max_length must be at least 2" in children.run([*words, "--data.max_length=1"], tmp_path).err
     assert not Path("logs").exists()
     assert run_cli(*words).trainer.callback_metrics["test/recognised"] >= 0
 
