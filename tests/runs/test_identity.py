@@ -146,16 +146,6 @@ class TestLast:
         assert "trained on from 2 to 3 epochs" in capsys.readouterr().out
         assert run_card("teacher")["epochs"] == 3
 
-    def test_options_that_a_config_reads_from_another_file_are_the_same(self):
-        """As `data: data/cifar100_datafree.yaml`; the run's own config has them in place."""
-        words = [word for word in WORDS if not word.startswith("--data")]
-        Path("small.yaml").write_text("class_path: DigitsDataModule\ninit_args: {train_per_class: 10}\n")
-        Path("config.yaml").write_text("data: small.yaml\n")
-        run_cli("fit", "--config=config.yaml", *words, "--trainer.max_epochs=1", "--test_after_fit=false")
-        run_cli("fit", "--config=config.yaml", *words, "--trainer.max_epochs=2", "--ckpt_path=last")
-        assert run_card("teacher")["epochs"] == 2
-        assert [each.name for each in Path("logs/teacher").iterdir()] == ["version_0"]
-
     @pytest.mark.slow
     def test_the_same_run_comes_before_a_newer_shorter_one(self):
         run_cli("fit", *WORDS, "--test_after_fit=false")

@@ -227,3 +227,14 @@ def test_a_run_that_diverges_keeps_its_folder(tmp_path):
 def test_classes_without_options_are_told_apart():
     one, other = ({"model": {"class_path": name, "init_args": {}}} for name in ("a.One", "a.Other"))
     assert differences(one, other) == {"model": ("a.One", "a.Other")}
+
+
+def test_options_that_a_config_reads_from_another_file_are_the_same():
+    """As `data: data/cifar100_datafree.yaml`; the run's own config has them in place."""
+    words = [*TINY_TEACHER, *TINY_TRAINER]
+    Path("small.yaml").write_text("class_path: DigitsDataModule\ninit_args: {train_per_class: 10}\n")
+    Path("config.yaml").write_text("data: small.yaml\n")
+    run_cli("fit", "--config=config.yaml", *words, "--trainer.max_epochs=1", "--test_after_fit=false")
+    run_cli("fit", "--config=config.yaml", *words, "--trainer.max_epochs=2", "--ckpt_path=last")
+    assert run_card("teacher")["epochs"] == 2
+    assert [each.name for each in Path("logs/teacher").iterdir()] == ["version_0"]
