@@ -81,10 +81,15 @@ def _require_buildable(config: Namespace, parser: ArgumentParser) -> None:
     if not _forks():
         parser.instantiate_classes(whole)
         return
-    process = get_context("fork").Process(target=one_line, args=(lambda: parser.instantiate_classes(whole),))
+    process = get_context("fork").Process(target=_build, args=(parser, whole))
     process.start()
     process.join()
     _require_success(process)
+
+
+def _build(parser: ArgumentParser, config: Namespace) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C comes to both, and the other says so
+    one_line(lambda: parser.instantiate_classes(config))
 
 
 def _forks() -> bool:

@@ -32,8 +32,12 @@ RECOGNISER = [
     "--model.network.stages=[[4]]",
     "--model.network.hidden_sizes=[]",
     "--model.network.average=true",
+    *[word.replace("QuickDrawDataModule", "QuickDrawImagesDataModule") for word in TINY_DATA],
+    "--data.image_size=16",
+    *TINY_TRAINER,
+    "--trainer.max_epochs=1",
+    "--experiment=recogniser",
 ]
-RECOGNISER_LIMITS = ["--trainer.max_epochs=1", "--experiment=recogniser", "--data.image_size=16"]
 JUDGED = ["--model.recogniser=CNN", "--model.recogniser.stages=[[4]]", "--model.recogniser.hidden_sizes=[]"]
 JUDGED += ["--model.recogniser.average=true", "--model.recogniser_ckpt=logs/recogniser"]
 
@@ -44,8 +48,7 @@ def drawings(tmp_path):
 
 
 def train_recogniser(*words):
-    data = [word.replace("QuickDrawDataModule", "QuickDrawImagesDataModule") for word in TINY_DATA]
-    run_cli("fit", *RECOGNISER, *data, *TINY_TRAINER, *RECOGNISER_LIMITS, *words)
+    run_cli("fit", *RECOGNISER, *words)
 
 
 def fit(*words):
@@ -214,8 +217,7 @@ def test_resumes_to_the_bit():
 
 
 def test_a_missing_recogniser_is_trained_once_the_rest_can_be_built(tmp_path, children):
-    data = [word.replace("QuickDrawDataModule", "QuickDrawImagesDataModule") for word in TINY_DATA]
-    write_config("recogniser", [*RECOGNISER, *data, *TINY_TRAINER, *RECOGNISER_LIMITS])
+    write_config("recogniser", RECOGNISER)
     words = ["fit", *TINY_TASK, *TINY_DATA, *TINY_TRAINER, *JUDGED, "--experiment=sketch", "--trainer.max_epochs=1"]
     assert "error: max_length must be at least 2" in children.run([*words, "--data.max_length=1"], tmp_path).err
     assert not Path("logs").exists()
