@@ -58,11 +58,12 @@ def prepare(config: Namespace, words: Sequence[str], parser: ArgumentParser, may
                     f"{option}: no run of {made[0]} with seed {config.seed_everything} in {place};"
                     f" {PROGRAM} {shlex.join([*need.words, *need.resuming])} makes it"
                 )
+            chain = _chain(need, find_config(config.experiment))
             _require_buildable(config, parser)
             with need.alone():
                 run = need.find()
                 if run is None:
-                    _train(need, find_config(config.experiment))
+                    _train(need, chain)
                     run = need.find()
         if run is not None:
             options[option] = str(run)
@@ -108,15 +109,20 @@ def _is_one_of_many() -> bool:
     return TorchElasticEnvironment.detect() or SLURMEnvironment.detect()
 
 
-def _train(need: NeededRun, needed_by: Path | None) -> None:
-    """Train it, or what is left of it, in a process of its own, which ends this one if it does not end well.
+def _chain(need: NeededRun, needed_by: Path | None) -> list[str]:
+    """Give the configs that lead to a needed run.
 
     Raises:
-        ValueError: If it needs this one in turn.
+        ValueError: If it needs one of them in turn.
     """
     chain = [each for each in (*os.environ.get(CHAIN, "").split(os.pathsep), str(needed_by or "")) if each]
     if str(need.config) in chain:
         raise ValueError(f"{need.option}: configs need each other: {' -> '.join([*chain, str(need.config)])}")
+    return chain
+
+
+def _train(need: NeededRun, chain: list[str]) -> None:
+    """Train it, or what is left of it, in a process of its own, which ends this one if it does not end well."""
     how = "is unfinished; resuming it first" if need.resuming else "has not been run; training it first"
     print(f"{need.option}: {need.config} with seed {need.seed} {how}", flush=True)
     words = [*need.words, *need.resuming]

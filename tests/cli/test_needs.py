@@ -124,6 +124,8 @@ def test_a_circle_is_refused(tmp_path, children, length):
     line = done.err.splitlines()[-1]
     assert line.endswith(f"configs need each other: configs/dfad.yaml -> {between}configs/dfad.yaml")
     assert not list(Path().glob("logs/*/version_*"))
+    if length == 1:
+        assert not Path("logs").exists()
 
 
 def test_it_may_be_left_to_the_user(configs, children):
